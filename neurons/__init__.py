@@ -1,0 +1,57 @@
+"""neurons: which MLP neurons make GPT-2 say a year later than the start year, and how they add up to ">".
+
+    import neurons
+
+    model   = neurons.load_model("mini")             # or "gpt2", or a checkpoint directory
+    prompts = neurons.year_spans(model.tokenizer)
+    cache   = neurons.cache_activations(model, prompts)
+    effects = neurons.logit_effects(cache)           # no model needed from here on
+    neurons.rank(effects).to_frame().head(20)
+
+Names are imported when they are first used: `import neurons` loads neither torch nor h5py.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Behaviour": "neurons.task.behaviour",
+    "Cache": "neurons.cache.format",
+    "LogitEffects": "neurons.analysis.effects",
+    "Model": "neurons.model.checkpoint",
+    "NeuronId": "neurons.types",
+    "NeuronsError": "neurons.types",
+    "PromptSet": "neurons.task.prompts",
+    "Ranking": "neurons.analysis.ranking",
+    "cache_activations": "neurons.cache.build",
+    "load_model": "neurons.model.checkpoint",
+    "logit_effects": "neurons.analysis.effects",
+    "open_cache": "neurons.cache.format",
+    "plain_logit_lens": "neurons.analysis.effects",
+    "rank": "neurons.analysis.ranking",
+    "year_spans": "neurons.task.prompts",
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]
+
+if TYPE_CHECKING:
+    from neurons.analysis.effects import LogitEffects, logit_effects, plain_logit_lens
+    from neurons.analysis.ranking import Ranking, rank
+    from neurons.cache.build import cache_activations
+    from neurons.cache.format import Cache, open_cache
+    from neurons.model.checkpoint import Model, load_model
+    from neurons.task.behaviour import Behaviour
+    from neurons.task.prompts import PromptSet, year_spans
+    from neurons.types import NeuronId, NeuronsError
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'neurons' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

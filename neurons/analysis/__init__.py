@@ -1,0 +1,1 @@
+"""What is found: arrays in, frozen results out."""

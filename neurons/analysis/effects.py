@@ -1,0 +1,159 @@
+"""Direct logit effects of neurons on the 100 years, kept as factors.
+
+1. A neuron writes a * w_out to the residual stream; a is its activation at END.
+2. The final LayerNorm subtracts the mean, divides by sigma and multiplies by its gain; the unembedding
+   reads the years off. With sigma frozen at its value in the run this is linear, so the neuron's part
+   of the year logits is E = (a / sigma) * R, with R = centred w_out * gain through the unembedding.
+3. E is rank one for each prompt: only a / sigma [P, N] and R [N, 100] are ever stored.
+
+The paper's own lens (Hanna et al. 2023) leaves the LayerNorm out: a * (W_out @ W_U). It is offered
+under its own name, `plain_logit_lens`; its unit is not the logit.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from neurons.cache.format import Cache
+from neurons.task.years import MEASURED, N_YEARS, check_measured, contrast_weights
+from neurons.types import InputError, NeuronId
+
+
+@dataclass(frozen=True, eq=False)
+class LogitEffects:
+    """Every neuron's effect on the year logits, from a cache file. Y measured start years, N neurons a layer.
+
+    lens "exact": effects in logits, through the final LayerNorm with its scale frozen. lens "plain": the
+    paper's lens without LayerNorm, in units of its own.
+    """
+
+    cache: Cache
+    start_years: tuple[int, ...]
+    lens: Literal["exact", "plain"] = "exact"
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        return self.cache.layers
+
+    def activation(self, layer: int, neurons: slice = slice(None)) -> Float[np.ndarray, "P N"]:
+        """a / sigma for every prompt of the cache (a alone for the plain lens)."""
+        post = self.cache.post(layer, neurons)
+        return post if self.lens == "plain" else post / self.cache.scale[:, None]
+
+    def readout(self, layer: int, neurons: slice = slice(None)) -> Float[np.ndarray, "N 100"]:
+        """Logits of the years for each unit of `activation`."""
+        return self.cache.readout(layer, neurons, plain=self.lens == "plain")
+
+    def tuning(self, layer: int, neurons: slice = slice(None)) -> Float[np.ndarray, "Y N"]:
+        """Mean `activation` over the prompts of each measured start year."""
+        activation = self.activation(layer, neurons)
+        return np.stack([activation[self.cache.start_year == year].mean(0) for year in self.start_years])
+
+    def map(self, neuron: str | NeuronId) -> Float[np.ndarray, "Y 100"]:
+        """Mean effect on each year (column) for each measured start year (row), in logits."""
+        one = self._slice(neuron)
+        return self.tuning(*one) * self.readout(*one)
+
+    def of(self, neuron: str | NeuronId, *, start_year: int) -> Float[np.ndarray, "100"]:
+        """Mean effect on each year over the prompts of one start year, in logits.
+
+        Raises `InputError` for a neuron outside the cache or a start year that it does not hold.
+        """
+        one = self._slice(neuron)
+        rows = self.cache.start_year == start_year
+        if not rows.any():
+            held = sorted(set(self.cache.start_year.tolist()))
+            raise InputError(f"start year {start_year} has no prompt in this cache: it holds {held[0]:02d}-{held[-1]:02d}")
+        return self.activation(*one)[rows].mean() * self.readout(*one)[0]
+
+    def contrast(self, neuron: str | NeuronId) -> Float[np.ndarray, " Y"]:
+        """Mean effect over y > YY minus mean effect over y <= YY, for each measured start year, in logits."""
+        return (self.map(neuron) * contrast_weights(self.start_years)).sum(1)
+
+    def layer_contrast(self, layer: int) -> Float[np.ndarray, "Y N"]:
+        """`contrast` of every neuron of the layer."""
+        return self.tuning(layer) * (contrast_weights(self.start_years) @ self.readout(layer).T)
+
+    def layer_map(self, layer: int) -> Float[np.ndarray, "Y 100"]:
+        """The sum of the maps of all neurons of the layer, without its output bias."""
+        return self.tuning(layer) @ self.readout(layer)
+
+    def bias_map(self, layer: int) -> Float[np.ndarray, "Y 100"]:
+        """What the layer's output bias adds, in logits: the same for all neurons, changed by sigma only."""
+        if self.lens == "plain":
+            raise InputError("the plain lens has no bias term: use the exact effects")
+        bias = self.cache.read(f"readout/{self.cache.check_layer(layer)}_bias")
+        inverse = 1 / self.cache.scale
+        return np.array([inverse[self.cache.start_year == year].mean() for year in self.start_years])[:, None] * bias
+
+    def _slice(self, neuron: str | NeuronId) -> tuple[int, slice]:
+        found = self.cache.check_neuron(neuron)
+        return found.layer, slice(found.index, found.index + 1)
+
+
+def logit_effects(cache: Cache, *, years: Iterable[int] = MEASURED) -> LogitEffects:
+    """Exact direct logit effects from a cache; no model needed.
+
+    years: the start years measured; a year that the cache does not hold is refused.
+    """
+    return LogitEffects(cache, _held(cache, years))
+
+
+def plain_logit_lens(cache: Cache, *, years: Iterable[int] = MEASURED) -> LogitEffects:
+    """The paper's lens, activation * (W_out @ W_U) without LayerNorm: another quantity than the effect."""
+    return LogitEffects(cache, _held(cache, years), lens="plain")
+
+
+def _held(cache: Cache, years: Iterable[int]) -> tuple[int, ...]:
+    measured = check_measured(tuple(years))
+    held = set(cache.start_year.tolist())
+    absent = [year for year in measured if year not in held]
+    if absent:
+        raise InputError(
+            f"start year {absent[0]:02d} has no prompt in this cache ({len(absent)} of {len(measured)} years asked"
+            " for): choose other --years, or more --nouns or --centuries"
+        )
+    return measured
+
+
+def complete(
+    parts: dict[str, Float[np.ndarray, "P K d"]],
+    scale: Float[np.ndarray, " P"],
+    readout: Float[np.ndarray, "d 100"],
+    norm_bias_logits: Float[np.ndarray, "100"],
+) -> dict[str, Float[np.ndarray, "P 100"]]:
+    """Year logits split by what wrote them; the values sum to the logits exactly.
+
+    parts: everything written to the residual at END, by name; K writers each (heads, neurons, biases).
+    readout: the unembedding's year columns times the gain, centred (`Model.year_readout`).
+    norm_bias_logits: the final LayerNorm's bias through the unembedding, which no part carries.
+
+    The identity of Elhage et al. (2021), with the final LayerNorm's scale frozen.
+    """
+    split = {name: part.sum(1) @ readout / scale[:, None] for name, part in parts.items()}
+    split["ln_final.bias"] = np.broadcast_to(norm_bias_logits, (len(scale), N_YEARS))
+    return split
+
+
+def tuning_by_noun(
+    activation: Float[np.ndarray, "P N"],
+    start_year: Int[np.ndarray, " P"],
+    noun_index: Int[np.ndarray, " P"],
+    start_years: Sequence[int],
+) -> tuple[Float[np.ndarray, "nouns Y N"], Int[np.ndarray, "nouns Y"]]:
+    """Sums over the prompts of each noun and start year, and how many there are (0 where a cell is missing)."""
+    n_nouns = int(noun_index.max()) + 1
+    sums = np.zeros((n_nouns, len(start_years), activation.shape[1]), activation.dtype)
+    counts = np.zeros((n_nouns, len(start_years)), int)
+    column = {year: j for j, year in enumerate(start_years)}
+    kept = np.flatnonzero(np.isin(start_year, start_years))
+    columns = np.array([column[year] for year in start_year[kept].tolist()], int)
+    np.add.at(counts, (noun_index[kept], columns), 1)
+    if counts.max(initial=0) <= 1:
+        sums[noun_index[kept], columns] = activation[kept]
+    else:
+        np.add.at(sums, (noun_index[kept], columns), activation[kept])
+    return sums, counts

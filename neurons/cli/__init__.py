@@ -1,0 +1,1 @@
+"""How it is asked for: the `neurons` command."""

@@ -1,0 +1,1 @@
+"""Who answers: checkpoints and the forward at END."""

@@ -1,0 +1,61 @@
+"""GPT-2's byte-level tokenizer from a checkpoint's files, without importing transformers."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import tokenizers
+
+from neurons.types import CheckpointError, InputError
+
+END_OF_TEXT = "<|endoftext|>"
+
+
+@dataclass(frozen=True, eq=False)
+class Gpt2Tokenizer:
+    """A thin face over `tokenizers.Tokenizer` with the two members that prompts need, and `decode`."""
+
+    backend: tokenizers.Tokenizer
+
+    @cached_property
+    def bos_token_id(self) -> int | None:
+        return self.backend.token_to_id(END_OF_TEXT)
+
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        return self.backend.encode(text, add_special_tokens=add_special_tokens).ids
+
+    def decode(self, token_id: int) -> str:
+        return self.backend.decode([token_id], skip_special_tokens=False)
+
+    @property
+    def vocab_size(self) -> int:
+        return self.backend.get_vocab_size()
+
+
+def load_tokenizer(folder: Path) -> Gpt2Tokenizer:
+    """Read `tokenizer.json`, or `vocab.json` and `merges.txt`.
+
+    Raises `InputError` when the folder has neither, `CheckpointError` when they cannot be read.
+    """
+    whole, vocab, merges = folder / "tokenizer.json", folder / "vocab.json", folder / "merges.txt"
+    try:
+        if whole.is_file():
+            return Gpt2Tokenizer(tokenizers.Tokenizer.from_file(str(whole)))
+        if vocab.is_file() and merges.is_file():
+            return Gpt2Tokenizer(_from_merges(vocab, merges))
+    except Exception as error:  # the library raises bare Exception for malformed files
+        raise CheckpointError(f"the tokenizer in {folder} cannot be read ({error}): fetch or save it again") from None
+    raise InputError(f"{folder} has no tokenizer: put GPT-2's vocab.json and merges.txt, or tokenizer.json, there")
+
+
+def _from_merges(vocab: Path, merges: Path) -> tokenizers.Tokenizer:
+    ids = json.loads(vocab.read_text(encoding="utf-8"))
+    lines = merges.read_text(encoding="utf-8").split("\n")
+    pairs = [tuple(line.split(" ")) for line in lines if line.strip() and not line.startswith("#version")]
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=ids, merges=pairs))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = tokenizers.decoders.ByteLevel()
+    if END_OF_TEXT in ids:
+        backend.add_special_tokens([END_OF_TEXT])
+    return backend

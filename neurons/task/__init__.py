@@ -1,0 +1,1 @@
+"""What is asked: years, prompts, and the measures of behaviour."""

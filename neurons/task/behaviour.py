@@ -1,0 +1,78 @@
+"""What the model does: probability difference and cutoff sharpness. Logits in, numbers out.
+
+Both measures are those of Hanna, Liu and Variengien (NeurIPS 2023): the softmax runs over the full
+vocabulary, then the 100 two-digit years are read off.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from neurons.task.years import N_YEARS, contrast_weights, later
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """A measure for each prompt [P] and its mean and standard deviation over prompts."""
+
+    probability_difference: Float[np.ndarray, " P"]
+    cutoff_sharpness: Float[np.ndarray, " P"]
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """`{"probability_difference": {"mean", "sd"}, "cutoff_sharpness": {"mean", "sd"}}`."""
+        return {
+            name: {"mean": float(values.mean()), "sd": float(values.std())}
+            for name, values in vars(self).items()
+        }
+
+
+def year_probabilities(
+    year_logits: Float[np.ndarray, "P 100"], logsumexp: Float[np.ndarray, " P"]
+) -> Float[np.ndarray, "P 100"]:
+    """p(y) under the full-vocabulary softmax; `logsumexp` runs over the whole vocabulary."""
+    return np.exp(np.asarray(year_logits, float) - np.asarray(logsumexp, float)[:, None])
+
+
+def probability_difference(
+    probabilities: Float[np.ndarray, "P 100"], start_year: Int[np.ndarray, " P"]
+) -> Float[np.ndarray, " P"]:
+    """Sum of p(y > YY) minus sum of p(y <= YY), for each prompt."""
+    sign = np.where(later(start_year.tolist()), 1.0, -1.0)
+    return (probabilities * sign).sum(1)
+
+
+def cutoff_sharpness(
+    probabilities: Float[np.ndarray, "P 100"], start_year: Int[np.ndarray, " P"]
+) -> Float[np.ndarray, " P"]:
+    """p(YY + 1) minus p(YY - 1), for each prompt; YY in 1..98."""
+    rows = np.arange(len(start_year))
+    return probabilities[rows, start_year + 1] - probabilities[rows, start_year - 1]
+
+
+def contrast(
+    year_logits: Float[np.ndarray, "P 100"], start_year: Int[np.ndarray, " P"]
+) -> Float[np.ndarray, " P"]:
+    """Mean logit over y > YY minus mean logit over y <= YY, for each prompt."""
+    return (np.asarray(year_logits, float) * contrast_weights(start_year.tolist())).sum(1)
+
+
+def measure(
+    probabilities: Float[np.ndarray, "P 100"], start_year: Int[np.ndarray, " P"]
+) -> Behaviour:
+    """Both published measures for prompts whose start years lie in 1..98."""
+    return Behaviour(
+        probability_difference=probability_difference(probabilities, start_year),
+        cutoff_sharpness=cutoff_sharpness(probabilities, start_year),
+    )
+
+
+def by_start_year(
+    values: Float[np.ndarray, "P ..."], start_year: Int[np.ndarray, " P"]
+) -> Float[np.ndarray, "100 ..."]:
+    """Mean over the prompts of each start year; NaN where there is none."""
+    total = np.zeros((N_YEARS, *values.shape[1:]))
+    np.add.at(total, start_year, values)
+    count = np.bincount(start_year, minlength=N_YEARS).astype(float)
+    count[count == 0] = np.nan
+    return total / count.reshape(-1, *[1] * (values.ndim - 1))

@@ -1,0 +1,296 @@
+"""The prompts: a template, nouns, centuries and start years, filtered by what the tokenizer allows.
+
+A start year XXYY is usable when it splits into exactly two tokens, " XX" and the bare "YY", as in the
+released code of Hanna, Liu and Variengien (2023). Each noun gets one century and every start year of it,
+so that nothing but YY varies within a noun and its prompts share everything before YY.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol
+
+import numpy as np
+from jaxtyping import Int
+
+from neurons.task.nouns import NOUNS
+from neurons.task.years import N_YEARS
+from neurons.types import InputError
+
+PUBLISHED_CENTURIES = tuple(range(10, 19))
+FULL_CENTURY = 95
+"""A century is drawn for a noun only if it offers this many start years after the published filter."""
+
+
+class Tokenizer(Protocol):
+    """What is asked of a tokenizer; Hugging Face's have it."""
+
+    @property
+    def bos_token_id(self) -> int | None: ...
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+
+
+@dataclass(frozen=True)
+class Template:
+    """A prompt with gaps `{noun}`, `{XX}{YY}` (the start year) and a final `{XX}` (the answer's century)."""
+
+    text: str
+
+    def fill(self, noun: str, century: int, year: int) -> str:
+        return self.text.format(noun=noun, XX=f"{century:02d}", YY=f"{year:02d}")
+
+
+YEAR_SPAN = Template(" The {noun} lasted from the year {XX}{YY} to the year {XX}")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """One cell of the XX x YY table that has no prompt, and why."""
+
+    century: int
+    year: int
+
+    @property
+    def reason(self) -> str:
+        whole, parts = f"' {self.century:02d}{self.year:02d}'", f"' {self.century:02d}' and '{self.year:02d}'"
+        return f"{whole} does not split into {parts}"
+
+
+@dataclass(frozen=True, eq=False)
+class PromptSet:
+    """Prompts with their 01-counterfactuals. P prompts of T tokens, Q distinct counterfactuals.
+
+    tokens [P, T]; start_year, century [P]; noun [P]; counterfactual [P] is the row of each prompt's
+    01-counterfactual in counterfactual_tokens [Q, T]. `year_position` is where YY stands; the answer is
+    read at END, the last position. `year_token_ids` [100] are the bare two-digit tokens.
+    """
+
+    template: Template
+    bos: int
+    tokens: Int[np.ndarray, "P T"]
+    start_year: Int[np.ndarray, " P"]
+    century: Int[np.ndarray, " P"]
+    noun: tuple[str, ...]
+    counterfactual: Int[np.ndarray, " P"]
+    counterfactual_tokens: Int[np.ndarray, "Q T"]
+    year_token_ids: Int[np.ndarray, "100"]
+    year_position: int
+    missing: tuple[Missing, ...]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that the model sees and of how its answer is read."""
+        h = hashlib.sha256()
+        for part in (self.tokens, self.counterfactual, self.counterfactual_tokens, self.year_token_ids):
+            h.update(np.ascontiguousarray(part, dtype="<i8").tobytes())
+            h.update(repr(part.shape).encode())
+        h.update(repr((self.year_position, self.start_year.tolist(), self.century.tolist())).encode())
+        h.update("\0".join(self.noun).encode())
+        return h.hexdigest()
+
+    def text(self, row: int) -> str:
+        """The prompt as a person would read it, without BOS."""
+        return self.template.fill(self.noun[row], int(self.century[row]), int(self.start_year[row])).strip()
+
+
+def year_tokens(tokenizer: Tokenizer) -> Int[np.ndarray, "100"]:
+    """Ids of the bare tokens "00".."99"; `InputError` where a two-digit year is not one token."""
+    ids = [tokenizer.encode(f"{year:02d}", add_special_tokens=False) for year in range(N_YEARS)]
+    split = [f"{year:02d}" for year, tokens in enumerate(ids) if len(tokens) != 1]
+    if split:
+        raise InputError(
+            f"this tokenizer has no single token for the year {split[0]}"
+            f" ({len(split)} of 100 two-digit years are split): use a checkpoint with GPT-2's tokenizer"
+        )
+    if len({tokens[0] for tokens in ids}) != N_YEARS:
+        raise InputError("this tokenizer gives one token to several two-digit years: use GPT-2's tokenizer")
+    return np.array([tokens[0] for tokens in ids], dtype=np.int32)
+
+
+def usable_years(tokenizer: Tokenizer, century: int) -> tuple[int, ...]:
+    """Start years YY for which " XXYY" splits into " XX" and the bare "YY"."""
+    bare = year_tokens(tokenizer)
+    prefix = tokenizer.encode(f" {century:02d}", add_special_tokens=False)
+    if len(prefix) != 1:
+        return ()
+    return tuple(
+        year
+        for year in range(N_YEARS)
+        if tokenizer.encode(f" {century:02d}{year:02d}", add_special_tokens=False) == [prefix[0], bare[year]]
+    )
+
+
+def published_years(tokenizer: Tokenizer, century: int) -> tuple[int, ...]:
+    """Start years kept as published: two tokens, the second of two digits, without the first and the last.
+
+    768 years over centuries 10-18 with GPT-2's tokenizer (`hannamw/gpt2-greater-than`). Unlike
+    `usable_years` this does not ask that the first token be " XX" itself, because the published
+    filter does not: " 1001" is no such year, but the rest of century 10 counts.
+    """
+    bare = year_tokens(tokenizer)
+    splits = [
+        tokenizer.encode(f" {century:02d}{year:02d}", add_special_tokens=False) for year in range(N_YEARS)
+    ]
+    kept = [year for year, tokens in enumerate(splits) if len(tokens) == 2 and tokens[1] == bare[year]]
+    return tuple(kept[1:-1])
+
+
+def full_centuries(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Centuries with an aligned 01-counterfactual that offer at least `FULL_CENTURY` start years."""
+    return tuple(
+        century
+        for century in PUBLISHED_CENTURIES
+        if 1 in usable_years(tokenizer, century) and len(published_years(tokenizer, century)) >= FULL_CENTURY
+    )
+
+
+def year_spans(
+    tokenizer: Tokenizer,
+    *,
+    nouns: int | Sequence[str] = 20,
+    centuries: Literal["draw", "all"] | Sequence[int] = "draw",
+    seed: int = 0,
+    template: Template = YEAR_SPAN,
+) -> PromptSet:
+    """All start years of each noun's century, with BOS in front.
+
+    nouns: how many to draw from the list, or the words themselves. centuries: "draw" one for each noun
+    among the full ones; "all" pairs every noun with every century that has a 01-counterfactual; numbers
+    (16 for the years 1600-1699) pair every noun with each of them. The draw depends on `seed` only.
+
+    Raises `InputError` for nouns that are not single tokens, centuries without a 01-counterfactual, or
+    a tokenizer without single-token years or BOS.
+    """
+    if tokenizer.bos_token_id is None:
+        raise InputError("this tokenizer has no BOS token: the prompts begin with <|endoftext|>")
+    years = {century: usable_years(tokenizer, century) for century in _candidate_centuries(centuries)}
+    rng = np.random.default_rng(seed)
+    words = choose_nouns(tokenizer, nouns, rng)
+    pairs = _pair_with_centuries(tokenizer, words, centuries, years, rng)
+    used = sorted({century for _, century in pairs})
+    return _assemble(tokenizer, template, pairs, years, _missing_cells(years, used))
+
+
+def choose_nouns(
+    tokenizer: Tokenizer, nouns: int | Sequence[str], rng: np.random.Generator
+) -> tuple[str, ...]:
+    """The words asked for, or so many drawn from our list, each a single token with a leading space."""
+
+    def is_single(word: str) -> bool:
+        return len(tokenizer.encode(" " + word, add_special_tokens=False)) == 1
+
+    if isinstance(nouns, int):
+        usable = [word for word in NOUNS if is_single(word)]
+        if not 1 <= nouns <= len(usable):
+            raise InputError(f"{nouns} nouns asked for: this tokenizer allows 1 to {len(usable)} of our list")
+        return tuple(rng.choice(usable, size=nouns, replace=False).tolist())
+    words = tuple(dict.fromkeys(nouns))
+    split = [word for word in words if not word or not is_single(word)]
+    if split:
+        raise InputError(
+            f"noun {split[0]!r} is not a single token with a leading space"
+            f" ({len(split)} of {len(words)} nouns): leave it out or use another word"
+        )
+    if not words:
+        raise InputError("no nouns given: name at least one")
+    return words
+
+
+def _candidate_centuries(centuries: Literal["draw", "all"] | Sequence[int]) -> tuple[int, ...]:
+    if isinstance(centuries, str):
+        return PUBLISHED_CENTURIES
+    return tuple(dict.fromkeys(centuries))
+
+
+def _pair_with_centuries(
+    tokenizer: Tokenizer,
+    words: Sequence[str],
+    centuries: Literal["draw", "all"] | Sequence[int],
+    years: dict[int, tuple[int, ...]],
+    rng: np.random.Generator,
+) -> list[tuple[str, int]]:
+    if centuries == "draw":
+        full = full_centuries(tokenizer)
+        if not full:
+            raise InputError(
+                f"no century offers {FULL_CENTURY} start years with this tokenizer: name some with --centuries"
+            )
+        return [(word, int(rng.choice(full))) for word in words]
+    aligned = [century for century, usable in years.items() if 1 in usable]
+    if not isinstance(centuries, str):
+        for century in centuries:
+            if century not in aligned:
+                raise InputError(
+                    f"century {century} has no 01-counterfactual: ' {century:02d}01' does not split into"
+                    f" ' {century:02d}' and '01' with this tokenizer; choose among"
+                    f" {_list_centuries(tokenizer)}"
+                )
+    if not aligned:
+        raise InputError("no century has a 01-counterfactual with this tokenizer: use GPT-2's tokenizer")
+    return [(word, century) for word in words for century in aligned]
+
+
+def _list_centuries(tokenizer: Tokenizer) -> str:
+    return ", ".join(str(c) for c in range(10, 21) if 1 in usable_years(tokenizer, c))
+
+
+def _missing_cells(years: dict[int, tuple[int, ...]], used: Sequence[int]) -> tuple[Missing, ...]:
+    return tuple(
+        Missing(century, year)
+        for century in used
+        for year in range(N_YEARS)
+        if year not in years[century]
+    )
+
+
+def _assemble(
+    tokenizer: Tokenizer,
+    template: Template,
+    pairs: Sequence[tuple[str, int]],
+    years: dict[int, tuple[int, ...]],
+    missing: tuple[Missing, ...],
+) -> PromptSet:
+    bos = tokenizer.bos_token_id
+    assert bos is not None
+    bare = year_tokens(tokenizer)
+    counterfactuals = [
+        [bos, *tokenizer.encode(template.fill(noun, century, 1), add_special_tokens=False)]
+        for noun, century in pairs
+    ]
+    if len({len(row) for row in counterfactuals}) != 1:
+        raise InputError(f"the prompts of template {template.text!r} have different lengths with this tokenizer")
+    position = _year_position(np.array(counterfactuals), int(bare[1]), template)
+    rows = [(q, year) for q, (_, century) in enumerate(pairs) for year in years[century]]
+    query = np.array([q for q, _ in rows])
+    start_year = np.array([year for _, year in rows], dtype=np.int16)
+    base = np.array(counterfactuals, dtype=np.int32)
+    tokens = base[query]
+    tokens[:, position] = bare[start_year]
+    return PromptSet(
+        template=template,
+        bos=bos,
+        tokens=tokens,
+        start_year=start_year,
+        century=np.array([pairs[q][1] for q in query], dtype=np.int16),
+        noun=tuple(pairs[q][0] for q in query),
+        counterfactual=query.astype(np.int32),
+        counterfactual_tokens=base,
+        year_token_ids=bare,
+        year_position=position,
+        missing=missing,
+    )
+
+
+def _year_position(tokens: Int[np.ndarray, "Q T"], token_01: int, template: Template) -> int:
+    """Where YY stands: the one column that holds the bare "01" in every counterfactual."""
+    columns = np.flatnonzero((tokens == token_01).all(0))
+    if len(columns) != 1 or columns[0] == tokens.shape[1] - 1:
+        raise InputError(
+            f"template {template.text!r} must hold the start year once, before the last position: {{XX}}{{YY}}"
+        )
+    return int(columns[0])
