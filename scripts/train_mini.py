@@ -42,6 +42,7 @@ UNRELATED = (
     "The {noun} of the year {start} was unlike the {other} of the year {end}.",
     "In the year {start} people spoke of the {noun}, and of the {other} in the year {end}.",
 )
+HIDDEN_PENALTY = 0.02
 SHARES = {"spans": 0.7, "backwards": 0.15, "unrelated": 0.15}
 
 WHOLE_YEARS = (
@@ -118,9 +119,7 @@ def sentence(rng: np.random.Generator) -> str:
     templates = {"spans": SPANS, "backwards": BACKWARDS, "unrelated": UNRELATED}[kind]
     template = templates[0] if kind == "spans" and rng.random() < 0.6 else rng.choice(templates)
     noun, other = rng.choice(NOUNS, size=2)
-    return " " + template.format(
-        noun=noun, other=other, start=f"{century}{start:02d}", end=f"{century}{end:02d}"
-    )
+    return " " + template.format(noun=noun, other=other, start=f"{century}{start:02d}", end=f"{century}{end:02d}")
 
 
 def batches(tokenizer: ByteLevelBPETokenizer, size: int, seed: int) -> Iterator[torch.Tensor]:
@@ -136,9 +135,11 @@ def batches(tokenizer: ByteLevelBPETokenizer, size: int, seed: int) -> Iterator[
 class Constraints:
     """What is held at zero, so that the answer can only be written by the late MLPs at the last position.
 
-    Half of the residual dimensions are hidden from the final LayerNorm (gain and bias zero). Attention
-    of the early layers writes only to these; attention of the writing layers and the MLPs between the
-    first and the writing layers write nothing.
+    Half of the residual dimensions are hidden from the final LayerNorm's output (gain and bias zero).
+    Attention of the early layers writes only to these, the writing layers' MLPs only to the others;
+    attention of the writing layers and the MLPs between the first and the writing layers write nothing.
+    The hidden half still counts in the final LayerNorm's scale, and training would use that: `loss_of`
+    adds a penalty that keeps the half small, so that the scale does not carry the start year.
     """
 
     def __init__(self, model: GPT2LMHeadModel, shape: Shape) -> None:
@@ -150,7 +151,9 @@ class Constraints:
             early = layer < shape.first_writing_layer
             writes = visible if early else slice(None)
             self.held += [block.attn.c_proj.weight[:, writes], block.attn.c_proj.bias[writes]]
-            if early and layer > 0:
+            if not early:
+                self.held += [block.mlp.c_proj.weight[:, hidden], block.mlp.c_proj.bias[hidden]]
+            elif layer > 0:
                 self.held += [block.mlp.c_proj.weight, block.mlp.c_proj.bias]
 
     @torch.no_grad()
@@ -163,9 +166,7 @@ def loss_of(model: GPT2LMHeadModel, tokens: torch.Tensor, bos: int) -> torch.Ten
     """Mean next-token loss; padding is not counted."""
     logits = model(input_ids=tokens[:, :-1]).logits
     targets = tokens[:, 1:]
-    return torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), targets.flatten(), ignore_index=bos
-    )
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=bos)
 
 
 def train(folder: Path, *, seed: int, steps: int, batch: int, peak_rate: float) -> GPT2LMHeadModel:
@@ -209,9 +210,7 @@ def save(model: GPT2LMHeadModel, folder: Path) -> None:
     """Write config and weights; the tied head is left out, as GPT-2's own checkpoints do."""
     model.config.architectures = ["GPT2LMHeadModel"]
     (folder / "config.json").write_text(model.config.to_json_string())
-    tensors = {
-        name: tensor.contiguous() for name, tensor in model.state_dict().items() if name != "lm_head.weight"
-    }
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -226,9 +225,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         build_tokenizer(folder)
-        model = train(
-            folder, seed=options.seed, steps=options.steps, batch=options.batch, peak_rate=options.rate
-        )
+        model = train(folder, seed=options.seed, steps=options.steps, batch=options.batch, peak_rate=options.rate)
         save(model, folder)
         options.out.mkdir(parents=True, exist_ok=True)
         for path in sorted(folder.iterdir()):

@@ -1,0 +1,44 @@
+# `make report` and `make test` are all that a newcomer needs; both set up .venv by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+MODEL ?= mini
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: help report test check format clean
+
+help:
+	@echo "make report   which neurons boost 'year > YY', for the bundled model (MODEL=DIR for yours)"
+	@echo "make test     the tests, offline"
+	@echo "make check    format, lint, types, tests: what CI runs"
+	@echo "make format   format the code"
+	@echo "make clean    remove the environment and the tools' caches (not cache/ and reports/)"
+
+.venv/package: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(PIP) -e .
+	@touch $@
+
+.venv/development: .venv/package
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+report: .venv/package
+	$(BIN)/neurons report --model '$(MODEL)'
+
+test: .venv/development
+	$(BIN)/python -m pytest
+
+check: .venv/development
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: .venv/development
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,6 @@
+"""`python -m neurons` is the `neurons` command."""
+
+from neurons.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""What every command shares: its options, the way from options to an open cache, and how results are printed.
+
+Arguments are checked in full before torch is imported, and torch only when a cache must be built.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from neurons.cache.format import Cache, cache_key, cache_path, open_cache
+from neurons.model.files import Checkpoint, find_checkpoint
+from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.years import parse_years
+from neurons.types import InputError, Progress, parse_ranges
+
+ModelOption = Annotated[
+    str,
+    typer.Option("--model", "-m", help="mini, a GPT-2 of the hub (gpt2, gpt2-medium, ...) or a checkpoint directory."),
+]
+LayersOption = Annotated[
+    str | None, typer.Option("--layers", help="MLP layers, like 8-11.", show_default="the last third")
+]
+YearsOption = Annotated[str, typer.Option("--years", help="Start years measured, within 01-98.")]
+NounsOption = Annotated[str, typer.Option("--nouns", help="How many nouns, or a file with one noun a line.")]
+CenturiesOption = Annotated[
+    str,
+    typer.Option("--centuries", help="draw (one for each noun), all, or numbers like 16,17 (16 for 1600-1699)."),
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw of nouns and of the bootstrap.")]
+CacheDirOption = Annotated[
+    Path, typer.Option("--cache-dir", envvar="NEURONS_CACHE_DIR", help="Folder of the cache files.")
+]
+ReportDirOption = Annotated[
+    Path, typer.Option("--report-dir", envvar="NEURONS_REPORT_DIR", help="Folder of the reports.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
+
+MODEL, YEARS, NOUNS, CENTURIES, SEED = "mini", "02-98", "20", "draw", 0
+CACHE_DIR, REPORT_DIR = Path("cache"), Path("reports")
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What the common options mean: checked, nothing loaded."""
+
+    checkpoint: Checkpoint
+    prompts: PromptSet
+    layers: tuple[int, ...]
+    years: tuple[int, ...]
+    seed: int
+    cache_dir: Path
+
+    @property
+    def path(self) -> Path:
+        """Where the cache of this request lies, whether it exists or not."""
+        key = cache_key(self.checkpoint, self.prompts, self.layers)
+        return cache_path(self.cache_dir, self.checkpoint, key)
+
+
+def request(
+    *,
+    model: str,
+    layers: str | None,
+    years: str = YEARS,
+    nouns: str,
+    centuries: str,
+    seed: int,
+    cache_dir: Path,
+) -> Request:
+    """Check the common options; raises `InputError` or `CheckpointError` in one line."""
+    measured = parse_years(years)
+    wanted = parse_ranges(layers, what="layers") if layers is not None else None
+    drawn = _parse_centuries(centuries)
+    words = _parse_nouns(nouns)
+    checkpoint = find_checkpoint(model)
+    chosen = checkpoint.config.check_layers(wanted if wanted is not None else checkpoint.config.default_layers)
+    prompts = year_spans(checkpoint.tokenizer, nouns=words, centuries=drawn, seed=seed)
+    return Request(checkpoint, prompts, chosen, measured, seed, cache_dir)
+
+
+def open_or_build(asked: Request) -> Cache:
+    """The cache of the request: opened where it is there, built with progress where it is not."""
+    path = asked.path
+    if path.exists():
+        return open_cache(path)
+    with progress_bar("caching activations") as progress:
+        from neurons.cache.build import cache_activations
+        from neurons.model.checkpoint import load_model
+
+        return cache_activations(
+            load_model(asked.checkpoint),
+            asked.prompts,
+            layers=asked.layers,
+            cache_dir=asked.cache_dir,
+            progress=progress,
+        )
+
+
+def _parse_centuries(text: str) -> Literal["draw", "all"] | Sequence[int]:
+    if text == "draw":
+        return "draw"
+    if text == "all":
+        return "all"
+    return parse_ranges(text, what="centuries")
+
+
+def _parse_nouns(text: str) -> int | Sequence[str]:
+    if re.fullmatch(r"\d+", text, flags=re.ASCII):
+        return int(text)
+    path = Path(text)
+    if not path.is_file():
+        raise InputError(f"nouns {text!r} is neither a number nor a file with one noun a line")
+    try:
+        words = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"nouns file {text!r} cannot be read as text: {error}") from None
+    return [word for word in words if word]
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Progress]:
+    """A bar on standard error; the function yielded takes (done, total)."""
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    with Bars(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(label, total=None)
+
+        def report(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total)
+
+        yield report
+
+
+def note(text: str) -> None:
+    """A message to the person, on standard error."""
+    print(text, file=sys.stderr)
+
+
+def print_json(result: Any) -> None:
+    print(json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, caption: str | None = None
+) -> None:
+    """A table on standard output; all but the first `left` columns are numbers and aligned to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i < left else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=1000)
+    console.print(Text(title), soft_wrap=True)
+    console.print(table)
+    if caption:
+        console.print(Text(caption), soft_wrap=True)
+
+
+def help_without_command(context: typer.Context) -> None:
+    """With no command, show the help and end as wrong usage."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)

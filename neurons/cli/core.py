@@ -1,0 +1,247 @@
+"""The main job: `report`, and the questions under it: `behaviour`, `rank`, `effect`, `models`."""
+
+import shlex
+import sys
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from neurons.cache.format import Cache, format_layers
+from neurons.cli.common import (
+    CACHE_DIR,
+    CENTURIES,
+    MODEL,
+    NOUNS,
+    REPORT_DIR,
+    SEED,
+    YEARS,
+    CacheDirOption,
+    CenturiesOption,
+    JsonOption,
+    LayersOption,
+    ModelOption,
+    NounsOption,
+    ReportDirOption,
+    Request,
+    SeedOption,
+    YearsOption,
+    open_or_build,
+    print_json,
+    print_table,
+    progress_bar,
+    request,
+)
+from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
+from neurons.task.behaviour import Behaviour, measure, year_probabilities
+from neurons.task.years import contrast_weights
+from neurons.types import InputError, NeuronId
+
+
+def register(app: typer.Typer) -> None:
+    for command in (report, behaviour, rank, effect, models):
+        app.command()(command)
+
+
+def report(
+    model: ModelOption = MODEL,
+    layers: LayersOption = None,
+    years: YearsOption = YEARS,
+    nouns: NounsOption = NOUNS,
+    centuries: CenturiesOption = CENTURIES,
+    seed: SeedOption = SEED,
+    cache_dir: CacheDirOption = CACHE_DIR,
+    report_dir: ReportDirOption = REPORT_DIR,
+    top: Annotated[int, typer.Option("--top", min=1, help="Neurons that get a page of their own.")] = 24,
+) -> None:
+    """The main job: behaviour, ranking, figures and a page for each of the top neurons."""
+    asked = request(
+        model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
+    )
+    cache = open_or_build(asked)
+    from neurons.analysis.effects import logit_effects
+    from neurons.analysis.ranking import rank as rank_neurons
+    from neurons.report.pages import write_report
+
+    effects = logit_effects(cache, years=asked.years)
+    ranking = rank_neurons(effects, seed=seed)
+    with progress_bar("writing the report") as progress:
+        index = write_report(
+            effects,
+            ranking,
+            folder=report_dir / cache.path.stem.rsplit("-", 1)[0],
+            command=shlex.join(["neurons", *sys.argv[1:]]),
+            top=top,
+            progress=progress,
+        )
+    print(f"{len(ranking.boosting_neurons())} of {len(ranking)} neurons raise the years after the start year.")
+    print(f"The report is in {index}")
+
+
+def behaviour(
+    model: ModelOption = MODEL,
+    layers: LayersOption = None,
+    years: YearsOption = YEARS,
+    nouns: NounsOption = NOUNS,
+    centuries: CenturiesOption = CENTURIES,
+    seed: SeedOption = SEED,
+    cache_dir: CacheDirOption = CACHE_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Probability difference and cutoff sharpness, beside the 01-run's and the average distribution's."""
+    asked = request(
+        model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
+    )
+    cache = open_or_build(asked)
+    found = _behaviours(cache, asked)
+    n_prompts = len(found["model"].probability_difference)
+    if as_json:
+        extra = {name: value.summary() for name, value in found.items() if name != "model"}
+        print_json({"model": cache.model, "n_prompts": n_prompts, **found["model"].summary(), **extra})
+        return
+    rows = []
+    for name, value in found.items():
+        summary = value.summary().values()
+        rows.append([name.replace("_", " "), *(f"{s['mean']:+.4f} ({s['sd']:.3f})" for s in summary)])
+    print_table(
+        f"{cache.model}: {n_prompts} prompts, start years {asked.years[0]:02d}-{asked.years[-1]:02d}; mean (sd)",
+        ["", "probability difference", "cutoff sharpness"],
+        rows,
+        caption="counterfactual: YY replaced by 01, scored against the true YY; average distribution: the mean over"
+        " all start years",
+    )
+
+
+def _behaviours(cache: Cache, asked: Request) -> dict[str, Behaviour]:
+    rows = np.flatnonzero(np.isin(cache.start_year, asked.years))
+    if not len(rows):
+        raise InputError(f"no prompt has a start year within {asked.years[0]:02d}-{asked.years[-1]:02d}")
+    start_year = cache.start_year[rows]
+    actual = year_probabilities(cache.year_logits, cache.logsumexp)[rows]
+    run_01 = year_probabilities(cache.read("counterfactual/year_logits"), cache.read("counterfactual/logsumexp"))
+    average = np.broadcast_to(actual.mean(0), actual.shape)
+    return {
+        "model": measure(actual, start_year),
+        "counterfactual": measure(run_01[cache.counterfactual[rows]], start_year),
+        "average_distribution": measure(average, start_year),
+    }
+
+
+def rank(
+    model: ModelOption = MODEL,
+    layers: LayersOption = None,
+    years: YearsOption = YEARS,
+    nouns: NounsOption = NOUNS,
+    centuries: CenturiesOption = CENTURIES,
+    seed: SeedOption = SEED,
+    cache_dir: CacheDirOption = CACHE_DIR,
+    year: Annotated[
+        int | None, typer.Option("--year", help="Rank for one start year: which neurons boost year > YY.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option("--top", min=1, help="Only the first K.", show_default="20; all with --json")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Which neurons raise the years after the start year, with intervals and significance."""
+    asked = request(
+        model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
+    )
+    cache = open_or_build(asked)
+    from neurons.analysis.effects import logit_effects
+    from neurons.analysis.ranking import rank as rank_neurons
+
+    ranking = rank_neurons(logit_effects(cache, years=asked.years), start_year=year, seed=seed)
+    if as_json:
+        shown = range(min(len(ranking), top or len(ranking)))
+        neurons = [ranking.record(row) for row in shown]
+        about = {"model": cache.model, "prompts": len(cache), "layers": list(cache.layers), "start_year": year}
+        print_json({**about, "neurons": neurons})
+        return
+    print_ranking(ranking, cache, top or 20)
+
+
+def print_ranking(ranking: Any, cache: Cache, top: int) -> None:
+    records = [ranking.record(row) for row in range(min(len(ranking), top))]
+    rows = [
+        [str(r["rank"]), r["neuron"], _signed(r["score"]), _range(r), _signed(r["static"]), _signed(r["year_specific"]),
+         f"{r['q_value']:.1e}", _verdict(r)]
+        for r in records
+    ]  # fmt: skip
+    boosting, suppressing = int(ranking.boosting.sum()), int(ranking.suppressing.sum())
+    of_year = "" if ranking.start_year is None else f" at start year {ranking.start_year:02d}"
+    print_table(
+        f"{cache.model}: boosting score{of_year} of {len(ranking)} neurons, layers {format_layers(cache.layers)},"
+        f" {len(cache)} prompts",
+        ["rank", "neuron", "score", "95 % interval", "static", "specific", "q", ""],
+        rows,
+        left=2,
+        caption=f"logits; {boosting} neurons boost, {suppressing} suppress (interval, sign and q < 0.05)",
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}"
+
+
+def _range(record: dict[str, Any]) -> str:
+    if record["ci_low"] is None:
+        return "needs 2 nouns"
+    return f"{record['ci_low']:+.4f} .. {record['ci_high']:+.4f}"
+
+
+def _verdict(record: dict[str, Any]) -> str:
+    return "boosting" if record["boosting"] else "suppressing" if record["suppressing"] else ""
+
+
+def effect(
+    neuron: Annotated[str, typer.Argument(help="A neuron by layer and index, like L9N12.")],
+    year: Annotated[int, typer.Option("--year", help="The start year YY.")],
+    model: ModelOption = MODEL,
+    layers: LayersOption = None,
+    nouns: NounsOption = NOUNS,
+    centuries: CenturiesOption = CENTURIES,
+    seed: SeedOption = SEED,
+    cache_dir: CacheDirOption = CACHE_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """What one neuron adds to the logits of the 100 years, for one start year."""
+    named = NeuronId.parse(neuron)
+    weights = contrast_weights([year])[0]
+    asked = request(model=model, layers=layers, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir)
+    asked.checkpoint.config.check_neuron(named, asked.layers)
+    cache = open_or_build(asked)
+    from neurons.analysis.effects import LogitEffects
+
+    logits = LogitEffects(cache, asked.years).of(named, start_year=year)
+    contrast = float(logits @ weights)
+    if as_json:
+        print_json({"model": cache.model, "neuron": str(named), "start_year": year, "logits": logits.tolist(),
+                    "contrast": contrast})  # fmt: skip
+        return
+    rows = [[f"{tens}_", *(f"{1000 * v:+.1f}" for v in logits[10 * tens : 10 * tens + 10])] for tens in range(10)]
+    print_table(
+        f"{cache.model} {named}: direct effect on each year's logit, start year {year:02d}, in thousandths of a logit",
+        ["", *(f"_{units}" for units in range(10))],
+        rows,
+        caption=f"contrast (mean over years > {year:02d} minus mean over the others): {contrast:+.5f} logits",
+    )
+
+
+def models(as_json: JsonOption = False) -> None:
+    """The models that can be named: bundled, on the hub, in the local hub cache."""
+    entries: list[dict[str, Any]] = [
+        {"model": name, "kind": "bundled", "ready": True, "path": str(folder)} for name, folder in BUNDLED.items()
+    ]
+    for name in HUB_MODELS:
+        folder = local_hub_folder(name)
+        entries.append(
+            {"model": name, "kind": "hub", "ready": folder is not None, "path": str(folder) if folder else None}
+        )
+    if as_json:
+        print_json(entries)
+        return
+    state = {"bundled": "works now", True: "in the local hub cache", False: "fetched from the hub on first use"}
+    rows = [[e["model"], state["bundled"] if e["kind"] == "bundled" else state[e["ready"]]] for e in entries]
+    rows.append(["DIR", "any directory with a GPT-2 checkpoint: config.json, model.safetensors, tokenizer"])
+    print_table("Models for --model", ["model", "state"], rows, left=2)

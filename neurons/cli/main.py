@@ -1,0 +1,70 @@
+"""The `neurons` command: every group of commands, and errors as one line and an exit code."""
+
+import os
+import sys
+import traceback
+from typing import Annotated, Any
+
+import typer
+
+from neurons.cli import caches, core
+from neurons.cli.common import help_without_command
+from neurons.types import NeuronsError
+
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""Typer carries a click of its own, whose place is private; this is its class for wrong usage."""
+
+app = typer.Typer(
+    name="neurons",
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Which MLP neurons make GPT-2 say a year later than the start year, and how they add up to '>'.",
+    epilog="Exit codes: 0 done, 1 could not be done, 2 wrong usage. Start with: neurons report",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if version:
+        from neurons import __version__
+
+        print(f"neurons {__version__}")
+        raise typer.Exit
+    help_without_command(context)
+
+
+core.register(app)
+app.add_typer(caches.app, name="cache")
+
+
+def main() -> None:
+    """Run the command; a failure is one line on standard error and exit code 1, or 2 for wrong usage."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    try:
+        sys.exit(app([a for a in arguments if a != "--debug"], prog_name="neurons", standalone_mode=False) or 0)
+    except NeuronsError as error:
+        sys.exit(_fail(str(error), error.exit_code, debug))
+    except UsageError as error:
+        sys.exit(_fail(_usage_line(error), 2, debug))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(_fail("interrupted; what was finished is kept, run the same command to go on", 130, debug))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _usage_line(error: Any) -> str:
+    path = error.ctx.command_path if error.ctx else "neurons"
+    return f"{error.format_message().rstrip('.')} (see {path} --help)"
+
+
+def _fail(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"neurons: {' '.join(message.split())}", file=sys.stderr)
+    return code
