@@ -15,8 +15,10 @@ vector, so that the LayerNorms' centring changes none of them (`Space`):
 One head below layer 8 copies the code from the start year to END. Each planted neuron reads the code
 there (its tuning) and writes a profile over the 100 years (its readout). All other heads and neurons are
 random, read everything and write to `spare`: tuned, like a real model's, but nothing to the answer. The
-unembedding is untied, neighbouring years overlap in it, and the final gain is uneven, so that a measure
-that forgets gain, centring or overlap goes wrong.
+unembedding is untied, neighbouring years overlap in it, the final gain is uneven, and what neurons write
+and years read has a mean that the final LayerNorm removes: a measure that forgets any of this goes wrong.
+
+One thread: the matrices are small, and two threads on a busy machine only wait for each other.
 
     planted = write_planted(tmp_path, seed=0)
     planted.roles["greater"]            # NeuronIds that must come out on top
@@ -25,14 +27,13 @@ that forgets gain, centring or overlap goes wrong.
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
+from threadpoolctl import threadpool_limits
 
 from neurons.types import NeuronId
 
@@ -63,6 +64,9 @@ class Shape:
     @property
     def n_head(self) -> int:
         return self.d_model // self.d_head
+
+
+DEFAULT = Shape()
 
 
 @dataclass(frozen=True)
@@ -97,12 +101,13 @@ class Planted:
 # --- what is planted -------------------------------------------------------------------------------
 
 
+@threadpool_limits.wrap(limits=1)
 def write_planted(
     folder: Path,
     *,
     seed: int,
     tokenizer: Path = MINI,
-    shape: Shape = Shape(),  # noqa: B008 - frozen
+    shape: Shape = DEFAULT,
     greater: int = 32,
     mirrors: int = 10,
     decoys: int = 8,
@@ -120,34 +125,34 @@ def write_planted(
     windows = _windows(rng, greater)
     mirrored = windows[np.sort(rng.choice(greater, mirrors, replace=False))]
     plantings = [_greater(rng, window, height) for window in windows]
-    plantings += [_mirror(rng, window, height / 2) for window in mirrored]
+    plantings += [replace(_greater(rng, window, -height / 2), role="mirror") for window in mirrored]
     plantings += [_orthogonal(rng, window, height) for window in _windows(rng, decoys)]
     plantings += [_always_on(rng, lean) for _ in range(decoys)]
     plantings += [_flat(rng, height / 2) for _ in range(decoys)]
     return _write(folder, plantings, rng=rng, tokenizer=tokenizer, shape=shape, noise=noise)
 
 
+@threadpool_limits.wrap(limits=1)
 def write_kinds(
     folder: Path,
     *,
     seed: int,
     tokenizer: Path = MINI,
-    shape: Shape = Shape(),  # noqa: B008 - frozen
+    shape: Shape = DEFAULT,
     each: int = 12,
     jitter: float = 1.0,
-    height: float = 0.4,
+    height: float = 0.15,
     noise: float = 0.1,
 ) -> Planted:
-    """A model with `each` neurons of every kind in `KINDS`: one shape a kind, moved by up to `jitter` years.
+    """A model with `each` neurons of every kind: one shape a kind, moved by up to `jitter` years.
 
-    Thresholds, centres and peaks are in `parameters`, for the tuning and (`answer_…`) for the readout.
+    Roles: step, bump, periodic, always_on, line, ramp. All but always_on have a positive year-specific
+    part. `parameters` holds the tuning's `threshold` (step, ramp) or `centre` (bump, periodic).
     """
     rng = np.random.default_rng(seed)
-    plantings = [
-        _kind(name, rng.uniform(-jitter, jitter), height * rng.uniform(0.8, 1.2))
-        for name in KINDS
-        for _ in range(each)
-    ]
+    plantings = []
+    for _ in range(each):
+        plantings += _kinds(rng.uniform(-jitter, jitter), height * rng.uniform(0.8, 1.2))
     return _write(folder, plantings, rng=rng, tokenizer=tokenizer, shape=shape, noise=noise)
 
 
@@ -188,11 +193,6 @@ def _greater(rng: np.random.Generator, window: np.ndarray, height: float) -> Pla
     scale = height * math.sqrt(19 / (high - low + 1)) * rng.uniform(0.9, 1.1)
     truth = {"low": low, "high": high, "step": step}
     return Planting("greater", _window_drive(low, high, peak), scale * _step_up(step), peak, truth)
-
-
-def _mirror(rng: np.random.Generator, window: np.ndarray, height: float) -> Planting:
-    image = _greater(rng, window, height)
-    return replace(image, role="mirror", readout=-image.readout)
 
 
 def contrasts() -> np.ndarray:
@@ -242,85 +242,29 @@ def _flat(rng: np.random.Generator, height: float) -> Planting:
 # --- kinds, for tuning and clustering --------------------------------------------------------------
 
 
-def _bump(x: np.ndarray, centre: float, width: float) -> np.ndarray:
-    return np.exp(-((x - centre) ** 2) / (2 * width**2))
+def _bump(x: np.ndarray, width: float) -> np.ndarray:
+    return np.exp(-(x**2) / (2 * width**2))
 
 
-def _periodic(x: np.ndarray, centre: float) -> np.ndarray:
-    return (1 + np.cos(2 * np.pi * (x - centre) / 10)) / 2
+def _kinds(moved: float, height: float) -> list[Planting]:
+    """One neuron of each kind, moved by this many years, its readout's standard deviation `height` logits.
 
+    Pre-activations reach 10, where GELU changes nothing: the tuning's shape comes out as it is drawn.
+    """
+    x, wave = YEARS - moved, 2 * np.pi / 10
 
-@dataclass(frozen=True)
-class Kind:
-    """Tuning in 0..1 and readout, each a function of (years, place); places are known and jittered."""
+    def kind(name: str, tuning: np.ndarray, readout: np.ndarray, **truth: float) -> Planting:
+        readout = height * _centred(readout) / readout.std()
+        return Planting(name, 10 * tuning, readout, 10.0, truth | {"moved": moved})
 
-    tuning: Callable[[np.ndarray, float], np.ndarray]
-    place: float
-    readout: Callable[[np.ndarray, float], np.ndarray]
-    answer_place: float
-    name: str
-    """What the place is called in `parameters`."""
-
-
-KINDS: Mapping[str, Kind] = MappingProxyType(
-    {
-        "step": Kind(
-            tuning=lambda x, at: _logistic((x - at) / 2),
-            place=55,
-            readout=lambda y, at: _logistic(y - at),
-            answer_place=70,
-            name="threshold",
-        ),
-        "bump": Kind(
-            tuning=lambda x, at: _bump(x, at, 7),
-            place=35,
-            readout=lambda y, at: _bump(y, at, 8),
-            answer_place=48,
-            name="centre",
-        ),
-        "periodic": Kind(tuning=_periodic, place=4, readout=_periodic, answer_place=7, name="centre"),
-        "always_on": Kind(
-            tuning=lambda x, at: np.ones(100),
-            place=0,
-            readout=lambda y, at: (y - at) / 50,
-            answer_place=49.5,
-            name="level",
-        ),
-        "line": Kind(
-            tuning=lambda x, at: (x + 20 - at) / 120,
-            place=0,
-            readout=lambda y, at: _logistic((y - at) / 4),
-            answer_place=90,
-            name="shift",
-        ),
-        "ramp": Kind(
-            tuning=lambda x, at: np.clip(at - x, 0, None) / 60,
-            place=60,
-            readout=lambda y, at: -_bump(y, at, 12),
-            answer_place=10,
-            name="threshold",
-        ),
-    }
-)
-
-
-def _kind(name: str, moved: float, height: float) -> Planting:
-    kind = KINDS[name]
-    place, answer = kind.place + moved, kind.answer_place + moved
-    peak = 10.0
-    drive = _inverse_gelu(peak * kind.tuning(YEARS, place))
-    readout = _centred(kind.readout(YEARS, answer))
-    truth = {kind.name: place, "answer_place": answer}
-    return Planting(name, drive, height * readout / readout.std(), peak, truth)
-
-
-def _gelu(x: np.ndarray) -> np.ndarray:
-    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-
-
-def _inverse_gelu(activation: np.ndarray) -> np.ndarray:
-    grid = np.linspace(0, 2 * activation.max() + 1, 100_000)
-    return np.interp(activation, _gelu(grid), grid)
+    return [
+        kind("step", _logistic((x - 55) / 2), _logistic(x - 70), threshold=55 + moved),
+        kind("bump", _bump(x - 35, 7), _bump(x - 48, 8), centre=35 + moved),
+        kind("periodic", (1 + np.cos(wave * (x - 4))) / 2, np.cos(wave * (x - 7)), centre=4 + moved),
+        kind("always_on", np.ones(100), x),
+        kind("line", (x + 20) / 120, _logistic((x - 90) / 4)),
+        kind("ramp", np.clip(60 - x, 0, None) / 60, -_bump(x - 10, 12), threshold=60 + moved),
+    ]
 
 
 # --- how it is planted -----------------------------------------------------------------------------
@@ -370,9 +314,7 @@ def _reader(drives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     code = year_code()
     middle, mean = code.mean(0), drives.mean(0)
     spread = code - middle
-    weights = np.linalg.solve(
-        spread.T @ spread + 1e-3 * np.eye(code.shape[1]), spread.T @ (drives - mean)
-    )
+    weights = np.linalg.solve(spread.T @ spread + 1e-3 * np.eye(code.shape[1]), spread.T @ (drives - mean))
     return weights, mean - middle @ weights
 
 
@@ -396,17 +338,17 @@ def _write(
     tensors = _background(rng, space, shape, noise) | _ends(rng, space, shape, vocab)
     head = (int(rng.integers(shape.first_writing_layer)), int(rng.integers(shape.n_head)))
     _plant_head(tensors, space, shape, head)
-    places = _places(rng, shape, len(plantings))
-    _plant_neurons(rng, tensors, space, shape, plantings, places, noise)
+    neurons = dict(zip(_places(rng, shape, len(plantings)), plantings, strict=True))
+    _plant_neurons(rng, tensors, space, neurons, noise)
     _save(folder, tensors, tokenizer, shape, vocab)
     roles: dict[str, list[NeuronId]] = {}
-    for place, planting in zip(places, plantings, strict=True):
+    for place, planting in neurons.items():
         roles.setdefault(planting.role, []).append(place)
     return Planted(
         folder=folder,
         roles={role: tuple(members) for role, members in roles.items()},
         head=head,
-        parameters={place: dict(p.parameters) for place, p in zip(places, plantings, strict=True)},
+        parameters={place: dict(planting.parameters) for place, planting in neurons.items()},
     )
 
 
@@ -416,9 +358,7 @@ def _places(rng: np.random.Generator, shape: Shape, count: int) -> list[NeuronId
     return [NeuronId(shape.first_writing_layer + c // shape.d_mlp, c % shape.d_mlp) for c in chosen]
 
 
-def _background(
-    rng: np.random.Generator, space: Space, shape: Shape, noise: float
-) -> dict[str, np.ndarray]:
+def _background(rng: np.random.Generator, space: Space, shape: Shape, noise: float) -> dict[str, np.ndarray]:
     """Every block random: reads everything a little, writes about `noise` to the spare directions."""
     d, tensors = shape.d_model, {}
     for layer in range(shape.n_layer):
@@ -438,9 +378,7 @@ def _background(
     return tensors
 
 
-def _ends(
-    rng: np.random.Generator, space: Space, shape: Shape, vocab: Mapping[str, int]
-) -> dict[str, np.ndarray]:
+def _ends(rng: np.random.Generator, space: Space, shape: Shape, vocab: Mapping[str, int]) -> dict[str, np.ndarray]:
     """Embeddings, final LayerNorm and unembedding."""
     years = [vocab[f"{year:02d}"] for year in YEARS]
     centuries = [vocab[f"\u0120{xx}"] for xx in range(10, 100)]
@@ -450,7 +388,7 @@ def _ends(
     tokens[centuries] += FEATURE * space.century.T
     heads = rng.normal(size=(len(vocab), shape.d_model)) / shape.d_model
     heads -= QUIET / CONSTANT * space.constant.T
-    heads[years] = YEAR_GAIN * _overlap() @ space.answer.T
+    heads[years] = YEAR_GAIN * _overlap() @ space.answer.T + rng.normal(size=(100, 1)) / 16
     return {
         "transformer.wte.weight": tokens,
         "transformer.wpe.weight": space.scatter(rng, shape.n_positions, 1.0) + CONSTANT * space.constant.T,
@@ -460,9 +398,7 @@ def _ends(
     }
 
 
-def _plant_head(
-    tensors: dict[str, np.ndarray], space: Space, shape: Shape, head: tuple[int, int]
-) -> None:
+def _plant_head(tensors: dict[str, np.ndarray], space: Space, shape: Shape, head: tuple[int, int]) -> None:
     """Query: this is a century; key: this is a year; value and output: its code, as it was."""
     layer, slot = head
     d, at = shape.d_model, f"transformer.h.{layer}.attn."
@@ -480,19 +416,18 @@ def _plant_neurons(
     rng: np.random.Generator,
     tensors: dict[str, np.ndarray],
     space: Space,
-    shape: Shape,
-    plantings: Sequence[Planting],
-    places: Sequence[NeuronId],
+    neurons: Mapping[NeuronId, Planting],
     noise: float,
 ) -> None:
     """Read the code at END, write the answer; a little of the spare is read too, so that nouns differ."""
-    root = math.sqrt(shape.d_model)
-    reads, bias = _reader(np.stack([p.drive for p in plantings], axis=1))
-    reads = space.code @ reads * (SCALE / root / CODE)
-    reads += space.scatter(rng, len(plantings), noise).T
-    readouts = np.stack([p.readout / p.peak for p in plantings]) * (SCALE / root)
+    d = len(space.code)
+    scale = SCALE / math.sqrt(d)
+    reads, bias = _reader(np.stack([p.drive for p in neurons.values()], axis=1))
+    reads = space.code @ reads * (scale / CODE) + space.scatter(rng, len(neurons), noise).T
+    readouts = np.stack([p.readout / p.peak for p in neurons.values()]) * scale
     writes = readouts @ np.linalg.inv(_overlap()) @ space.answer.T / YEAR_GAIN
-    for place, read, offset, write in zip(places, reads.T, bias, writes, strict=True):
+    writes += rng.normal(size=(len(neurons), 1)) / d
+    for place, read, offset, write in zip(neurons, reads.T, bias, writes, strict=True):
         at = f"transformer.h.{place.layer}.mlp."
         tensors[at + "c_fc.weight"][:, place.index] = read
         tensors[at + "c_fc.bias"][place.index] = offset
@@ -500,23 +435,10 @@ def _plant_neurons(
 
 
 def _save(
-    folder: Path,
-    tensors: Mapping[str, np.ndarray],
-    tokenizer: Path,
-    shape: Shape,
-    vocab: Mapping[str, int],
+    folder: Path, tensors: Mapping[str, np.ndarray], tokenizer: Path, shape: Shape, vocab: Mapping[str, int]
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    single = {name: np.ascontiguousarray(t, dtype=np.float32) for name, t in tensors.items()}
-    save_file(single, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(_config(shape, vocab), indent=1) + "\n")
-    for name in TOKENIZER_FILES:
-        shutil.copyfile(tokenizer / name, folder / name)
-
-
-def _config(shape: Shape, vocab: Mapping[str, int]) -> dict[str, Any]:
     end_of_text = vocab["<|endoftext|>"]
-    return {
+    config = {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         "vocab_size": len(vocab),
@@ -532,3 +454,9 @@ def _config(shape: Shape, vocab: Mapping[str, int]) -> dict[str, Any]:
         "eos_token_id": end_of_text,
         "dtype": "float32",
     }
+    folder.mkdir(parents=True, exist_ok=True)
+    single = {name: np.ascontiguousarray(t, dtype=np.float32) for name, t in tensors.items()}
+    save_file(single, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    for name in TOKENIZER_FILES:
+        shutil.copyfile(tokenizer / name, folder / name)
