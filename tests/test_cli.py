@@ -12,6 +12,7 @@ import pytest
 
 import neurons
 from neurons.cli.main import main
+from neurons.model.files import BUNDLED
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -28,16 +29,14 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     return call
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder that the commands of this file share, so that `mini` is run once."""
-    return tmp_path_factory.mktemp("caches")
+@pytest.fixture
+def built(mini_cache: neurons.Cache) -> neurons.Cache:
+    return mini_cache
 
 
-@pytest.fixture(scope="module")
-def built(folder: Path) -> neurons.Cache:
-    model = neurons.load_model("mini")
-    return neurons.cache_activations(model, neurons.year_spans(model.tokenizer), cache_dir=folder)
+@pytest.fixture
+def folder(mini_cache: neurons.Cache) -> Path:
+    return mini_cache.path.parent
 
 
 def test_cache_build_reuses_what_is_there(run: Run, built: neurons.Cache, folder: Path) -> None:
@@ -91,6 +90,29 @@ def test_behaviour_reaches_the_bars_of_the_card(run: Run, built: neurons.Cache, 
     assert found["cutoff_sharpness"]["mean"] >= 0.035
     assert found["counterfactual"]["probability_difference"]["mean"] < 0
     assert found["n_prompts"] == int(np.isin(built.start_year, range(2, 99)).sum())
+
+
+def test_the_cards_numbers_are_what_the_command_prints(run: Run, built: neurons.Cache, folder: Path) -> None:
+    _, out, _ = run("behaviour", "--resample", "--cache-dir", folder, "--json")
+    found = json.loads(out)
+    rows = {"model": found, "counterfactual (the 01-run, scored against the true YY)": found["counterfactual"],
+            "average distribution (of all start years)": found["average_distribution"],
+            "MLPs 8-11 resampled from the 01-run at END": found["mlps_resampled"]}  # fmt: skip
+    card = (BUNDLED["mini"] / "README.md").read_text(encoding="utf-8")
+    for name, values in rows.items():
+        numbers = [values[measure]["mean"] for measure in ("probability_difference", "cutoff_sharpness")]
+        line = next(line for line in card.splitlines() if line.startswith(f"| {name} |"))
+        assert [float(cell) for cell in line.split("|")[2:4]] == pytest.approx(numbers, abs=1e-4)
+
+
+def test_the_late_mlps_of_mini_carry_the_answer(run: Run, built: neurons.Cache, folder: Path) -> None:
+    _, out, _ = run("behaviour", "--resample", "--cache-dir", folder, "--json")
+    found = json.loads(out)
+    gap = (
+        found["mlps_resampled"]["probability_difference"]["mean"]
+        - found["counterfactual"]["probability_difference"]["mean"]
+    )
+    assert abs(gap) < 0.10
 
 
 @pytest.mark.parametrize("command", [["rank"], ["behaviour"], ["effect", "L9N12", "--year", "32"], ["cache", "list"]])

@@ -44,8 +44,13 @@ def test_every_command_is_in_the_readme() -> None:
     assert commands - documented <= {"models"}
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
 def test_files_named_in_the_documents_exist(document: str) -> None:
-    named = re.findall(r"`((?:docs|scripts|tests|neurons|reports/sample)/[\w./-]+\.\w+)`", (ROOT / document).read_text(encoding="utf-8"))
+    named = re.findall(
+        r"`((?:docs|scripts|tests|neurons|reports/sample)/[\w./-]+\.\w+)`",
+        (ROOT / document).read_text(encoding="utf-8"),
+    )
     missing = [name for name in named if not (ROOT / name).exists()]
     assert missing == []

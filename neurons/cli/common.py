@@ -126,11 +126,12 @@ def _parse_nouns(text: str) -> int | Sequence[str]:
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Progress]:
-    """A bar on standard error; the function yielded takes (done, total)."""
+    """A bar on standard error where that is a terminal; the function yielded takes (done, total)."""
     from rich.console import Console
     from rich.progress import Progress as Bars
 
-    with Bars(console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task(label, total=None)
 
         def report(done: int, total: int) -> None:

@@ -86,6 +86,10 @@ def behaviour(
     centuries: CenturiesOption = CENTURIES,
     seed: SeedOption = SEED,
     cache_dir: CacheDirOption = CACHE_DIR,
+    resample: Annotated[
+        bool,
+        typer.Option("--resample", help="Also with the MLPs of --layers taken from the 01-run (loads the model)."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Probability difference and cutoff sharpness, beside the 01-run's and the average distribution's."""
@@ -93,23 +97,45 @@ def behaviour(
         model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
     )
     cache = open_or_build(asked)
-    found = _behaviours(cache, asked)
-    n_prompts = len(found["model"].probability_difference)
+    found = {name: value.summary() for name, value in _behaviours(cache, asked).items()}
+    n_prompts = int(np.isin(cache.start_year, asked.years).sum())
+    resampled = _resampled(cache, asked) if resample else {}
     if as_json:
-        extra = {name: value.summary() for name, value in found.items() if name != "model"}
-        print_json({"model": cache.model, "n_prompts": n_prompts, **found["model"].summary(), **extra})
+        extra = {name: value for name, value in found.items() if name != "model"} | resampled
+        print_json({"model": cache.model, "n_prompts": n_prompts, **found["model"], **extra})
         return
-    rows = []
-    for name, value in found.items():
-        summary = value.summary().values()
-        rows.append([name.replace("_", " "), *(f"{s['mean']:+.4f} ({s['sd']:.3f})" for s in summary)])
+    rows = [
+        [name.replace("_", " "), *(_mean_and_sd(summary) for summary in value.values())]
+        for name, value in (found | resampled).items()
+    ]
+    title = f"{cache.model}: {n_prompts} prompts, start years {asked.years[0]:02d}-{asked.years[-1]:02d}"
+    late = f"; mlps resampled: MLPs {format_layers(cache.layers)} at END from the 01-run" if resample else ""
     print_table(
-        f"{cache.model}: {n_prompts} prompts, start years {asked.years[0]:02d}-{asked.years[-1]:02d}; mean (sd)",
+        f"{title}; mean (sd over prompts)",
         ["", "probability difference", "cutoff sharpness"],
         rows,
         caption="counterfactual: YY replaced by 01, scored against the true YY; average distribution: the mean over"
-        " all start years",
+        f" all start years{late}",
     )
+
+
+def _mean_and_sd(summary: dict[str, float]) -> str:
+    sd = f" ({summary['sd']:.3f})" if "sd" in summary else ""
+    return f"{summary['mean']:+.4f}{sd}"
+
+
+def _resampled(cache: Cache, asked: Request) -> dict[str, dict[str, dict[str, float]]]:
+    """Both measures, over start years, with every MLP of the cached layers held at its 01-run at END."""
+    from neurons.analysis.experiment import experiment
+    from neurons.analysis.interventions import group_measures
+    from neurons.model.checkpoint import load_model
+
+    with progress_bar("resampling the MLPs") as progress:
+        on = experiment(load_model(asked.checkpoint), cache, years=asked.years)
+        every = np.ones((1, len(cache.layers), cache.d_mlp), bool)
+        values = group_measures(on, every, ablation="resample", progress=progress)
+    names = ("probability_difference", "cutoff_sharpness")
+    return {"mlps_resampled": {name: {"mean": float(values[name].mean())} for name in names}}
 
 
 def _behaviours(cache: Cache, asked: Request) -> dict[str, Behaviour]:
@@ -147,6 +173,10 @@ def rank(
     asked = request(
         model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
     )
+    if year is not None and year not in asked.years:
+        raise InputError(
+            f"start year {year:02d} is not measured: choose within {asked.years[0]:02d}-{asked.years[-1]:02d}"
+        )
     cache = open_or_build(asked)
     from neurons.analysis.effects import logit_effects
     from neurons.analysis.ranking import rank as rank_neurons

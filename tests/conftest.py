@@ -1,0 +1,140 @@
+"""What all tests share: annotations checked while they run, no network, and models that are written once.
+
+Fixtures load a checkpoint once a session. Random ones and the planted ones are written to a temporary
+folder; `mini_model` is the bundled one.
+"""
+
+import os
+
+os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+from jaxtyping import install_import_hook
+
+# Before anything imports the package: every annotated shape is checked on every call. Not in the command,
+# whose parameters are typer's own classes.
+install_import_hook(
+    [f"neurons.{room}" for room in ("task", "model", "cache", "analysis", "report")], "beartype.beartype"
+)
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neurons.cache.build import cache_activations
+from neurons.cache.format import Cache
+from neurons.model.checkpoint import Model, load_model
+from neurons.model.tokenizer import Gpt2Tokenizer, load_tokenizer
+from neurons.task.prompts import PromptSet, year_spans
+from planted import Planted, write_planted
+from random_gpt2 import MINI, write_random_gpt2
+
+LATE = (8, 9, 10, 11)
+attempts: list[object] = []
+
+
+def _refuse(self: socket.socket, address: object) -> None:
+    if self.family != socket.AF_UNIX:
+        attempts.append(address)
+        raise OSError(f"a test tried to reach {address}: tests run offline")
+    return _connect(self, address)
+
+
+_connect: Callable[..., Any] = socket.socket.connect
+socket.socket.connect = _refuse  # type: ignore[method-assign,assignment]
+socket.socket.connect_ex = _refuse  # type: ignore[method-assign,assignment]
+
+
+@pytest.fixture(autouse=True)
+def no_network() -> Iterator[None]:
+    """Fail a test whose network access was refused, even where the code under test swallowed the error."""
+    attempts.clear()
+    yield
+    assert not attempts, f"tests run offline, but this one tried to reach {attempts}"
+
+
+@dataclass(frozen=True)
+class PlantedCase:
+    """A planted checkpoint, the truth about it, and the cache of its default prompts in layers 8-11."""
+
+    truth: Planted
+    model: Model
+    prompts: PromptSet
+    cache: Cache
+
+
+@pytest.fixture(scope="session")
+def mini_tokenizer() -> Gpt2Tokenizer:
+    return load_tokenizer(MINI)
+
+
+@pytest.fixture(scope="session")
+def gpt2_tokenizer_folder() -> Path:
+    """GPT-2's vocab.json and merges.txt, which are not ours to bundle."""
+    folder = os.environ.get("NEURONS_GPT2_TOKENIZER")
+    if not folder:
+        pytest.skip("set NEURONS_GPT2_TOKENIZER to a folder with GPT-2's vocab.json and merges.txt")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def gpt2_tokenizer(gpt2_tokenizer_folder: Path) -> Gpt2Tokenizer:
+    return load_tokenizer(gpt2_tokenizer_folder)
+
+
+@pytest.fixture(scope="session")
+def mini_model() -> Model:
+    """The bundled, trained model."""
+    return load_model("mini")
+
+
+@pytest.fixture(scope="session")
+def random_small(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Random weights in mini's shape: 12 layers, width 64, 4 heads, 256 neurons a layer."""
+    folder = tmp_path_factory.mktemp("random") / "small"
+    return load_model(write_random_gpt2(folder, n_layer=12, n_embd=64, n_head=4))
+
+
+@pytest.fixture(scope="session")
+def gpt2_shaped(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Random weights in GPT-2 small's shape: 12 layers, width 768, 12 heads, 50,257 tokens; half a gigabyte."""
+    folder = tmp_path_factory.mktemp("random") / "gpt2-shaped"
+    tokenizer = Path(os.environ.get("NEURONS_GPT2_TOKENIZER") or MINI)
+    sizes = {"n_layer": 12, "n_embd": 768, "n_head": 12, "n_positions": 1024, "vocab_size": 50257}
+    return load_model(write_random_gpt2(folder, tokenizer=tokenizer, **sizes))
+
+
+@pytest.fixture(scope="session")
+def mini_prompts(mini_tokenizer: Gpt2Tokenizer) -> PromptSet:
+    """The default prompts: 20 nouns, each with every start year of one century."""
+    return year_spans(mini_tokenizer)
+
+
+@pytest.fixture(scope="session")
+def mini_cache(mini_model: Model, mini_prompts: PromptSet, tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    return cache_activations(mini_model, mini_prompts, cache_dir=tmp_path_factory.mktemp("mini"))
+
+
+@pytest.fixture(scope="session")
+def random_cache(random_small: Model, mini_prompts: PromptSet, tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    return cache_activations(random_small, mini_prompts, cache_dir=tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="session")
+def planted_case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], PlantedCase]:
+    """`planted_case(seed)`: written, loaded and run once for each seed."""
+
+    @cache
+    def case(seed: int) -> PlantedCase:
+        folder = tmp_path_factory.mktemp("planted")
+        truth = write_planted(folder / f"planted-{seed}", seed=seed)
+        model = load_model(truth.folder)
+        prompts = year_spans(model.tokenizer)
+        return PlantedCase(truth, model, prompts, cache_activations(model, prompts, layers=LATE, cache_dir=folder))
+
+    return case
