@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,7 @@ class NeuronId:
         return f"L{self.layer}N{self.index}"
 
     @classmethod
-    def parse(cls, text: "str | NeuronId") -> Self:
+    def parse(cls, text: "str | NeuronId") -> "NeuronId":
         """Read `L9N12`; raises `InputError` for anything else."""
         if isinstance(text, NeuronId):
             return cls(text.layer, text.index)
@@ -76,8 +76,6 @@ def parse_ranges(text: str, *, what: str) -> tuple[int, ...]:
             raise InputError(f"{what} {text!r} is not a range: write it like 8-11 or 3,8-11")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
-            raise InputError(
-                f"{what} {text!r} runs backwards: write {match[2]}-{match[1]} for {part.strip()}"
-            )
+            raise InputError(f"{what} {text!r} runs backwards: write {match[2]}-{match[1]} for {part.strip()}")
         numbers.update(range(first, last + 1))
     return tuple(sorted(numbers))

@@ -6,48 +6,25 @@ folder; `mini_model` is the bundled one.
 
 import os
 
-os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+from guards import attempts
 
-from jaxtyping import install_import_hook
-
-# Before anything imports the package: every annotated shape is checked on every call. Not in the command,
-# whose parameters are typer's own classes.
-install_import_hook(
-    [f"neurons.{room}" for room in ("task", "model", "cache", "analysis", "report")], "beartype.beartype"
-)
-
-import socket
+# isort: split
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
+from planted import Planted, write_planted
+from random_gpt2 import MINI, write_random_gpt2
 
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.model.checkpoint import Model, load_model
 from neurons.model.tokenizer import Gpt2Tokenizer, load_tokenizer
 from neurons.task.prompts import PromptSet, year_spans
-from planted import Planted, write_planted
-from random_gpt2 import MINI, write_random_gpt2
 
 LATE = (8, 9, 10, 11)
-attempts: list[object] = []
-
-
-def _refuse(self: socket.socket, address: object) -> None:
-    if self.family != socket.AF_UNIX:
-        attempts.append(address)
-        raise OSError(f"a test tried to reach {address}: tests run offline")
-    return _connect(self, address)
-
-
-_connect: Callable[..., Any] = socket.socket.connect
-socket.socket.connect = _refuse  # type: ignore[method-assign,assignment]
-socket.socket.connect_ex = _refuse  # type: ignore[method-assign,assignment]
 
 
 @pytest.fixture(autouse=True)

@@ -66,7 +66,9 @@ class LogitEffects:
         rows = self.cache.start_year == start_year
         if not rows.any():
             held = sorted(set(self.cache.start_year.tolist()))
-            raise InputError(f"start year {start_year} has no prompt in this cache: it holds {held[0]:02d}-{held[-1]:02d}")
+            raise InputError(
+                f"start year {start_year} has no prompt in this cache: it holds {held[0]:02d}-{held[-1]:02d}"
+            )
         return self.activation(*one)[rows].mean() * self.readout(*one)[0]
 
     def contrast(self, neuron: str | NeuronId) -> Float[np.ndarray, " Y"]:
@@ -120,14 +122,14 @@ def _held(cache: Cache, years: Iterable[int]) -> tuple[int, ...]:
 
 
 def complete(
-    parts: dict[str, Float[np.ndarray, "P K d"]],
+    parts: dict[str, Float[np.ndarray, "P _ d"]],
     scale: Float[np.ndarray, " P"],
     readout: Float[np.ndarray, "d 100"],
     norm_bias_logits: Float[np.ndarray, "100"],
 ) -> dict[str, Float[np.ndarray, "P 100"]]:
     """Year logits split by what wrote them; the values sum to the logits exactly.
 
-    parts: everything written to the residual at END, by name; K writers each (heads, neurons, biases).
+    parts: everything written to the residual at END, by name; any number of writers each (heads, neurons, biases).
     readout: the unembedding's year columns times the gain, centred (`Model.year_readout`).
     norm_bias_logits: the final LayerNorm's bias through the unembedding, which no part carries.
 

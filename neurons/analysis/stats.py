@@ -40,9 +40,7 @@ def bootstrap_weighted_mean(
     return total * (counts.shape[1] / np.maximum(weight, 1)).astype(np.float32)[:, None]
 
 
-def interval(
-    samples: Float[np.ndarray, "B N"], confidence: float = CONFIDENCE
-) -> Float[np.ndarray, "2 N"]:
+def interval(samples: Float[np.ndarray, "B N"], confidence: float = CONFIDENCE) -> Float[np.ndarray, "2 N"]:
     """The percentile interval of each column: lower row, upper row."""
     tail = (1 - confidence) / 2
     B = len(samples)
@@ -75,9 +73,7 @@ def random_direction_p(
     return np.where(defined, student.sf(statistic, freedom), 1.0)
 
 
-def circular_shift_p(
-    tuning: Float[np.ndarray, "Y N"], values: Float[np.ndarray, "N Y"]
-) -> Float[np.ndarray, " N"]:
+def circular_shift_p(tuning: Float[np.ndarray, "Y N"], values: Float[np.ndarray, "N Y"]) -> Float[np.ndarray, " N"]:
     """Share of the circular shifts of the tuning curve whose covariance with `values` is at least the true one.
 
     A description, not a test: tuning curves are smooth, so shifts are not exchangeable.

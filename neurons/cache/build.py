@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -75,7 +76,7 @@ def _replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise CacheError(
@@ -177,15 +178,17 @@ def visible_norm(W_out: Float[Tensor, "N d"], visible: Tensor) -> Float[Tensor, 
 def _write_runs(
     file: h5py.File, model: Model, prompts: PromptSet, layers: tuple[int, ...], progress: Progress | None
 ) -> None:
-    settings = {"shared": prompts.year_position, "layers": layers, "year_token_ids": prompts.year_token_ids}
+    run_all = partial(
+        run_in_blocks, model, shared=prompts.year_position, layers=layers, year_token_ids=prompts.year_token_ids
+    )
     P, Q = len(prompts), len(prompts.counterfactual_tokens)
-    for part, run in run_in_blocks(model, prompts.tokens, **settings):
+    for part, run in run_all(tokens=prompts.tokens):
         _write_run(file, part, run, "final", "post")
         file["final/scale"][part] = run.scale.numpy()
         file["final/residual"][part] = run.residual.numpy()
         if progress:
             progress(part.stop, P + Q)
-    for part, run in run_in_blocks(model, prompts.counterfactual_tokens, **settings):
+    for part, run in run_all(tokens=prompts.counterfactual_tokens):
         _write_run(file, part, run, "counterfactual", "post_01")
         if progress:
             progress(P + part.stop, P + Q)

@@ -91,8 +91,8 @@ def reading(path: Path) -> Iterator[h5py.File]:
             yield file
     except FileNotFoundError:
         raise CacheError(f"cache {path} is not there: `neurons cache list` shows what is") from None
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+    except (OSError, LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CacheError(f"cache {path} cannot be read ({reason}): delete it and run again to rebuild it") from None
 
 
@@ -151,7 +151,7 @@ class Cache:
         return self.read(f"mlp/{self.check_layer(layer)}/post_01", (slice(None), neurons))
 
     def readout(self, layer: int, neurons: slice = slice(None), *, plain: bool = False) -> Float[np.ndarray, "N 100"]:
-        """Logits of the years for each unit of a/sigma; `plain`: W_out times the raw unembedding, for each unit of a."""
+        """Logits of the years for each unit of a/sigma; `plain`: W_out times the raw W_U, for each unit of a."""
         group = "readout_plain" if plain else "readout"
         return self.read(f"{group}/{self.check_layer(layer)}", (neurons,))
 

@@ -101,8 +101,8 @@ class Model:
             return LayerNorm(cast(ln.gain), cast(ln.bias))
 
         def block(b: Block) -> Block:
-            parts = {k: norm(v) if isinstance(v, LayerNorm) else cast(v) for k, v in vars(b).items()}
-            return Block(**parts)
+            tensors = {name: cast(part) for name, part in vars(b).items() if isinstance(part, Tensor)}
+            return replace(b, ln_1=norm(b.ln_1), ln_2=norm(b.ln_2), **tensors)
 
         W_E = cast(self.W_E)
         return replace(
@@ -115,13 +115,13 @@ class Model:
         )
 
 
-def load_model(name: str | os.PathLike[str] = "mini") -> Model:
+def load_model(name: str | os.PathLike[str] | Checkpoint = "mini") -> Model:
     """Load `mini`, a GPT-2 of the hub (gpt2, gpt2-medium, ...) or a checkpoint directory, in float32 on the CPU.
 
     Raises `InputError` for what is no GPT-2 checkpoint, `CheckpointError` for one that is damaged or out
     of reach. See `neurons.model.files.find_checkpoint`.
     """
-    checkpoint = find_checkpoint(name)
+    checkpoint = name if isinstance(name, Checkpoint) else find_checkpoint(name)
     checkpoint.tokenizer  # noqa: B018  a missing tokenizer is told before the weights are read
     return _from_bridge(checkpoint, boot_bridge(checkpoint))
 
@@ -217,7 +217,7 @@ def _from_bridge(checkpoint: Checkpoint, bridge: "TransformerBridge") -> Model:
 
 def _check_finite(checkpoint: Checkpoint, state: dict[str, Tensor]) -> None:
     for name, tensor in state.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor.sum()):
+        if tensor.is_floating_point() and not tensor.isfinite().all():
             raise CheckpointError(
                 f"{checkpoint.folder}: tensor {name} holds numbers that are not finite: the file is damaged"
             )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from neurons.model.tokenizer import Gpt2Tokenizer, load_tokenizer
-from neurons.types import CheckpointError, InputError
+from neurons.types import CheckpointError, InputError, NeuronId
 
 BUNDLED = {"mini": Path(__file__).parent / "mini"}
 HUB_MODELS = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2")
@@ -31,7 +31,6 @@ REFUSED_FIELDS: dict[str, Any] = {
     "add_cross_attention": False,
     "quantization_config": None,
     "rope_scaling": None,
-    "is_decoder": None,
 }
 """Config fields that would change the numbers and are not honoured, with the only value accepted."""
 
@@ -68,6 +67,16 @@ class ModelConfig:
         if not layers:
             raise InputError("no layers chosen: name some, for instance 8-11")
         return tuple(sorted(set(layers)))
+
+    def check_neuron(self, neuron: NeuronId, layers: tuple[int, ...]) -> NeuronId:
+        """The neuron, or `InputError` where the model has none such in the chosen layers."""
+        self.check_layers((neuron.layer,))
+        if neuron.index >= self.d_mlp:
+            raise InputError(f"{neuron} does not exist: layer {neuron.layer} has neurons 0-{self.d_mlp - 1}")
+        if neuron.layer not in layers:
+            chosen = ", ".join(map(str, layers))
+            raise InputError(f"{neuron} is outside the chosen layers {chosen}: name its layer with --layers")
+        return neuron
 
 
 @dataclass(frozen=True)
@@ -124,26 +133,32 @@ def find_checkpoint(name: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _display_name(name: str, folder: Path) -> str:
-    return folder.resolve().name if Path(name).is_dir() and name not in BUNDLED else name.split("/")[-1]
+    is_directory = name not in BUNDLED and Path(name).expanduser().is_dir()
+    return folder.resolve().name if is_directory else name.split("/")[-1]
 
 
 def _locate(name: str) -> Path:
     if name in BUNDLED:
         return BUNDLED[name]
-    path = Path(name).expanduser()
-    if path.is_dir():
+    wanted = f"{name!r} is no directory: give mini, a GPT-2 name of the hub, or a checkpoint directory"
+    try:
+        path = Path(name).expanduser()
+        is_directory, exists = path.is_dir(), path.exists()
+    except (OSError, RuntimeError):  # a name too long, a home that is not there
+        raise InputError(wanted) from None
+    if is_directory and name.strip():
         return path
-    if path.exists():
+    if exists and name.strip():
         raise InputError(f"{name!r} is a file: give the directory that holds config.json and model.safetensors")
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name.strip():
-        raise InputError(f"{name!r} is no directory: give mini, a GPT-2 name of the hub, or a checkpoint directory")
+        raise InputError(wanted)
     return _hub_snapshot(name)
 
 
-def _hub_snapshot(name: str) -> Path:
-    """The folder of a hub model: from the local hub cache, else fetched."""
+def local_hub_folder(name: str) -> Path | None:
+    """The snapshot of a hub model in the local hub cache, under its short or its full name; no network."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     candidates = [name, *(full for short, full in HUB_ALIASES.items() if short == name)]
     candidates += [short for short, full in HUB_ALIASES.items() if full == name]
@@ -154,6 +169,17 @@ def _hub_snapshot(name: str) -> Path:
             continue
         if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
             return folder
+    return None
+
+
+def _hub_snapshot(name: str) -> Path:
+    """The folder of a hub model: from the local hub cache, else fetched."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    local = local_hub_folder(name)
+    if local is not None:
+        return local
     try:
         return Path(snapshot_download(HUB_ALIASES.get(name, name), allow_patterns=HUB_FILES))
     except (RepositoryNotFoundError, HFValidationError):

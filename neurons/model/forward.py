@@ -22,6 +22,8 @@ from neurons.types import InputError
 
 BLOCK = 256
 """Prompts in one pass: big enough for full matrix speed, small enough for a laptop's memory."""
+TILE = 1 << 19
+"""Logits held at once where only their sum is wanted: 2 MB in float32, so that they stay in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +83,7 @@ def activate(model: Model, pre: Float[Tensor, "... N"]) -> Float[Tensor, "... N"
             raise InputError(f"activation function {other!r} is not supported")
 
 
-def post_activation(
-    model: Model, layer: int, mid: Float[Tensor, "... d"]
-) -> Float[Tensor, "... N"]:
+def post_activation(model: Model, layer: int, mid: Float[Tensor, "... d"]) -> Float[Tensor, "... N"]:
     """The MLP's neurons, after the nonlinearity, from the residual before it."""
     block = model.blocks[layer]
     normed = normalise(mid, block.ln_2, model.config.layer_norm_eps)
@@ -109,9 +109,10 @@ def year_logits(
 
 
 def logsumexp(model: Model, residual: Float[Tensor, "... d"]) -> Float[Tensor, " ..."]:
-    """Log of the sum over the full vocabulary of exp(logit)."""
-    normed = normalise(residual, model.ln_final, model.config.layer_norm_eps)
-    return torch.logsumexp(normed @ model.W_U.T, -1)
+    """Log of the sum over the full vocabulary of exp(logit), a tile of it at a time."""
+    normed = normalise(residual, model.ln_final, model.config.layer_norm_eps).reshape(-1, residual.shape[-1])
+    tiles = [torch.logsumexp(normed @ part.T, -1) for part in model.W_U.split(max(64, TILE // max(1, len(normed))))]
+    return torch.logsumexp(torch.stack(tiles), 0).view(residual.shape[:-1])
 
 
 @torch.inference_mode()
@@ -164,9 +165,9 @@ def run_in_blocks(
         yield part, run(model, tokens[part], shared=shared, layers=layers, year_token_ids=year_token_ids)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def trace(model: Model, tokens: Int[np.ndarray, "P T"], *, shared: int) -> EndTrace:
-    """One pass that keeps what interventions at END need: see `EndTrace`."""
+    """One pass that keeps what interventions at END need, gradients through `resume` among it: see `EndTrace`."""
     _check_tokens(model, tokens)
     x, past, rows = _prefixes(model, tokens, shared)
     embedding = x[:, -1]
@@ -184,9 +185,7 @@ def trace(model: Model, tokens: Int[np.ndarray, "P T"], *, shared: int) -> EndTr
     return EndTrace(embedding, *(tuple(p) for p in (keys, values, heads, mids, posts, after)))
 
 
-def resume(
-    model: Model, kept: EndTrace, residual: Float[Tensor, "n P d"], *, after: int
-) -> Float[Tensor, "n P d"]:
+def resume(model: Model, kept: EndTrace, residual: Float[Tensor, "n P d"], *, after: int) -> Float[Tensor, "n P d"]:
     """The final residual at END when the residual after layer `after` was changed to `residual`.
 
     n variants of the same P prompts at once. Earlier positions are as they were, exactly, because
@@ -198,9 +197,7 @@ def resume(
     return x
 
 
-def attention_at_end(
-    model: Model, layer: int, x: Float[Tensor, "n P d"], kept: EndTrace
-) -> Float[Tensor, "n P d"]:
+def attention_at_end(model: Model, layer: int, x: Float[Tensor, "n P d"], kept: EndTrace) -> Float[Tensor, "n P d"]:
     """What the layer's attention writes at END when END's residual before the layer is `x`."""
     block, config = model.blocks[layer], model.config
     q, k, v = _query_key_value(model, block, x)
@@ -221,9 +218,7 @@ def _attention_scale(model: Model, layer: int) -> float:
     return scale / (layer + 1) if model.config.scale_attn_by_inverse_layer_idx else scale
 
 
-def _query_key_value(
-    model: Model, block: Block, x: Float[Tensor, "... d"]
-) -> tuple[Float[Tensor, "... H dh"], ...]:
+def _query_key_value(model: Model, block: Block, x: Float[Tensor, "... d"]) -> tuple[Float[Tensor, "... H dh"], ...]:
     config = model.config
     normed = normalise(x, block.ln_1, config.layer_norm_eps)
     joint = _affine(normed, block.qkv, block.b_qkv)
@@ -294,8 +289,9 @@ def _check_tokens(model: Model, tokens: Int[np.ndarray, "P T"]) -> None:
         raise InputError("no prompts to run")
     if tokens.shape[1] > model.config.n_ctx:
         raise InputError(f"prompts of {tokens.shape[1]} tokens do not fit the model's context of {model.config.n_ctx}")
-    if tokens.min() < 0 or tokens.max() >= model.config.d_vocab:
+    outside = tokens[(tokens < 0) | (tokens >= model.config.d_vocab)]
+    if outside.size:
         raise InputError(
-            f"token {int(tokens.max())} is outside the model's vocabulary of {model.config.d_vocab}: the tokenizer"
+            f"token {int(outside[0])} is outside the model's vocabulary of {model.config.d_vocab}: the tokenizer"
             " beside the checkpoint belongs to another model"
         )

@@ -45,17 +45,23 @@ def load_tokenizer(folder: Path) -> Gpt2Tokenizer:
         if vocab.is_file() and merges.is_file():
             return Gpt2Tokenizer(_from_merges(vocab, merges))
     except Exception as error:  # the library raises bare Exception for malformed files
-        raise CheckpointError(f"the tokenizer in {folder} cannot be read ({error}): fetch or save it again") from None
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"the tokenizer in {folder} cannot be read ({reason}): fetch or save it again") from None
     raise InputError(f"{folder} has no tokenizer: put GPT-2's vocab.json and merges.txt, or tokenizer.json, there")
 
 
 def _from_merges(vocab: Path, merges: Path) -> tokenizers.Tokenizer:
     ids = json.loads(vocab.read_text(encoding="utf-8"))
     lines = merges.read_text(encoding="utf-8").split("\n")
-    pairs = [tuple(line.split(" ")) for line in lines if line.strip() and not line.startswith("#version")]
+    pairs = [_pair(line) for line in lines if line.strip() and not line.startswith("#version")]
     backend = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=ids, merges=pairs))
     backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = tokenizers.decoders.ByteLevel()
     if END_OF_TEXT in ids:
         backend.add_special_tokens([END_OF_TEXT])
     return backend
+
+
+def _pair(line: str) -> tuple[str, str]:
+    left, right = line.split(" ")
+    return left, right

@@ -21,10 +21,7 @@ class Behaviour:
 
     def summary(self) -> dict[str, dict[str, float]]:
         """`{"probability_difference": {"mean", "sd"}, "cutoff_sharpness": {"mean", "sd"}}`."""
-        return {
-            name: {"mean": float(values.mean()), "sd": float(values.std())}
-            for name, values in vars(self).items()
-        }
+        return {name: {"mean": float(values.mean()), "sd": float(values.std())} for name, values in vars(self).items()}
 
 
 def year_probabilities(
@@ -50,16 +47,12 @@ def cutoff_sharpness(
     return probabilities[rows, start_year + 1] - probabilities[rows, start_year - 1]
 
 
-def contrast(
-    year_logits: Float[np.ndarray, "P 100"], start_year: Int[np.ndarray, " P"]
-) -> Float[np.ndarray, " P"]:
+def contrast(year_logits: Float[np.ndarray, "P 100"], start_year: Int[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
     """Mean logit over y > YY minus mean logit over y <= YY, for each prompt."""
     return (np.asarray(year_logits, float) * contrast_weights(start_year.tolist())).sum(1)
 
 
-def measure(
-    probabilities: Float[np.ndarray, "P 100"], start_year: Int[np.ndarray, " P"]
-) -> Behaviour:
+def measure(probabilities: Float[np.ndarray, "P 100"], start_year: Int[np.ndarray, " P"]) -> Behaviour:
     """Both published measures for prompts whose start years lie in 1..98."""
     return Behaviour(
         probability_difference=probability_difference(probabilities, start_year),

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -23,6 +23,7 @@ FULL_CENTURY = 95
 """A century is drawn for a noun only if it offers this many start years after the published filter."""
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """What is asked of a tokenizer; Hugging Face's have it."""
 
@@ -133,9 +134,7 @@ def published_years(tokenizer: Tokenizer, century: int) -> tuple[int, ...]:
     filter does not: " 1001" is no such year, but the rest of century 10 counts.
     """
     bare = year_tokens(tokenizer)
-    splits = [
-        tokenizer.encode(f" {century:02d}{year:02d}", add_special_tokens=False) for year in range(N_YEARS)
-    ]
+    splits = [tokenizer.encode(f" {century:02d}{year:02d}", add_special_tokens=False) for year in range(N_YEARS)]
     kept = [year for year, tokens in enumerate(splits) if len(tokens) == 2 and tokens[1] == bare[year]]
     return tuple(kept[1:-1])
 
@@ -176,9 +175,7 @@ def year_spans(
     return _assemble(tokenizer, template, pairs, years, _missing_cells(years, used))
 
 
-def choose_nouns(
-    tokenizer: Tokenizer, nouns: int | Sequence[str], rng: np.random.Generator
-) -> tuple[str, ...]:
+def choose_nouns(tokenizer: Tokenizer, nouns: int | Sequence[str], rng: np.random.Generator) -> tuple[str, ...]:
     """The words asked for, or so many drawn from our list, each a single token with a leading space."""
 
     def is_single(word: str) -> bool:
@@ -240,12 +237,7 @@ def _list_centuries(tokenizer: Tokenizer) -> str:
 
 
 def _missing_cells(years: dict[int, tuple[int, ...]], used: Sequence[int]) -> tuple[Missing, ...]:
-    return tuple(
-        Missing(century, year)
-        for century in used
-        for year in range(N_YEARS)
-        if year not in years[century]
-    )
+    return tuple(Missing(century, year) for century in used for year in range(N_YEARS) if year not in years[century])
 
 
 def _assemble(
@@ -259,8 +251,7 @@ def _assemble(
     assert bos is not None
     bare = year_tokens(tokenizer)
     counterfactuals = [
-        [bos, *tokenizer.encode(template.fill(noun, century, 1), add_special_tokens=False)]
-        for noun, century in pairs
+        [bos, *tokenizer.encode(template.fill(noun, century, 1), add_special_tokens=False)] for noun, century in pairs
     ]
     if len({len(row) for row in counterfactuals}) != 1:
         raise InputError(f"the prompts of template {template.text!r} have different lengths with this tokenizer")

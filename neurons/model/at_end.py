@@ -1,0 +1,119 @@
+"""What is read at END after something there was changed: n variants of P prompts at once, exactly.
+
+1. A single neuron's change is rank one: `amount * w_out` added to the residual after its layer
+   (`after_write`); a set of neurons held at other values is followed layer by layer (`after_ablation`).
+2. Later layers run again at END alone (`forward.resume`).
+3. Where nothing but the final LayerNorm follows, x + amount * write is read without a matrix product
+   for each variant: its logits are (A + amount * B) / sigma, with A of the prompt and B of the write.
+
+Nothing here is an approximation.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from neurons.model.checkpoint import Model
+from neurons.model.forward import TILE, EndTrace, attention_at_end, post_activation, resume
+
+
+def after_write(
+    model: Model, kept: EndTrace, *, layer: int, write: Float[Tensor, "n d"], amount: Float[Tensor, "n P"]
+) -> Float[Tensor, "n P d"]:
+    """The final residual when `amount * write` is added to what the layer's MLP writes at END."""
+    return resume(model, kept, kept.after[layer] + amount[..., None] * write[:, None], after=layer)
+
+
+def after_ablation(
+    model: Model, kept: EndTrace, ablated: Mapping[int, Bool[Tensor, "n N"]], values: Mapping[int, Float[Tensor, "P N"]]
+) -> Float[Tensor, "n P d"]:
+    """The final residual when sets of neurons are held at other values together.
+
+    ablated: layer -> which neurons, for each variant. values: layer -> what they are held at. All else
+    after the first of these layers is computed again.
+    """
+    first = min(ablated)
+    x = kept.mid[first].expand(len(ablated[first]), -1, -1)
+    for layer in range(first, model.config.n_layers):
+        if layer > first:
+            x = x + attention_at_end(model, layer, x, kept)
+        post = post_activation(model, layer, x)
+        if layer in ablated:
+            post = torch.where(ablated[layer][:, None], values[layer], post)
+        x = x + post @ model.blocks[layer].W_out + model.blocks[layer].b_out
+    return x
+
+
+@dataclass(frozen=True, eq=False)
+class FinalResidual:
+    """The final residual of P prompts, ready for rank-one changes: `residual + amount * write`."""
+
+    model: Model
+    residual: Float[Tensor, "P d"]
+
+    def scale_with(self, write: Float[Tensor, "n d"], amount: Float[Tensor, "n P"]) -> Float[Tensor, "n P"]:
+        """sqrt(var + eps) of the changed residual, from variances and covariances taken in float64."""
+        x, w = _centred(self.residual.double()), _centred(write.double())
+        d, change = x.shape[-1], amount.double()
+        variance = (x * x).mean(-1) + 2 / d * change * (w @ x.T) + change**2 * (w * w).mean(-1, keepdim=True)
+        return (variance + self.model.config.layer_norm_eps).sqrt().to(self.residual.dtype)
+
+    def logits_with(
+        self, write: Float[Tensor, "n d"], amount: Float[Tensor, "n P"], token_ids: Int[Tensor, " Y"]
+    ) -> Float[Tensor, "n P Y"]:
+        """Logits of some tokens from the changed residual."""
+        W_U = self.model.W_U[token_ids]
+        inverse = 1 / self.scale_with(write, amount)
+        bias = W_U @ self.model.ln_final.bias
+        return _combine(inverse, amount, self._read(self.residual, W_U), self._read(write, W_U), bias)
+
+    def logsumexp_with(self, write: Float[Tensor, "n d"], amount: Float[Tensor, "n P"]) -> Float[Tensor, "n P"]:
+        """Over the full vocabulary, a tile of it at a time."""
+        inverse = 1 / self.scale_with(write, amount)
+        whole = (self._vocabulary, self._read(write, self.model.W_U), self._vocabulary_bias)
+        step = max(64, TILE // amount.numel())
+        tiles = [
+            torch.logsumexp(_combine(inverse, amount, *parts), -1)
+            for parts in zip(*(logits.split(step, -1) for logits in whole), strict=True)
+        ]
+        return torch.logsumexp(torch.stack(tiles), 0)
+
+    @cached_property
+    def _vocabulary(self) -> Float[Tensor, "P V"]:
+        return self._read(self.residual, self.model.W_U)
+
+    @cached_property
+    def _vocabulary_bias(self) -> Float[Tensor, " V"]:
+        return self.model.W_U @ self.model.ln_final.bias
+
+    def _read(self, x: Float[Tensor, "m d"], W_U: Float[Tensor, "Y d"]) -> Float[Tensor, "m Y"]:
+        """Logits times sigma, without the LayerNorm's bias."""
+        return (_centred(x) * self.model.ln_final.gain) @ W_U.T
+
+
+def frozen_logits(
+    model: Model, residual: Float[Tensor, "n P d"], scale: Float[Tensor, " P"], token_ids: Int[Tensor, " Y"]
+) -> Float[Tensor, "n P Y"]:
+    """Logits of some tokens from a changed residual, with the final LayerNorm's scale kept as it was."""
+    normed = _centred(residual) / scale[:, None] * model.ln_final.gain + model.ln_final.bias
+    return normed @ model.W_U[token_ids].T
+
+
+def _combine(
+    inverse: Float[Tensor, "n P"],
+    amount: Float[Tensor, "n P"],
+    base: Float[Tensor, "P Y"],
+    written: Float[Tensor, "n Y"],
+    bias: Float[Tensor, " Y"],
+) -> Float[Tensor, "n P Y"]:
+    """(base + amount * written) / sigma + bias."""
+    changed = inverse[..., None] * base
+    return changed.addcmul_((amount * inverse)[..., None], written[:, None]).add_(bias)
+
+
+def _centred(x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
+    return x - x.mean(-1, keepdim=True)
