@@ -11,7 +11,8 @@ import pytest
 from random_gpt2 import write_random_gpt2
 from safetensors.numpy import load_file, save_file
 
-from neurons.model.files import ModelConfig, find_checkpoint, read_config
+from neurons.model.config import ModelConfig, read_config
+from neurons.model.files import find_checkpoint
 from neurons.types import CheckpointError, InputError, NeuronsError
 
 HASH = "607a30d783dfa663caf39e06633721c8d4cfcd7e"

@@ -13,7 +13,7 @@ from oracle import bridge_cache, double_bridge, hooked_run, relative, some_token
 from random_gpt2 import write_random_gpt2
 
 from neurons.model.checkpoint import Model, load_model
-from neurons.model.files import ACTIVATIONS
+from neurons.model.config import ACTIVATIONS
 from neurons.model.forward import EndRun, EndTrace, activate, resume, run, run_in_blocks, trace
 from neurons.task.prompts import PromptSet, year_spans
 from neurons.types import InputError

@@ -35,7 +35,7 @@ from neurons.cli.common import (
 from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
 from neurons.task.behaviour import Behaviour, measure, year_probabilities
 from neurons.task.years import contrast_weights
-from neurons.types import InputError, NeuronId
+from neurons.types import InputError, Measure, NeuronId
 
 
 def register(app: typer.Typer) -> None:
@@ -134,7 +134,7 @@ def _resampled(cache: Cache, asked: Request) -> dict[str, dict[str, dict[str, fl
         on = experiment(load_model(asked.checkpoint), cache, years=asked.years)
         every = np.ones((1, len(cache.layers), cache.d_mlp), bool)
         values = group_measures(on, every, ablation="resample", progress=progress)
-    names = ("probability_difference", "cutoff_sharpness")
+    names: tuple[Measure, ...] = ("probability_difference", "cutoff_sharpness")
     return {"mlps_resampled": {name: {"mean": float(values[name].mean())} for name in names}}
 
 

@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurons.model.files import Checkpoint, ModelConfig, find_checkpoint
+from neurons.model.config import ModelConfig
+from neurons.model.files import Checkpoint, find_checkpoint
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.types import CheckpointError
 

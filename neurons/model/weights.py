@@ -1,0 +1,120 @@
+"""The safetensors files of a checkpoint, without torch: what is in them, where, and whether it is GPT-2's."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from neurons.model.config import ModelConfig
+from neurons.types import CheckpointError, InputError
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Where one tensor's bytes lie: `file[start:stop]`."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor that GPT-2 uses, without the `transformer.` prefix."""
+    d, m = config.d_model, config.d_mlp
+    shapes: dict[str, tuple[int, ...]] = {"wte.weight": (config.d_vocab, d), "wpe.weight": (config.n_ctx, d)}
+    for layer in range(config.n_layers):
+        block = {
+            "ln_1.weight": (d,), "ln_1.bias": (d,), "ln_2.weight": (d,), "ln_2.bias": (d,),
+            "attn.c_attn.weight": (d, 3 * d), "attn.c_attn.bias": (3 * d,),
+            "attn.c_proj.weight": (d, d), "attn.c_proj.bias": (d,),
+            "mlp.c_fc.weight": (d, m), "mlp.c_fc.bias": (m,),
+            "mlp.c_proj.weight": (m, d), "mlp.c_proj.bias": (d,),
+        }  # fmt: skip
+        shapes |= {f"h.{layer}.{name}": shape for name, shape in block.items()}
+    shapes |= {"ln_f.weight": (d,), "ln_f.bias": (d,)}
+    if not config.tied:
+        shapes["lm_head.weight"] = (config.d_vocab, d)
+    return shapes
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of the folder's safetensors files, by name without the `transformer.` prefix."""
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        files = [single]
+    elif index.is_file():
+        files = _indexed_files(folder, index)
+    else:
+        raise InputError(f"{folder} holds no checkpoint: {_what_weights(folder)}")
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        for name, tensor in read_header(file):
+            tensors[name.removeprefix("transformer.")] = tensor
+    return tensors
+
+
+def _what_weights(folder: Path) -> str:
+    pickles = [p.name for p in sorted(folder.iterdir()) if p.suffix in {".bin", ".pt", ".pth"}]
+    if pickles:
+        return (
+            f"{pickles[0]} is a pickle, which can run code and is never opened; load it where you trust it and"
+            " save_pretrained() it again, which writes model.safetensors"
+        )
+    return "model.safetensors is missing (save_pretrained writes it)"
+
+
+def _indexed_files(folder: Path, index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index} cannot be read ({error!r}): fetch or save it again") from None
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or not (folder / name).is_file():
+            raise CheckpointError(f"{index} names {name!r}, which is not a file beside it: fetch it again")
+    return [folder / name for name in names]
+
+
+def read_header(file: Path) -> list[tuple[str, Tensor]]:
+    """Name, type, shape and place of every tensor; `CheckpointError` for a damaged file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy"):
+            pass  # the library checks the header, the offsets and the file's length
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{file} is damaged ({error}): fetch or save it again") from None
+    header.pop("__metadata__", None)
+    return [
+        (name, Tensor(file, t["dtype"], tuple(t["shape"]), *(8 + length + o for o in t["data_offsets"])))
+        for name, t in header.items()
+    ]
+
+
+def read_bytes(tensor: Tensor, size: int = 1 << 24) -> Iterator[bytes]:
+    """A tensor's bytes, in pieces."""
+    with tensor.file.open("rb") as stream:
+        stream.seek(tensor.start)
+        left = tensor.stop - tensor.start
+        while left:
+            chunk = stream.read(min(size, left))
+            if not chunk:
+                raise CheckpointError(f"{tensor.file} became shorter while it was read: run again")
+            left -= len(chunk)
+            yield chunk
+
+
+def check_tensors(folder: Path, config: ModelConfig, tensors: dict[str, Tensor]) -> None:
+    """Raise `CheckpointError` where a tensor is missing, or has another shape or type than GPT-2's."""
+    for name, shape in expected_shapes(config).items():
+        if name not in tensors:
+            raise CheckpointError(f"{folder}: tensor {name} is missing, though config.json asks for it")
+        found = tensors[name]
+        if found.shape != shape:
+            raise CheckpointError(f"{folder}: tensor {name} has shape {found.shape}, config.json asks for {shape}")
+        if found.dtype not in {"F64", "F32", "F16", "BF16"}:
+            raise CheckpointError(f"{folder}: tensor {name} holds {found.dtype}, not floating-point numbers")
