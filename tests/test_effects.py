@@ -83,13 +83,13 @@ def test_the_sum_holds_in_other_configs(tmp_path: Path, mini_prompts: PromptSet,
 
 
 def test_all_parts_sum_to_the_year_logits_on_mini(mini_model: Model, mini_prompts: PromptSet) -> None:
-    """In float32; measured 2e-6."""
-    assert identity_gap(mini_model, mini_prompts, 20) < 1e-5
+    """In float32, over 3,072 neurons and 48 heads: measured 6e-7."""
+    assert identity_gap(mini_model, mini_prompts, 20) < 5e-6
 
 
 def test_all_parts_sum_to_the_year_logits_in_gpt2_s_shape(gpt2_shaped: Model) -> None:
-    """In float32, over 36,864 neurons and 144 heads."""
-    assert identity_gap(gpt2_shaped, year_spans(gpt2_shaped.tokenizer), 2) < 1e-5
+    """In float32, over 36,864 neurons and 144 heads: measured 4e-6."""
+    assert identity_gap(gpt2_shaped, year_spans(gpt2_shaped.tokenizer), 2) < 2e-5
 
 
 def test_a_part_counted_twice_is_noticed(tmp_path: Path, mini_prompts: PromptSet) -> None:

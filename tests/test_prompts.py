@@ -247,7 +247,7 @@ def test_no_centuries_are_refused(mini_tokenizer: Gpt2Tokenizer) -> None:
 
 
 def test_a_tokenizer_without_single_token_years_is_refused() -> None:
-    with pytest.raises(InputError, match=r"no single token for the year 00 \(100 of 100.*use a checkpoint with GPT-2's"):
+    with pytest.raises(InputError, match=r"no single token for the year 00 \(100 of 100.*with GPT-2's tokenizer"):
         year_spans(CharacterTokenizer())
 
 

@@ -1,0 +1,174 @@
+"""Imports flow one way, outside packages stay in their rooms, and `import neurons` is light."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import neurons
+
+PACKAGE = Path(neurons.__file__).parent
+ROOMS = ("task", "model", "cache", "analysis", "report", "cli")
+STORIES = {
+    "tuning": {"tuning", "families", "describe", "heuristics", "population"},
+    "causal": {
+        "causal",
+        "causal_results",
+        "experiment",
+        "interventions",
+        "readers",
+        "screen",
+        "curves",
+        "components",
+    },
+    "clustering": {"clustering", "clusters"},
+    "composition": {"composition", "composed", "basis", "parts"},
+}
+"""Analyses told in several files, which may import each other; any other module is a story of its own."""
+FIRST = {"effects", "stats", "tuning"}
+"""Stories that every analysis may build on. The others stand side by side."""
+FROM_FILES = {"causal_results"}
+"""Modules of a story with a model that must open without one."""
+NEEDS_A_MODEL = {"neurons.model.checkpoint", "neurons.model.forward", "neurons.model.at_end", "neurons.cache.build"} | {
+    f"neurons.analysis.{module}"
+    for story in ("causal", "circuit")
+    for module in STORIES.get(story, {story}) - FROM_FILES
+}
+"""What runs with a model in memory. Nothing else may load torch, directly or through others."""
+HOMES = {
+    "h5py": ("cache/",),
+    "transformer_lens": ("model/checkpoint.py",),
+    "transformers": ("model/checkpoint.py",),
+    "huggingface_hub": ("model/files.py",),
+    "sklearn": ("analysis/clustering.py", "analysis/composition.py"),
+    "matplotlib": ("report/",),
+    "jinja2": ("report/",),
+    "plotly": ("report/",),
+    "typer": ("cli/",),
+    "rich": ("cli/",),
+}
+"""Where an outside package may be imported: folders and files."""
+HEAVY = {"torch", "transformers", "transformer_lens"}
+
+
+def name_of(file: Path) -> str:
+    parts = ("neurons", *file.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {name_of(file): file for file in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imported_by(node: ast.AST) -> Iterator[str]:
+    """Full names of what one import statement names: `from a import b` is `a.b`, which may be no module."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "relative import"
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imports(name: str) -> set[str]:
+    """Everything that a module imports anywhere, in functions and for annotations too."""
+    tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
+    return {found for node in ast.walk(tree) for found in imported_by(node)}
+
+
+def imports_at_once(name: str) -> set[str]:
+    """What is imported when the module is: not in functions, not for annotations alone."""
+    tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
+    return {found for node in tree.body for found in imported_by(node)}
+
+
+def module_of(imported: str) -> str | None:
+    """The module of ours that an imported name lies in."""
+    while imported not in FILES and "." in imported:
+        imported = imported.rpartition(".")[0]
+    return imported if imported in FILES else None
+
+
+def room_of(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else None
+
+
+def loaded_with(name: str) -> set[str]:
+    """Modules of ours and outside packages that importing a module brings in, to the end."""
+    seen, waiting = set(), [name]
+    while waiting:
+        current = waiting.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        if current in FILES:
+            waiting += [module_of(found) or found.split(".")[0] for found in imports_at_once(current)]
+    return seen
+
+
+INSIDE = [name for name in FILES if room_of(name)]
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_a_room_imports_only_rooms_to_its_left(name: str) -> None:
+    room = ROOMS.index(str(room_of(name)))
+    for found in imports(name):
+        module = module_of(found)
+        if module in {None, "neurons.types"} or found == "neurons.__version__":
+            continue
+        other = room_of(str(module))
+        assert other is not None, f"{name} imports {found}"
+        assert ROOMS.index(other) <= room, f"{name} imports {found}: {other} is to the right"
+
+
+def story_of(module: str) -> str:
+    name = module.rpartition(".")[2]
+    return next((story for story, members in STORIES.items() if name in members), name)
+
+
+@pytest.mark.parametrize("name", [name for name in INSIDE if room_of(name) == "analysis"])
+def test_analyses_stand_side_by_side(name: str) -> None:
+    for found in imports(name):
+        module = module_of(found) or ""
+        if room_of(module) == "analysis":
+            assert story_of(module) in FIRST | {story_of(name)}, f"{name} imports {found}"
+
+
+def test_the_words_shared_by_all_import_no_room() -> None:
+    assert not [found for found in imports("neurons.types") if found.startswith("neurons")]
+
+
+@pytest.mark.parametrize("package", HOMES)
+def test_an_outside_package_stays_in_its_home(package: str) -> None:
+    for name, file in FILES.items():
+        if package in {found.split(".")[0] for found in imports(name)}:
+            place = file.relative_to(PACKAGE).as_posix()
+            assert place.startswith(HOMES[package]), f"{place} imports {package}"
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name not in NEEDS_A_MODEL])
+def test_what_needs_no_model_loads_no_torch(name: str) -> None:
+    assert not loaded_with(name) & HEAVY
+
+
+def test_importing_the_package_is_light() -> None:
+    program = (
+        "import sys, neurons\n"
+        "heavy = {'torch', 'transformers', 'transformer_lens', 'h5py', 'numpy', 'scipy', 'pandas', 'matplotlib'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", neurons.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(neurons, name) is not None
+    assert name in dir(neurons)
+
+
+def test_an_unknown_public_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonesuch'"):
+        neurons.nonesuch  # noqa: B018
