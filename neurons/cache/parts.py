@@ -71,7 +71,7 @@ def parts_beside(cache: Cache, what: str, settings: Mapping[str, Any]) -> Parts:
 def _read(path: Path) -> dict[str, np.ndarray] | None:
     """The arrays, or None for a file that is damaged: npz carries a checksum of every array."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
         return None

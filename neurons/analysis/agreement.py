@@ -1,0 +1,93 @@
+"""Do boosting scores, which are predictions, agree with what ablation does? And where they do not, why?
+
+A score is compared with what the neuron's removal takes away: minus its exact effect on the contrast.
+Between the two lie three steps, each of which can part them: the ablation, the final LayerNorm, and the
+layers after the neuron.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from neurons.types import InputError, NeuronId
+
+RANK_GAP = 0.25
+"""Ranks that differ by more than this share of the neurons compared disagree."""
+NOISE = 0.01
+"""A neuron is flagged only where score or effect is at least this share of the largest."""
+
+Step = Literal["ablation", "final LayerNorm", "later layers"]
+STEPS: tuple[Step, ...] = ("ablation", "final LayerNorm", "later layers")
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """Boosting scores beside what the neurons' removal takes away (minus the effects, in logits). M neurons.
+
+    sign_differs, rank_differs: where score and total effect disagree. step: where most of the difference
+    comes from: the ablation itself (score against frozen: resampling leaves a neuron's lean to late years
+    in place), the final LayerNorm (frozen against direct), or later layers (direct against total).
+    """
+
+    neurons: tuple[NeuronId, ...]
+    score: Float[np.ndarray, " M"]
+    frozen: Float[np.ndarray, " M"]
+    direct: Float[np.ndarray, " M"]
+    total: Float[np.ndarray, " M"]
+    correlation: dict[str, dict[str, float]]
+    sign_differs: Bool[np.ndarray, " M"]
+    rank_differs: Bool[np.ndarray, " M"]
+    step: tuple[Step, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        rows = np.flatnonzero(self.sign_differs | self.rank_differs)
+        flagged = [
+            {"neuron": str(self.neurons[i]), "score": float(self.score[i]), "frozen": float(self.frozen[i]),
+             "direct": float(self.direct[i]), "total": float(self.total[i]), "sign": bool(self.sign_differs[i]),
+             "rank": bool(self.rank_differs[i]), "step": self.step[i]}
+            for i in rows.tolist()
+        ]  # fmt: skip
+        return {"n_neurons": len(self.neurons), "correlation": self.correlation, "flagged": flagged}
+
+
+def agreement(
+    neurons: Sequence[NeuronId],
+    score: Float[np.ndarray, " M"],
+    *,
+    frozen: Float[np.ndarray, " M"],
+    direct: Float[np.ndarray, " M"],
+    total: Float[np.ndarray, " M"],
+) -> Agreement:
+    """Compare boosting scores with the exact effects (ablated minus baseline) on the contrast, in logits.
+
+    Raises `InputError` for fewer than three neurons, or neurons without a score.
+    """
+    if len(neurons) < 3 or np.isnan(score).any():
+        raise InputError("agreement compares at least three neurons that all have a boosting score")
+    lost = {"frozen": -frozen, "direct": -direct, "total": -total}
+    chain = np.stack([score, *lost.values()])
+    largest = np.abs(np.diff(chain, axis=0)).argmax(0)
+    ranks = np.stack([_ranks(score), _ranks(lost["total"])])
+    counts = (np.abs(chain[[0, 3]]) >= NOISE * np.abs(chain[[0, 3]]).max(1, keepdims=True)).any(0)
+    return Agreement(
+        neurons=tuple(neurons),
+        score=score,
+        **lost,
+        correlation={name: _correlations(score, lost[name]) for name in ("direct", "total")},
+        sign_differs=counts & (np.sign(score) != np.sign(lost["total"])),
+        rank_differs=counts & (np.abs(ranks[0] - ranks[1]) > RANK_GAP * len(score)),
+        step=tuple(STEPS[i] for i in largest.tolist()),
+    )
+
+
+def _ranks(values: Float[np.ndarray, " M"]) -> np.ndarray:
+    return np.argsort(np.argsort(-values, kind="stable"))
+
+
+def _correlations(score: Float[np.ndarray, " M"], effect: Float[np.ndarray, " M"]) -> dict[str, float]:
+    from scipy.stats import pearsonr, spearmanr
+
+    return {"spearman": float(spearmanr(score, effect)[0]), "pearson": float(pearsonr(score, effect)[0])}

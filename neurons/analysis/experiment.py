@@ -1,0 +1,116 @@
+"""What ablations are tried on: a model, a cache of its activations, the prompts measured, the replacement values.
+
+Changes are taken for each prompt, averaged over the prompts of a start year, then over start years.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neurons.cache.format import Cache
+from neurons.model.checkpoint import Model
+from neurons.model.forward import EndTrace, run, trace
+from neurons.task.years import MEASURED, check_measured
+from neurons.types import Ablation, CacheError, InputError
+
+PROMPT_BLOCK = 128
+"""Prompts whose keys and values are in memory at once; finished work is kept a block at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """A model, a cache of its activations, and the P prompts measured: `rows` of the cache."""
+
+    model: Model
+    cache: Cache
+    start_years: tuple[int, ...]
+    rows: Int[np.ndarray, " P"]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def start_year(self) -> Int[np.ndarray, " P"]:
+        return self.cache.start_year[self.rows]
+
+    @cached_property
+    def year_ids(self) -> Int[np.ndarray, "100"]:
+        return self.cache.read("years/token_ids")
+
+    @cached_property
+    def averaging(self) -> Float[np.ndarray, "Y P"]:
+        """Its product with values of prompts is their mean over the prompts of each measured start year."""
+        member = (self.start_year == np.array(self.start_years)[:, None]).astype(float)
+        return member / member.sum(1, keepdims=True)
+
+    @cached_property
+    def tokens(self) -> Int[np.ndarray, "all T"]:
+        """Of every prompt of the cache."""
+        return self.cache.read("prompts/tokens")
+
+    @cached_property
+    def counterfactual_tokens(self) -> Int[np.ndarray, "Q T"]:
+        return self.cache.read("counterfactual/tokens")
+
+    @cached_property
+    def shared(self) -> int:
+        """Leading positions that a prompt shares with its counterfactual: those before YY."""
+        same = (self.tokens == self.counterfactual_tokens[self.cache.counterfactual]).all(0)
+        return min(int(np.argmin(same)), self.tokens.shape[1] - 1)
+
+    def blocks(self) -> list[slice]:
+        return [slice(start, min(start + PROMPT_BLOCK, len(self))) for start in range(0, len(self), PROMPT_BLOCK)]
+
+    def trace(self, block: slice) -> EndTrace:
+        return trace(self.model, self.tokens[self.rows[block]], shared=self.shared)
+
+    def held_at(self, ablation: Ablation, layer: int, block: slice) -> Float[Tensor, "P N"]:
+        """The value that each neuron of the layer is held at, for the prompts of a block."""
+        if ablation == "resample":
+            return self.post_01[layer][self.cache.counterfactual[self.rows[block]]]
+        one = self._means[layer] if ablation == "mean" else torch.zeros_like(self._means[layer])
+        return one.expand(block.stop - block.start, -1)
+
+    @cached_property
+    def post_01(self) -> dict[int, Float[Tensor, "Q N"]]:
+        """Activations at END on the 01-counterfactuals, in the model's own precision."""
+        tokens, layers = self.counterfactual_tokens, self.cache.layers
+        return run(self.model, tokens, shared=self.shared, layers=layers, year_token_ids=self.year_ids).post
+
+    @cached_property
+    def _means(self) -> dict[int, Float[Tensor, " N"]]:
+        dtype = self.model.W_E.dtype
+        return {
+            layer: torch.as_tensor(self.cache.post(layer).mean(0, dtype=float)).to(dtype) for layer in self.cache.layers
+        }
+
+
+def experiment(model: Model, cache: Cache, *, years: Iterable[int] = MEASURED, nouns: int | None = None) -> Experiment:
+    """The prompts of a cache on which neurons are ablated: those whose start years are measured.
+
+    nouns: only the prompts of the first so many nouns, to save time; default all.
+
+    Raises `CacheError` when the cache was made with another model, `InputError` for a start year that has
+    no prompt or more nouns than there are.
+    """
+    if model.fingerprint != cache.model_sha256:
+        raise CacheError(
+            f"cache {cache.path} was made with other weights than {model.name}'s: give the model it was made with"
+        )
+    words = list(dict.fromkeys(cache.noun))
+    if nouns is not None and not 1 <= nouns <= len(words):
+        raise InputError(f"{nouns} nouns asked for: this cache holds 1 to {len(words)}")
+    measured = check_measured(tuple(years))
+    kept = np.isin(cache.noun, words[:nouns]) & np.isin(cache.start_year, measured)
+    absent = sorted(set(measured) - set(cache.start_year[kept].tolist()))
+    if absent:
+        raise InputError(
+            f"start year {absent[0]:02d} has no prompt here ({len(absent)} of {len(measured)} years asked for):"
+            " choose other years or more nouns"
+        )
+    return Experiment(model, cache, measured, np.flatnonzero(kept))

@@ -1,0 +1,263 @@
+"""`neurons causal`: what really happens when neurons, groups of them, or whole layers are removed at END."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from neurons.cache.format import Cache
+from neurons.cache.results import keep_result, kept_result
+from neurons.cli.causal_tables import print_curves, print_effects, print_layers
+from neurons.cli.common import (
+    CACHE_DIR,
+    CENTURIES,
+    MODEL,
+    NOUNS,
+    SEED,
+    YEARS,
+    CacheDirOption,
+    CenturiesOption,
+    JsonOption,
+    LayersOption,
+    ModelOption,
+    NounsOption,
+    Request,
+    SeedOption,
+    YearsOption,
+    open_or_build,
+    print_json,
+    progress_bar,
+    request,
+)
+from neurons.task.intervention import Intervention
+from neurons.types import Ablation, Effect, InputError, Measure, NeuronId
+
+if TYPE_CHECKING:
+    from neurons.analysis.agreement import Agreement
+    from neurons.analysis.causal_results import Ablations, Curves, GroupEffect, NeuronEffects, PublishedCurve
+    from neurons.analysis.experiment import Experiment
+
+EXACT = "512"
+GROUP_MEASURE: Measure = "probability_difference"
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(causal)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of the command, checked. exact None: all of them."""
+
+    neurons: tuple[NeuronId, ...]
+    exact: int | None
+    intervention: Intervention
+    group_measure: Measure
+
+
+def causal(
+    model: ModelOption = MODEL,
+    layers: LayersOption = None,
+    years: YearsOption = YEARS,
+    nouns: NounsOption = NOUNS,
+    centuries: CenturiesOption = CENTURIES,
+    seed: SeedOption = SEED,
+    cache_dir: CacheDirOption = CACHE_DIR,
+    neurons: Annotated[
+        str | None,
+        typer.Option("--neurons", help="These neurons, like L9N12,L10N7; several are ablated together too."),
+    ] = None,
+    exact: Annotated[
+        str,
+        typer.Option(
+            "--exact",
+            help="Exact effects of the K neurons that the screen puts first, or all (an hour in GPT-2 small).",
+        ),
+    ] = EXACT,
+    ablation: Annotated[
+        str,
+        typer.Option("--ablation", help="Replace by the value on the 01-counterfactual (resample), the mean, or zero."),
+    ] = "resample",
+    effect: Annotated[
+        str,
+        typer.Option("--effect", help="total (all that follows runs again), direct, or frozen (LayerNorm scale kept)."),
+    ] = "total",
+    measure: Annotated[
+        str | None,
+        typer.Option(
+            "--measure",
+            help="contrast, probability_difference or cutoff_sharpness.",
+            show_default="contrast; probability_difference for groups, curves and layers",
+        ),
+    ] = None,
+    on_nouns: Annotated[
+        int | None,
+        typer.Option("--on-nouns", help="Ablate on the prompts of the first K nouns only.", show_default="all"),
+    ] = None,
+    curves: Annotated[bool, typer.Option("--curves", help="Keep or ablate the top k neurons, for growing k.")] = False,
+    layers_table: Annotated[
+        bool, typer.Option("--layers-table", help="Ablate each MLP and each attention head as a whole.")
+    ] = False,
+    top: Annotated[int, typer.Option("--top", min=1, help="Neurons shown in the table; JSON has all.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """What really happens when neurons are removed at END: exact effects, not estimates."""
+    asked = check(neurons, exact, ablation, effect, measure)
+    if effect != "total" and (curves or layers_table):
+        raise InputError(f"--curves and --layers-table show total effects: leave out --effect {effect}")
+    base = request(
+        model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
+    )
+    _check_against(base, asked)
+    cache = open_or_build(base)
+    found = _find(cache, base, asked, on_nouns=on_nouns, curves=curves, layers_table=layers_table)
+    if as_json:
+        print_json(found.to_json(asked.group_measure))
+        return
+    references = {str(measure): values.to_json() for measure, values in found.references.items()}
+    print_effects(found.effects, found.group, found.agreement, asked.group_measure, references, top)
+    if found.curves and found.published:
+        print_curves(found.curves, found.published, asked.group_measure, references)
+    if found.layers:
+        print_layers(found.layers, asked.group_measure, references)
+
+
+def run_ablations(cache: Cache, base: Request) -> "Ablations":
+    """Everything that a report shows, with the command's defaults: as kept beside the cache, or run and kept."""
+    kept = kept_ablations(cache, base)
+    if kept is None:
+        asked = check(None, EXACT, "resample", "total", None)
+        kept = _find(cache, base, asked, on_nouns=None, curves=True, layers_table=True)
+        keep_result(cache, "causal", _settings(base), kept)
+    return kept
+
+
+def kept_ablations(cache: Cache, base: Request) -> "Ablations | None":
+    """The ablations that an earlier report ran on this cache, without torch; None where there are none."""
+    from neurons.analysis.causal_results import RESULT_CLASSES
+
+    return kept_result(cache, "causal", _settings(base), RESULT_CLASSES)
+
+
+def _settings(base: Request) -> dict[str, Any]:
+    return {"years": list(base.years), "seed": base.seed, "exact": EXACT}
+
+
+def check(neurons: str | None, exact: str, ablation: str, effect: str, measure: str | None) -> Asked:
+    """Read the options; raises `InputError` for unknown choices, or an effect and a measure that do not fit."""
+    named = tuple(dict.fromkeys(NeuronId.parse(part) for part in neurons.split(","))) if neurons is not None else ()
+    if exact != "all" and not (exact.isascii() and exact.isdigit() and int(exact) > 0):
+        raise InputError(f"--exact {exact!r} is neither a number of neurons nor all")
+    _choose("--ablation", ablation, get_args(Ablation))
+    _choose("--effect", effect, get_args(Effect))
+    _choose("--measure", measure or "contrast", get_args(Measure))
+    intervention = Intervention(ablation, effect, measure or "contrast")  # type: ignore[arg-type]
+    group: Measure = "contrast" if effect == "frozen" else GROUP_MEASURE
+    return Asked(named, None if exact == "all" else int(exact), intervention, measure or group)  # type: ignore[arg-type]
+
+
+def _choose(option: str, given: str, choices: tuple[str, ...]) -> None:
+    if given not in choices:
+        raise InputError(f"{option} {given!r} is unknown: choose {', '.join(choices)}")
+
+
+def _check_against(base: Request, asked: Asked) -> None:
+    """Neurons and numbers against the checkpoint, before anything is loaded."""
+    config = base.checkpoint.config
+    for neuron in asked.neurons:
+        config.check_neuron(neuron, base.layers)
+    count = len(base.layers) * config.d_mlp
+    if asked.exact is not None and asked.exact > count and not (asked.neurons or str(asked.exact) == EXACT):
+        raise InputError(f"--exact {asked.exact} is more than there are: these layers have {count} neurons")
+
+
+def _find(
+    cache: Cache, base: Request, asked: Asked, *, on_nouns: int | None, curves: bool, layers_table: bool
+) -> "Ablations":
+    from neurons.analysis.causal import references
+    from neurons.analysis.causal_results import Ablations
+    from neurons.analysis.components import component_effects
+    from neurons.analysis.experiment import experiment
+    from neurons.model.checkpoint import load_model
+
+    on = experiment(load_model(base.checkpoint), cache, years=base.years, nouns=on_nouns)
+    effects = _effects(on, asked)
+    found_curves, published = _curves(on, effects, asked, base.seed) if curves else (None, None)
+    table = None
+    if layers_table:
+        with progress_bar("ablating MLPs and heads") as progress:
+            table = component_effects(on, progress=progress)
+    return Ablations(
+        effects=effects,
+        references={measure: references(on, measure) for measure in get_args(Measure)},
+        group=_group(on, asked),
+        agreement=_agreement(on, effects),
+        curves=found_curves,
+        published=published,
+        layers=table,
+    )
+
+
+def _effects(on: "Experiment", asked: Asked) -> "NeuronEffects":
+    from neurons.analysis.causal import neuron_effects, top_of
+    from neurons.analysis.screen import screen
+
+    with progress_bar("first-order screen") as progress:
+        screened = screen(on, asked.intervention, progress=progress)
+    count = min(asked.exact or screened.size, screened.size)
+    chosen = asked.neurons or top_of(on, screened, count)
+    with progress_bar(f"exact effects of {len(chosen)} neurons") as progress:
+        return neuron_effects(
+            on, chosen, asked.intervention, screened=screened, scores=_scores(on), keep=not asked.neurons,
+            progress=progress,
+        )  # fmt: skip
+
+
+def _scores(on: "Experiment") -> Any:
+    """Boosting scores [L, N] of the cached layers, from the whole cache."""
+    import numpy as np
+
+    from neurons.analysis.effects import logit_effects
+
+    effects = logit_effects(on.cache, years=on.start_years)
+    return np.stack([effects.layer_contrast(layer).mean(0) for layer in on.cache.layers])
+
+
+def _group(on: "Experiment", asked: Asked) -> "GroupEffect | None":
+    from neurons.analysis.causal import group_effect
+
+    return group_effect(on, asked.neurons, asked.intervention) if len(asked.neurons) > 1 else None
+
+
+def _agreement(on: "Experiment", total: "NeuronEffects") -> "Agreement | None":
+    """Needs total effects on the contrast of at least three neurons; the other two effects cost little."""
+    if total.intervention.effect != "total" or total.intervention.measure != "contrast" or len(total.neurons) < 3:
+        return None
+    from neurons.analysis.agreement import agreement
+    from neurons.analysis.causal import neuron_effects
+
+    with progress_bar("direct and frozen effects") as progress:
+        direct, frozen = (
+            neuron_effects(
+                on, total.neurons, Intervention(total.intervention.ablation, effect), keep=False, progress=progress
+            )
+            for effect in ("direct", "frozen")
+        )
+    return agreement(total.neurons, total.score, frozen=frozen.effect, direct=direct.effect, total=total.effect)
+
+
+def _curves(on: "Experiment", effects: "NeuronEffects", asked: Asked, seed: int) -> "tuple[Curves, PublishedCurve]":
+    import numpy as np
+
+    from neurons.analysis.curves import curves, effect_order, published_curve, variance_order
+
+    orders = {
+        "boosting score": np.argsort(-_scores(on).reshape(-1), kind="stable"),
+        "exact effect": effect_order(on, effects),
+        "activation variance": variance_order(on),
+    }
+    with progress_bar("top-k curves") as progress:
+        found = curves(on, orders, ablation=asked.intervention.ablation, seed=seed, progress=progress)
+    layer = min(max(on.model.config.n_layers - 2, on.cache.layers[0]), on.cache.layers[-1])
+    with progress_bar("the published curve") as progress:
+        return found, published_curve(on, layer=layer, progress=progress)

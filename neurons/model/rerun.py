@@ -1,0 +1,179 @@
+"""Every position from YY on kept in full, and any one head or MLP run again there on a changed input.
+
+1. `trace_from` runs prompts once and keeps, for the positions that can see YY, every residual, query and head;
+   keys and values of all positions.
+2. `head_again` and `mlp_again` take what is added to the residual that one component reads, and give what that
+   adds to the component's output. Nothing else is run.
+
+Heads write `z @ W_O`, without the output bias: a bias is the same in every run, and no change.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neurons.model.checkpoint import Block, Model
+from neurons.model.forward import normalise, post_activation
+
+PROMPTS = 64
+"""Prompts in one pass of a trace."""
+
+
+@dataclass(frozen=True, eq=False)
+class PositionTrace:
+    """P prompts of T positions, R of them from YY to END; layer by layer.
+
+    pre [P, R, d]: the residual before each layer's attention, and last the final residual. mid [P, R, d]: before
+    its MLP. queries, z [P, R, H, d_head]; z is a head's weighted sum of values. keys, values [P, T, H, d_head].
+    """
+
+    pre: tuple[Float[Tensor, "P R d"], ...]
+    mid: tuple[Float[Tensor, "P R d"], ...]
+    queries: tuple[Float[Tensor, "P R H dh"], ...]
+    keys: tuple[Float[Tensor, "P T H dh"], ...]
+    values: tuple[Float[Tensor, "P T H dh"], ...]
+    z: tuple[Float[Tensor, "P R H dh"], ...]
+
+    @property
+    def n_positions(self) -> int:
+        """R."""
+        return self.pre[0].shape[1]
+
+    @property
+    def final(self) -> Float[Tensor, "P d"]:
+        """The final residual at END."""
+        return self.pre[-1][:, -1]
+
+    def of_rows(self, rows: Int[np.ndarray, " n"]) -> "PositionTrace":
+        """The same for a list of prompts, repeats among them."""
+        return PositionTrace(*(tuple(x[rows] for x in kept) for kept in vars(self).values()))
+
+
+@torch.inference_mode()
+def trace_from(model: Model, tokens: Int[np.ndarray, "P T"], *, first: int) -> PositionTrace:
+    """Run the prompts and keep what is at positions `first` and later."""
+    parts = [_trace(model, tokens[start : start + PROMPTS], first) for start in range(0, len(tokens), PROMPTS)]
+    fields = zip(*(vars(part).values() for part in parts), strict=True)
+    return PositionTrace(*(tuple(torch.cat(list(x)) for x in zip(*kept, strict=True)) for kept in fields))
+
+
+def _trace(model: Model, tokens: Int[np.ndarray, "P T"], first: int) -> PositionTrace:
+    ids = torch.as_tensor(tokens, dtype=torch.long, device=model.W_E.device)
+    x = model.W_E[ids] + model.W_pos[: tokens.shape[1]]
+    pre, mids, queries, keys, values, heads = [], [], [], [], [], []
+    for layer, block in enumerate(model.blocks):
+        pre.append(x[:, first:].clone())
+        normed = normalise(x, block.ln_1, model.config.layer_norm_eps)
+        joint = (normed @ block.qkv + block.b_qkv).split(model.config.d_model, -1)
+        q, k, v = (part.unflatten(-1, (model.config.n_heads, -1)) for part in joint)
+        z = torch.einsum("phrt,pthe->prhe", attention_pattern(model, layer, q, k), v)
+        x = x + z.flatten(2) @ block.W_O + block.b_O
+        mids.append(x[:, first:].clone())
+        x = x + post_activation(model, layer, x) @ block.W_out + block.b_out
+        queries.append(q[:, first:].clone())
+        keys.append(k.contiguous())
+        values.append(v.contiguous())
+        heads.append(z[:, first:].clone())
+    pre.append(x[:, first:].clone())
+    return PositionTrace(*(tuple(kept) for kept in (pre, mids, queries, keys, values, heads)))
+
+
+def attention_pattern(
+    model: Model, layer: int, queries: Float[Tensor, "P R H dh"], keys: Float[Tensor, "P T H dh"]
+) -> Float[Tensor, "P H R T"]:
+    """Where each of the last R positions looks."""
+    scores = torch.einsum("prhe,pthe->phrt", queries, keys) * attention_scale(model, layer)
+    R, T = scores.shape[-2:]
+    seen = torch.ones(R, T, dtype=torch.bool, device=scores.device).tril(T - R)
+    return scores.masked_fill(~seen, -math.inf).softmax(-1)
+
+
+def attention_scale(model: Model, layer: int) -> float:
+    scale = 1 / math.sqrt(model.config.d_head)
+    return scale / (layer + 1) if model.config.scale_attn_by_inverse_layer_idx else scale
+
+
+def head_write(model: Model, layer: int, head: int, z: Float[Tensor, "... dh"]) -> Float[Tensor, "... d"]:
+    """What a head adds to the residual for its weighted sum of values."""
+    return z @ model.blocks[layer].W_O[_columns(model, head)]
+
+
+def mlp_output(kept: PositionTrace, layer: int, position: int) -> Float[Tensor, "P d"]:
+    """What an MLP wrote at a position, its output bias included."""
+    return kept.pre[layer + 1][:, position] - kept.mid[layer][:, position]
+
+
+def mlp_again(
+    model: Model, kept: PositionTrace, layer: int, position: int, added: Float[Tensor, "n P d"]
+) -> Float[Tensor, "n P d"]:
+    """The change of what the MLP writes when `added` is added to the residual that it reads."""
+    block = model.blocks[layer]
+    before = post_activation(model, layer, kept.mid[layer][:, position])
+    change = post_activation(model, layer, kept.mid[layer][:, position] + added) - before
+    return (change.reshape(-1, change.shape[-1]) @ block.W_out).view(added.shape)
+
+
+def head_again(
+    model: Model,
+    kept: PositionTrace,
+    layer: int,
+    head: int,
+    position: int,
+    *,
+    query: Float[Tensor, "n P d"] | None = None,
+    keys: Mapping[int, Float[Tensor, "n P d"]],
+    values: Mapping[int, Float[Tensor, "n P d"]],
+) -> Float[Tensor, "n P d"]:
+    """The change of what the head writes when residuals that it reads have something added.
+
+    query: added where the query is read; keys, values: added at each position (counted from YY) where a key or
+    a value is read. Positions before YY cannot change.
+    """
+    first = kept.keys[layer].shape[1] - kept.n_positions
+    seen = first + position + 1
+    k, v = kept.keys[layer][:, :seen, head], kept.values[layer][:, :seen, head]
+    q = kept.queries[layer][None, :, position, head]
+    if query is not None:
+        q = _read(model, kept, layer, head, position, "q", query)
+    scores = torch.einsum("npe,pte->npt", q, k)
+    for at, added in keys.items():
+        k_new = _read(model, kept, layer, head, at, "k", added)
+        column = (q * k_new).sum(-1)
+        scores = scores.expand(max(len(scores), len(column)), -1, -1).clone()
+        scores[..., first + at] = column
+    pattern = (scores * attention_scale(model, layer)).softmax(-1)
+    z = torch.einsum("npt,pte->npe", pattern, v)
+    for at, added in values.items():
+        v_new = _read(model, kept, layer, head, at, "v", added)
+        z = z + pattern[..., first + at, None] * (v_new - v[:, first + at])
+    return head_write(model, layer, head, z - kept.z[layer][:, position, head])
+
+
+_PLACE = {"q": 0, "k": 1, "v": 2}
+
+
+def _read(
+    model: Model, kept: PositionTrace, layer: int, head: int, position: int, what: str, added: Float[Tensor, "n P d"]
+) -> Float[Tensor, "n P dh"]:
+    """A head's query, key or value from the residual with something added."""
+    block = model.blocks[layer]
+    normed = normalise(kept.pre[layer][:, position] + added, block.ln_1, model.config.layer_norm_eps)
+    W, b = _reading_weights(model, block, head, what)
+    return (normed.reshape(-1, normed.shape[-1]) @ W + b).view(*normed.shape[:-1], -1)
+
+
+def _reading_weights(
+    model: Model, block: Block, head: int, what: str
+) -> tuple[Float[Tensor, "d dh"], Float[Tensor, " dh"]]:
+    start = _PLACE[what] * model.config.d_model
+    columns = slice(start + head * model.config.d_head, start + (head + 1) * model.config.d_head)
+    return block.qkv[:, columns], block.b_qkv[columns]
+
+
+def _columns(model: Model, head: int) -> slice:
+    return slice(head * model.config.d_head, (head + 1) * model.config.d_head)
