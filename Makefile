@@ -3,14 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 MODEL ?= mini
+# Interventions take seconds in mini and minutes in GPT-2 small: make report MODEL=gpt2 REPORT=--causal
+REPORT ?= $(if $(filter mini,$(MODEL)),--causal)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help report test check format clean
+.PHONY: help report test check sample format clean
 
 help:
 	@echo "make report   which neurons boost 'year > YY', for the bundled model (MODEL=DIR for yours)"
 	@echo "make test     the tests, offline"
 	@echo "make check    format, lint, types, tests: what CI runs"
+	@echo "make sample   the report of mini that the repository shows, in reports/sample"
 	@echo "make format   format the code"
 	@echo "make clean    remove the environment and the tools' caches (not cache/ and reports/)"
 
@@ -25,7 +28,7 @@ help:
 	@touch $@
 
 report: .venv/package
-	$(BIN)/neurons report --model '$(MODEL)'
+	$(BIN)/neurons report --model '$(MODEL)' $(REPORT)
 
 test: .venv/development
 	$(BIN)/python -m pytest
@@ -35,6 +38,9 @@ check: .venv/development
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+sample: .venv/package
+	$(BIN)/python scripts/sample_report.py reports/sample
 
 format: .venv/development
 	$(BIN)/ruff format .

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from planted import Planted, write_planted
+from planted import Planted, write_kinds, write_planted
 from random_gpt2 import MINI, write_random_gpt2
 
 from neurons.cache.build import cache_activations
@@ -110,6 +110,21 @@ def planted_case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pl
     def case(seed: int) -> PlantedCase:
         folder = tmp_path_factory.mktemp("planted")
         truth = write_planted(folder / f"planted-{seed}", seed=seed)
+        model = load_model(truth.folder)
+        prompts = year_spans(model.tokenizer)
+        return PlantedCase(truth, model, prompts, cache_activations(model, prompts, layers=LATE, cache_dir=folder))
+
+    return case
+
+
+@pytest.fixture(scope="session")
+def kinds_case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], PlantedCase]:
+    """`kinds_case(seed)`: as `planted_case`, with twelve neurons of each of six kinds."""
+
+    @cache
+    def case(seed: int) -> PlantedCase:
+        folder = tmp_path_factory.mktemp("kinds")
+        truth = write_kinds(folder / f"kinds-{seed}", seed=seed)
         model = load_model(truth.folder)
         prompts = year_spans(model.tokenizer)
         return PlantedCase(truth, model, prompts, cache_activations(model, prompts, layers=LATE, cache_dir=folder))

@@ -17,6 +17,7 @@ STORIES = {
     "causal": {
         "causal",
         "causal_results",
+        "agreement",
         "experiment",
         "interventions",
         "readers",

@@ -1,7 +1,5 @@
-"""The main job: `report`, and the questions under it: `behaviour`, `rank`, `effect`, `models`."""
+"""Questions about a model: `behaviour`, `rank`, `effect`, `models`."""
 
-import shlex
-import sys
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,7 +11,6 @@ from neurons.cli.common import (
     CENTURIES,
     MODEL,
     NOUNS,
-    REPORT_DIR,
     SEED,
     YEARS,
     CacheDirOption,
@@ -22,7 +19,6 @@ from neurons.cli.common import (
     LayersOption,
     ModelOption,
     NounsOption,
-    ReportDirOption,
     Request,
     SeedOption,
     YearsOption,
@@ -33,49 +29,13 @@ from neurons.cli.common import (
     request,
 )
 from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
-from neurons.task.behaviour import Behaviour, measure, year_probabilities
 from neurons.task.years import contrast_weights
 from neurons.types import InputError, Measure, NeuronId
 
 
 def register(app: typer.Typer) -> None:
-    for command in (report, behaviour, rank, effect, models):
+    for command in (behaviour, rank, effect, models):
         app.command()(command)
-
-
-def report(
-    model: ModelOption = MODEL,
-    layers: LayersOption = None,
-    years: YearsOption = YEARS,
-    nouns: NounsOption = NOUNS,
-    centuries: CenturiesOption = CENTURIES,
-    seed: SeedOption = SEED,
-    cache_dir: CacheDirOption = CACHE_DIR,
-    report_dir: ReportDirOption = REPORT_DIR,
-    top: Annotated[int, typer.Option("--top", min=1, help="Neurons that get a page of their own.")] = 24,
-) -> None:
-    """The main job: behaviour, ranking, figures and a page for each of the top neurons."""
-    asked = request(
-        model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
-    )
-    cache = open_or_build(asked)
-    from neurons.analysis.effects import logit_effects
-    from neurons.analysis.ranking import rank as rank_neurons
-    from neurons.report.pages import write_report
-
-    effects = logit_effects(cache, years=asked.years)
-    ranking = rank_neurons(effects, seed=seed)
-    with progress_bar("writing the report") as progress:
-        index = write_report(
-            effects,
-            ranking,
-            folder=report_dir / cache.path.stem.rsplit("-", 1)[0],
-            command=shlex.join(["neurons", *sys.argv[1:]]),
-            top=top,
-            progress=progress,
-        )
-    print(f"{len(ranking.boosting_neurons())} of {len(ranking)} neurons raise the years after the start year.")
-    print(f"The report is in {index}")
 
 
 def behaviour(
@@ -97,8 +57,12 @@ def behaviour(
         model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
     )
     cache = open_or_build(asked)
-    found = {name: value.summary() for name, value in _behaviours(cache, asked).items()}
-    n_prompts = int(np.isin(cache.start_year, asked.years).sum())
+    from neurons.analysis.measured import measured_behaviour, measured_rows
+
+    n_prompts = len(measured_rows(cache, asked.years))
+    if not n_prompts:
+        raise InputError(f"no prompt has a start year within {asked.years[0]:02d}-{asked.years[-1]:02d}")
+    found = {name: value.summary() for name, value in measured_behaviour(cache, asked.years).items()}
     resampled = _resampled(cache, asked) if resample else {}
     if as_json:
         extra = {name: value for name, value in found.items() if name != "model"} | resampled
@@ -136,21 +100,6 @@ def _resampled(cache: Cache, asked: Request) -> dict[str, dict[str, dict[str, fl
         values = group_measures(on, every, ablation="resample", progress=progress)
     names: tuple[Measure, ...] = ("probability_difference", "cutoff_sharpness")
     return {"mlps_resampled": {name: {"mean": float(values[name].mean())} for name in names}}
-
-
-def _behaviours(cache: Cache, asked: Request) -> dict[str, Behaviour]:
-    rows = np.flatnonzero(np.isin(cache.start_year, asked.years))
-    if not len(rows):
-        raise InputError(f"no prompt has a start year within {asked.years[0]:02d}-{asked.years[-1]:02d}")
-    start_year = cache.start_year[rows]
-    actual = year_probabilities(cache.year_logits, cache.logsumexp)[rows]
-    run_01 = year_probabilities(cache.read("counterfactual/year_logits"), cache.read("counterfactual/logsumexp"))
-    average = np.broadcast_to(actual.mean(0), actual.shape)
-    return {
-        "model": measure(actual, start_year),
-        "counterfactual": measure(run_01[cache.counterfactual[rows]], start_year),
-        "average_distribution": measure(average, start_year),
-    }
 
 
 def rank(

@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from neurons.cli import caches, core
+from neurons.cli import caches, causal, circuit, compose, core, report
 from neurons.cli.common import help_without_command
 from neurons.types import NeuronsError
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Typer carries a click of its own, whose place is private; this is its class for wrong usage."""
+INTERRUPTED = 130
+"""Typer catches Ctrl-C and returns this."""
 
 app = typer.Typer(
     name="neurons",
@@ -37,7 +39,8 @@ def _root(
     help_without_command(context)
 
 
-core.register(app)
+for group in (report, core, causal, compose, circuit):
+    group.register(app)
 app.add_typer(caches.app, name="cache")
 
 
@@ -46,13 +49,16 @@ def main() -> None:
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     try:
-        sys.exit(app([a for a in arguments if a != "--debug"], prog_name="neurons", standalone_mode=False) or 0)
+        code = app([a for a in arguments if a != "--debug"], prog_name="neurons", standalone_mode=False) or 0
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code)
     except NeuronsError as error:
         sys.exit(_fail(str(error), error.exit_code, debug))
     except UsageError as error:
         sys.exit(_fail(_usage_line(error), 2, debug))
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(_fail("interrupted; what was finished is kept, run the same command to go on", 130, debug))
+        sys.exit(_fail("interrupted; what was finished is kept, run the same command to go on", INTERRUPTED, debug))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

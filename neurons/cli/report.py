@@ -1,0 +1,137 @@
+"""`neurons report`: the main job, everything known of a model in one folder.
+
+1. The cache is opened, or built. 2. Neurons are ranked, clustered and composed, from the cache alone.
+3. Interventions are shown where they were kept beside the cache (`--causal` makes them, with the model).
+4. Pages are written. What was computed is kept, so a second report only writes pages.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from neurons.cache.format import Cache
+from neurons.cache.results import keep_result, kept_result
+from neurons.cli.causal import kept_ablations, run_ablations
+from neurons.cli.common import (
+    CACHE_DIR,
+    CENTURIES,
+    MODEL,
+    NOUNS,
+    REPORT_DIR,
+    SEED,
+    YEARS,
+    CacheDirOption,
+    CenturiesOption,
+    LayersOption,
+    ModelOption,
+    NounsOption,
+    ReportDirOption,
+    Request,
+    SeedOption,
+    YearsOption,
+    open_or_build,
+    progress_bar,
+    request,
+)
+from neurons.cli.compose import compose_kinds, find_kinds
+from neurons.types import InputError, NeuronId
+
+if TYPE_CHECKING:
+    from neurons.analysis.clusters import Clustering
+    from neurons.analysis.composed import Composition
+
+FIGURES = ("svg", "pdf", "png")
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(report)
+
+
+def report(
+    model: ModelOption = MODEL,
+    layers: LayersOption = None,
+    years: YearsOption = YEARS,
+    nouns: NounsOption = NOUNS,
+    centuries: CenturiesOption = CENTURIES,
+    seed: SeedOption = SEED,
+    cache_dir: CacheDirOption = CACHE_DIR,
+    report_dir: ReportDirOption = REPORT_DIR,
+    top: Annotated[int, typer.Option("--top", min=1, help="Neurons that get a page of their own.")] = 24,
+    causal: Annotated[
+        bool,
+        typer.Option(
+            "--causal", help="Remove neurons, groups and layers too (runs the model); kept for later reports."
+        ),
+    ] = False,
+    figures: Annotated[
+        str | None, typer.Option("--figures", help="Keep each figure for a paper too: pdf, svg or png.")
+    ] = None,
+) -> None:
+    """The main job: behaviour, ranking, kinds, composition, figures and a page for each of the top neurons."""
+    if figures is not None and figures not in FIGURES:
+        raise InputError(f"--figures {figures!r} is unknown: choose {', '.join(FIGURES)}")
+    asked = request(
+        model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
+    )
+    folder = report_dir / asked.path.stem.rsplit("-", 1)[0]
+    cache = open_or_build(asked)
+    ablations = run_ablations(cache, asked) if causal else kept_ablations(cache, asked)
+    index = _write(cache, asked, folder, top=top, ablations=ablations, figures=figures)
+    print(f"The report is in {index}")
+
+
+def _write(cache: Cache, asked: Request, folder: Path, *, top: int, ablations: Any | None, figures: str | None) -> Path:
+    from neurons.analysis.effects import logit_effects
+    from neurons.analysis.ranking import rank
+    from neurons.report.causal_page import causal_page
+    from neurons.report.composition_page import cluster_pages, composition_page
+    from neurons.report.pages import paged_neurons, write_report
+
+    clustering, composition = _kinds(cache, asked)
+    effects = logit_effects(cache, years=asked.years)
+    ranking = rank(effects, seed=asked.seed)
+    paged = frozenset(map(str, paged_neurons(ranking, top)))
+    extra = [composition_page(composition), *cluster_pages(clustering, paged)]
+    if ablations is not None:
+        extra.insert(0, causal_page(ablations, paged))
+    labels: dict[str, dict[NeuronId, str]] = {
+        "family": {fit.neuron: fit.tuning.family for fit in clustering.tuning.neurons},
+        "cluster": {neuron: str(c.id) for c in clustering.clusters for neuron in c.members},
+    }
+    with progress_bar("writing the report") as progress:
+        index = write_report(
+            effects,
+            ranking,
+            folder=folder,
+            command=shlex.join(["neurons", *sys.argv[1:]]),
+            top=top,
+            extra=extra,
+            tuning=clustering.tuning,
+            labels=labels,
+            figures=figures,  # type: ignore[arg-type]
+            progress=progress,
+        )
+    print(f"{len(ranking.boosting_neurons())} of {len(ranking)} neurons raise the years after the start year.")
+    return index
+
+
+def _kinds(cache: Cache, asked: Request) -> "tuple[Clustering, Composition]":
+    """Clusters and composition: as kept beside the cache, or computed and kept."""
+    from neurons.analysis import basis, clusters, composed, heuristics, tuning
+
+    classes = (
+        clusters.Clustering, clusters.Cluster, clusters.Alternative, composed.Composition, composed.Part,
+        composed.Pursuit, composed.Signs, basis.Regression, basis.Term, tuning.Tuning, tuning.NeuronTuning,
+        tuning.CurveFit, heuristics.Match, NeuronId,
+    )  # fmt: skip
+    settings = {"years": list(asked.years), "seed": asked.seed}
+    kept = kept_result(cache, "kinds", settings, classes)
+    if kept is None:
+        kinds = find_kinds(cache, asked)
+        kept = (kinds.clustering, compose_kinds(kinds, seed=asked.seed))
+        keep_result(cache, "kinds", settings, kept)
+    clustering, composition = kept
+    return clustering, composition

@@ -1,0 +1,238 @@
+"use strict";
+// The page's data are factors: tuning [M, Y] and readout [M, 100]. A map is their product; a basket's map is a sum.
+
+const about = JSON.parse(document.getElementById("about").textContent);
+const { count: M, start_years: startYears } = about;
+const Y = startYears.length;
+const YEARS = Array.from({ length: 100 }, (_, year) => year);
+const CALLS = ["neither", "boosting", "suppressing"];
+const element = (id) => document.getElementById(id);
+const basket = new Set();
+let data;
+let chosen = 0;
+
+// --- data ---------------------------------------------------------------------------------------
+
+async function unpack(text) {
+  const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const bytes = await new Response(stream).arrayBuffer();
+  let at = 0;
+  const take = (Kind, length) => {
+    const column = new Kind(bytes, at, length);
+    at += column.byteLength;
+    return column;
+  };
+  const found = { tuningSize: take(Float32Array, M), readoutSize: take(Float32Array, M) };
+  for (const name of about.scores) found[name] = take(Float32Array, M);
+  for (const name of ["layer", "index", "call"]) found[name] = take(Uint16Array, M);
+  for (const [name, length] of [["tuning", Y], ["readout", 100]]) {
+    found[name] = { length, low: take(Uint8Array, M * length), high: take(Uint8Array, M * length) };
+  }
+  return found;
+}
+
+const halves = Float32Array.from({ length: 65536 }, (_, bits) => {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  return exponent ? sign * 2 ** (exponent - 15) * (1 + fraction / 1024) : (sign * 2 ** -14 * fraction) / 1024;
+});
+
+function factorOf({ length, low, high }, size, i) {
+  const at = i * length;
+  return Float32Array.from({ length }, (_, k) => halves[low[at + k] | (high[at + k] << 8)] * size[i]);
+}
+
+const tuningOf = (i) => factorOf(data.tuning, data.tuningSize, i);
+const readoutOf = (i) => factorOf(data.readout, data.readoutSize, i);
+const nameOf = (i) => `L${data.layer[i]}N${data.index[i]}`;
+
+function summedMap(neurons) {
+  const map = startYears.map(() => new Float32Array(100));
+  for (const i of neurons) {
+    const tuning = tuningOf(i);
+    const readout = readoutOf(i);
+    for (let s = 0; s < Y; s++) {
+      for (let y = 0; y < 100; y++) map[s][y] += tuning[s] * readout[y];
+    }
+  }
+  return map;
+}
+
+// Mean over y > YY minus mean over y <= YY, averaged over the start years.
+function contrastOf(map) {
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  return mean(map.map((effect, s) => mean(effect.slice(startYears[s] + 1)) - mean(effect.slice(0, startYears[s] + 1))));
+}
+
+// --- plots --------------------------------------------------------------------------------------
+
+const CENTRED = [[0, "#053061"], [0.1, "#2166ac"], [0.2, "#4393c3"], [0.3, "#92c5de"], [0.4, "#d1e5f0"], [0.5, "#f7f7f7"],
+  [0.6, "#fddbc7"], [0.7, "#f4a582"], [0.8, "#d6604d"], [0.9, "#b2182b"], [1, "#67001f"]];
+const CONFIG = { displaylogo: false, displayModeBar: false, responsive: true, plotlyServerURL: "" };
+const axis = (title, more) => ({ title: { text: title }, zeroline: false, exponentformat: "power", ...more });
+const layout = (x, y) => ({
+  margin: { l: 60, r: 10, t: 10, b: 45 }, height: 330, xaxis: x, yaxis: y, showlegend: false, font: { size: 12 },
+});
+
+function drawMap(place, map) {
+  const size = Math.max(...map.map((effect) => effect.reduce((most, value) => Math.max(most, Math.abs(value)), 0))) || 1;
+  const heat = {
+    type: "heatmap", x: YEARS, y: startYears, z: map, zmin: -size, zmax: size, colorscale: CENTRED,
+    colorbar: { title: { text: "logits", side: "right" }, thickness: 12, exponentformat: "power" },
+    hovertemplate: "YY %{y}, year %{x}: %{z:.4f} logits<extra></extra>",
+  };
+  const ends = [startYears[0], startYears[Y - 1]];
+  const diagonal = { type: "scatter", x: ends, y: ends, mode: "lines", line: { color: "black", width: 1, dash: "dash" }, hoverinfo: "skip" };
+  const axes = [axis("year y", { range: [-0.5, 99.5] }), axis("start year YY", { range: [ends[1] + 0.5, ends[0] - 0.5] })];
+  Plotly.react(place, [heat, diagonal], layout(...axes), CONFIG);
+}
+
+function drawLogits() {
+  const year = Number(element("year").value);
+  const level = tuningOf(chosen)[startYears.indexOf(year)];
+  const effect = Array.from(readoutOf(chosen), (value) => value * level);
+  const bars = {
+    type: "bar", x: YEARS, y: effect, marker: { color: effect.map((value) => (value < 0 ? "#2166ac" : "#b2182b")) },
+    hovertemplate: "year %{x}: %{y:.4f} logits<extra></extra>",
+  };
+  const shape = { type: "line", x0: year + 0.5, x1: year + 0.5, yref: "paper", y0: 0, y1: 1, line: { dash: "dash", width: 1 } };
+  element("shown-year").textContent = String(year).padStart(2, "0");
+  Plotly.react("logits", [bars], { ...layout(axis("year y"), axis("effect (logits)")), height: 280, shapes: [shape] }, CONFIG);
+}
+
+function drawTuning() {
+  const curve = { type: "scatter", mode: "lines", x: startYears, y: tuningOf(chosen), line: { color: "#0072b2" } };
+  Plotly.react("tuning", [curve], layout(axis("start year YY"), axis("activation a/σ")), CONFIG);
+}
+
+// --- what the person does -----------------------------------------------------------------------
+
+const digits = (value) => value.toPrecision(3).replace("-", "−");
+
+function choose(i) {
+  chosen = i;
+  element("chosen").textContent = nameOf(i);
+  element("name").value = nameOf(i);
+  element("unknown").textContent = "";
+  element("facts").textContent = `${CALLS[data.call[i]]}, rank ${i + 1} of ${M}: score ${digits(data.score[i])} logits, ` +
+    `static ${digits(data.static[i])}, year-specific ${digits(data.year_specific[i])}, q ${digits(data.q_value[i])}`;
+  drawMap("map", summedMap([i]));
+  drawTuning();
+  drawLogits();
+}
+
+function find() {
+  const wanted = element("name").value.trim().toUpperCase();
+  const found = data.placeOf.get(wanted);
+  if (found !== undefined) choose(found);
+  else element("unknown").textContent = wanted ? `no neuron ${wanted} in the cached layers` : "";
+}
+
+function showBasket() {
+  const shown = [...basket].slice(0, 60).map((i) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = `${nameOf(i)} ×`;
+    button.setAttribute("aria-label", `take ${nameOf(i)} out of the basket`);
+    button.addEventListener("click", () => { basket.delete(i); showBasket(); });
+    return button;
+  });
+  const more = basket.size > shown.length ? ` and ${basket.size - shown.length} more` : "";
+  element("basket").replaceChildren(...shown, more);
+  const map = summedMap(basket);
+  element("sum").textContent = `${basket.size} neurons, summed contrast ${digits(contrastOf(map))} logits`;
+  drawMap("basket-map", map);
+}
+
+function takeFirst() {
+  const wanted = Number(element("first").value);
+  element("shown-first").textContent = wanted;
+  basket.clear();
+  for (let i = 0; i < wanted; i++) basket.add(i);
+  showBasket();
+}
+
+function listNeurons() {
+  const number = (title, column) => ({
+    title, data: null, type: "num",
+    render: (i, kind) => (kind === "display" ? digits(column[i]) : column[i]),
+  });
+  const safe = DataTable.render.text().display;
+  const text = (title, of) => ({
+    title, data: null, className: "text",
+    render: (i, kind) => (kind === "display" ? safe(of(i)) : of(i)),
+  });
+  const layers = (i) => data.layer[i];
+  const calls = (i) => CALLS[data.call[i]];
+  const labels = Object.entries(about.labels).map(([title, values]) => [title, (i) => values[i]]);
+  const table = new DataTable("#list", {
+    data: Array.from({ length: M }, (_, i) => i),
+    deferRender: true,
+    autoWidth: false,
+    order: [],
+    pageLength: 10,
+    language: { search: "find", lengthMenu: "rows _MENU_" },
+    columns: [
+      { title: "rank", data: null, type: "num", render: (i) => i + 1 },
+      {
+        title: "neuron", data: null, className: "text",
+        render: (i) => `<button type="button" class="name" value="${i}">${nameOf(i)}</button>`,
+      },
+      { title: "layer", data: null, type: "num", render: layers },
+      text("call", calls),
+      number("score", data.score),
+      number("static", data.static),
+      number("year-specific", data.year_specific),
+      number("q", data.q_value),
+      ...labels.map(([title, of]) => text(title, of)),
+    ],
+  });
+  table.table().body().addEventListener("click", (event) => {
+    const button = event.target.closest("button.name");
+    if (button) choose(Number(button.value));
+  });
+  addFilter(table, 2, layers);
+  addFilter(table, 3, calls);
+  labels.forEach(([, of], k) => addFilter(table, 8 + k, of));
+}
+
+function addFilter(table, place, of) {
+  const column = table.column(place);
+  const menu = document.createElement("select");
+  const values = [...new Set(Array.from({ length: M }, (_, i) => String(of(i))))];
+  values.sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+  menu.append(new Option("all", ""), ...values.filter(Boolean).map((value) => new Option(value, value)));
+  menu.addEventListener("change", () => {
+    column.search(menu.value ? (_, i) => String(of(i)) === menu.value : "").draw();
+  });
+  const label = document.createElement("label");
+  label.className = "filter";
+  label.append(`${column.title()} `, menu);
+  table.table().container().querySelector(".dt-search").before(label);
+}
+
+async function start() {
+  data = await unpack(element("data").textContent);
+  element("data").remove();
+  data.placeOf = new Map(Array.from({ length: M }, (_, i) => [nameOf(i), i]));
+  Object.assign(element("year"), { min: startYears[0], max: startYears[Y - 1], value: startYears[Y >> 1] });
+  element("first").max = Math.min(M, 200);
+  element("year").addEventListener("input", () => {
+    const wanted = Number(element("year").value);
+    const nearest = startYears.reduce((best, year) => (Math.abs(year - wanted) < Math.abs(best - wanted) ? year : best));
+    element("year").value = nearest;
+    drawLogits();
+  });
+  element("name").addEventListener("change", find);
+  element("add").addEventListener("click", () => { basket.add(chosen); showBasket(); });
+  element("clear").addEventListener("click", () => { element("first").value = 0; takeFirst(); });
+  element("first").addEventListener("input", takeFirst);
+  choose(0);
+  showBasket();
+  listNeurons();
+  document.body.dataset.ready = "yes";
+}
+
+start();
