@@ -19,30 +19,55 @@ __version__ = "0.1.0"
 _HOMES = {
     "Behaviour": "neurons.task.behaviour",
     "Cache": "neurons.cache.format",
+    "Clustering": "neurons.analysis.clusters",
+    "Composition": "neurons.analysis.composed",
+    "Experiment": "neurons.analysis.experiment",
+    "Intervention": "neurons.task.intervention",
     "LogitEffects": "neurons.analysis.effects",
     "Model": "neurons.model.checkpoint",
+    "NeuronEffects": "neurons.analysis.causal_results",
     "NeuronId": "neurons.types",
     "NeuronsError": "neurons.types",
     "PromptSet": "neurons.task.prompts",
     "Ranking": "neurons.analysis.ranking",
+    "Tuning": "neurons.analysis.tuning",
     "cache_activations": "neurons.cache.build",
+    "cluster": "neurons.analysis.clustering",
+    "compose": "neurons.analysis.composition",
+    "experiment": "neurons.analysis.experiment",
+    "gather": "neurons.analysis.population",
+    "group_effect": "neurons.analysis.causal",
     "load_model": "neurons.model.checkpoint",
     "logit_effects": "neurons.analysis.effects",
+    "neuron_effects": "neurons.analysis.causal",
     "open_cache": "neurons.cache.format",
     "plain_logit_lens": "neurons.analysis.effects",
     "rank": "neurons.analysis.ranking",
+    "screen": "neurons.analysis.screen",
+    "tune": "neurons.analysis.tuning",
     "year_spans": "neurons.task.prompts",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]
 
 if TYPE_CHECKING:
+    from neurons.analysis.causal import group_effect, neuron_effects
+    from neurons.analysis.causal_results import NeuronEffects
+    from neurons.analysis.clustering import cluster
+    from neurons.analysis.clusters import Clustering
+    from neurons.analysis.composed import Composition
+    from neurons.analysis.composition import compose
     from neurons.analysis.effects import LogitEffects, logit_effects, plain_logit_lens
+    from neurons.analysis.experiment import Experiment, experiment
+    from neurons.analysis.population import gather
     from neurons.analysis.ranking import Ranking, rank
+    from neurons.analysis.screen import screen
+    from neurons.analysis.tuning import Tuning, tune
     from neurons.cache.build import cache_activations
     from neurons.cache.format import Cache, open_cache
     from neurons.model.checkpoint import Model, load_model
     from neurons.task.behaviour import Behaviour
+    from neurons.task.intervention import Intervention
     from neurons.task.prompts import PromptSet, year_spans
     from neurons.types import NeuronId, NeuronsError
 

@@ -2,38 +2,44 @@
 
     python scripts/sample_report.py reports/sample
 
-Runs `neurons report` with few pages into a temporary folder and keeps what a forge shows. The folder is
-replaced; the same checkpoint and versions give the same files.
+Runs `neurons report` with all analyses and one neuron page into a temporary folder, and keeps what a forge
+shows. The folder is replaced; the same checkpoint and versions give the same files.
 """
 
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from neurons.analysis.effects import logit_effects
-from neurons.analysis.ranking import rank
-from neurons.cli.common import CACHE_DIR, CENTURIES, MODEL, NOUNS, SEED, open_or_build, request
-from neurons.report.pages import write_report
-
-TOP = 4
-KEPT = ("*.md", "figures/*.svg", "neurons/*.md", "ranking.csv", "report.json")
-"""Everything that the Markdown links to."""
+KEPT = ("*.md", "neurons/*.md", "clusters/*.md", "figures/*.svg")
+MARK = "README.md"
 
 
 def main() -> None:
     target = Path(sys.argv[1])
-    asked = request(model=MODEL, layers=None, nouns=NOUNS, centuries=CENTURIES, seed=SEED, cache_dir=CACHE_DIR)
-    effects = logit_effects(open_or_build(asked))
+    if target.exists() and not (target / MARK).is_file():
+        sys.exit(f"{target} is no sample report: remove it or name another folder")
     with tempfile.TemporaryDirectory() as temporary:
-        written = Path(temporary) / "mini"
-        write_report(effects, rank(effects), folder=written, command=f"neurons report --top {TOP}", top=TOP)
+        command = ["report", "--causal", "--top", "1", "--report-dir", temporary]
+        subprocess.run([sys.executable, "-m", "neurons", *command], check=True)
         shutil.rmtree(target, ignore_errors=True)
-        for file in sorted(file for pattern in KEPT for file in written.glob(pattern)):
-            place = target / file.relative_to(written)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, place)
+        keep(Path(temporary) / "mini", target, shown_command="neurons report --causal --top 1", command=command)
     print(f"{sum(file.stat().st_size for file in target.rglob('*') if file.is_file()) / 1e6:.2f} MB in {target}")
+
+
+def keep(written: Path, target: Path, *, shown_command: str, command: list[str]) -> None:
+    """Copy what the Markdown shows; report.json and ranking.csv are left out for their size."""
+    for file in sorted(file for pattern in KEPT for file in written.glob(pattern)):
+        place = target / file.relative_to(written)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if file.suffix != ".md":
+            shutil.copyfile(file, place)
+            continue
+        text = file.read_text(encoding="utf-8")
+        for left_out in ("report.json", "ranking.csv"):
+            text = text.replace(f"]({left_out})", "]")
+        place.write_text(text.replace(f"neurons {' '.join(command)}", shown_command), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ COMPOSITION_CAPTIONS = {
     "components": "Its leading components: how each varies over start years, and what it writes on the years.",
     "terms": "How much of each part's map a named shape explains by itself.",
     "signs": "Share of cells (YY, y) with the sign of '>' as neurons are added.",
-    "tuning": "Tuning curves with their 95 % interval over nouns; dashed, the fitted family.",
 }
 
 
@@ -115,6 +114,8 @@ def composition_page(found: Composition) -> Page:
         Column("share", "number", help="R² lost without the term"),
         Column("alone", "number", help="R² of the term by itself"),
     )  # fmt: skip
+    figures = composition_plots.composition_figures(found)
+    figures.pop("tuning", None)  # the clusters' page shows it
     sections = [
         Section("In short", (_summary(found),)),
         Section("Which part writes what", (_parts_table(found),)),
@@ -125,9 +126,7 @@ def composition_page(found: Composition) -> Page:
                 Text(("The terms overlap: shares need not add up to the whole R².",)),
             ),
         ),
-        Section(
-            "Figures", (_gallery("composition", composition_plots.composition_figures(found), COMPOSITION_CAPTIONS),)
-        ),
+        Section("Figures", (_gallery("composition", figures, COMPOSITION_CAPTIONS),)),
     ]
     if found.notes:
         sections.append(Section("Notes", tuple(Text((note,)) for note in found.notes)))
@@ -181,7 +180,7 @@ def _gallery(page: str, figures: dict[str, Figure], captions: dict[str, str]) ->
                 partial(_drawn, figure),
                 captions[name],
                 captions[name],
-                wide=figure.get_figwidth() > plots.COLUMN,
+                wide=bool(figure.get_figwidth() > plots.COLUMN),
             )
             for name, figure in figures.items()
         )

@@ -9,6 +9,7 @@ upper right triangle. Colours are centred at zero: red raises a year's logit, bl
 """
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -78,8 +79,15 @@ def save(figure: Figure, path: Path) -> None:
     no_date = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}
     try:
         figure.savefig(path, dpi=PNG_DPI, metadata=no_date[path.suffix])
+        if path.suffix == ".svg":
+            path.write_text(_shorter_paths(path.read_text(encoding="utf-8")), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"figure {os.fspath(path)!r} cannot be written: {error.strerror or error}") from None
+
+
+def _shorter_paths(svg: str) -> str:
+    """Path coordinates to a hundredth of a point: half the size, and no eye sees it."""
+    return re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]).replace("\n", ""), svg)
 
 
 def new_figure(width: float = COLUMN, height: float = HEIGHT) -> Figure:

@@ -1,0 +1,72 @@
+"""`neurons report` puts all analyses together, keeps what it computed, and then needs no model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from neurons.cli.main import main
+
+FEW = ["--nouns", "3", "--layers", "10-11", "--top", "2"]
+
+
+def run(*arguments: object) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["neurons", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+    return int(stop.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with caches and a report of everything."""
+    where = tmp_path_factory.mktemp("report")
+    assert run("report", "--causal", *FEW, "--cache-dir", where / "cache", "--report-dir", where / "reports") == 0
+    return where
+
+
+@pytest.mark.parametrize("page", ["index", "causal", "composition", "clusters", "explorer"])
+def test_the_report_has_the_page(folder: Path, page: str) -> None:
+    assert (folder / "reports" / "mini" / f"{page}.html").is_file()
+
+
+def test_the_numbers_of_all_analyses_are_in_report_json(folder: Path) -> None:
+    numbers = json.loads((folder / "reports/mini/report.json").read_text())
+    causal, composition = numbers["pages"]["causal"], numbers["pages"]["composition"]
+    assert {"references", "agreement", "curves", "layers"} <= set(causal)
+    assert len(causal["neurons"]) == 512
+    assert causal["curves"]["keep"][0]["k90"] is not None
+    assert {"basis", "sparse", "by_layer"} <= set(composition)
+
+
+def test_a_second_report_is_the_same_and_loads_no_model(folder: Path) -> None:
+    before = (folder / "reports/mini/causal.html").read_bytes()
+    code = (
+        "import sys; from neurons.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        "assert not {'torch', 'transformers', 'sklearn'} & set(sys.modules)"
+    )
+    command = ["report", *FEW, "--cache-dir", str(folder / "cache"), "--report-dir", str(folder / "reports")]
+    subprocess.run([sys.executable, "-c", code, *command], check=True, capture_output=True)
+    assert (folder / "reports/mini/causal.html").read_bytes() == before
+
+
+def test_without_kept_interventions_there_is_no_causal_page(folder: Path, tmp_path: Path) -> None:
+    assert run("report", *FEW, "--years", "10-60", "--cache-dir", folder / "cache", "--report-dir", tmp_path) == 0
+    assert not (tmp_path / "mini" / "causal.html").exists()
+    assert (tmp_path / "mini" / "composition.html").is_file()
+
+
+def test_figures_for_a_paper_are_kept_beside(folder: Path, tmp_path: Path) -> None:
+    assert run("report", *FEW, "--figures", "pdf", "--cache-dir", folder / "cache", "--report-dir", tmp_path) == 0
+    assert any((tmp_path / "mini").rglob("*.pdf"))
+
+
+def test_an_unknown_figure_format_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("report", "--figures", "bmp", "--cache-dir", tmp_path, "--report-dir", tmp_path) == 2
+    assert "bmp" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
