@@ -35,7 +35,7 @@ def references(on: Experiment, measure: Measure) -> References:
     cache = on.cache
     logits_01 = cache.read("counterfactual/year_logits")[cache.counterfactual[on.rows]]
     total_01 = cache.read("counterfactual/logsumexp")[cache.counterfactual[on.rows]]
-    average = np.log(behaviour.year_probabilities(cache.year_logits, cache.logsumexp)[on.rows].mean(0))
+    average = np.log(behaviour.year_probabilities(cache.year_logits, cache.logsumexp).mean(0))
     everywhere = np.broadcast_to(average, (len(on), len(average)))
     return References(
         baseline=_score(on, measure, cache.year_logits[on.rows], cache.logsumexp[on.rows]),

@@ -25,7 +25,7 @@ class References:
     """A measure averaged over start years: as it is, and the two values that knowing nothing of YY can reach.
 
     counterfactual: the 01-run scored against the true YY. average_distribution: the mean of the year
-    probabilities over all prompts measured, scored against every YY (for the contrast, its logarithm).
+    probabilities over all prompts of the cache, scored against every YY (for the contrast, its logarithm).
     """
 
     baseline: float

@@ -17,16 +17,17 @@ def measured_rows(cache: Cache, years: Sequence[int]) -> Int[np.ndarray, " P"]:
 def measured_probabilities(cache: Cache, years: Sequence[int]) -> dict[str, Float[np.ndarray, "P 100"]]:
     """p(y) for each measured prompt: of the model, and what each reference would say there.
 
-    counterfactual: the run with YY replaced by 01. average_distribution: the model's mean over all measured
-    prompts, the same everywhere.
+    counterfactual: the run with YY replaced by 01. average_distribution: the model's mean over all prompts of
+    the cache, so over all start years, the same everywhere.
     """
     rows = measured_rows(cache, years)
-    actual = year_probabilities(cache.year_logits, cache.logsumexp)[rows]
+    everywhere = year_probabilities(cache.year_logits, cache.logsumexp)
+    actual = everywhere[rows]
     run_01 = year_probabilities(cache.read("counterfactual/year_logits"), cache.read("counterfactual/logsumexp"))
     return {
         "model": actual,
         "counterfactual": run_01[cache.counterfactual[rows]],
-        "average_distribution": np.broadcast_to(actual.mean(0), actual.shape),
+        "average_distribution": np.broadcast_to(everywhere.mean(0), actual.shape),
     }
 
 
