@@ -1,0 +1,254 @@
+"""How neurons add up to ">".
+
+1. The composed map is A @ R: tuning curves [YY, neurons] times readouts [neurons, years], the mean over
+   the 100 years taken out of each row. Its singular values say how many rank-one maps it takes; the
+   regression on named shapes (`basis`) how much of it is ">". The same for each layer and group.
+2. Sparse reconstruction: orthogonal matching pursuit over the neurons' own maps, fitted on some nouns and
+   centuries, scored on others. Maps have rank one, so their inner products are products of those of the
+   factors, and no map is ever formed.
+3. Near-duplicates compete for a place in it, so the pursuit is repeated on subsamples of the nouns: how
+   often is each neuron chosen?
+4. Neurons are added up, by score and greedily, until the sign of the summed map is that of ">" (above the
+   mean for y > YY, below it for the rest) in 95 % of the cells.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from neurons.analysis.composed import LEVELS, SIGN_BAR, Composition, Part, Pursuit, Signs
+from neurons.analysis.parts import Composer, MapSums, count_signs, group_parts, layer_sums
+from neurons.analysis.population import Population, one_thread, strongest
+from neurons.analysis.tuning import Tuning
+from neurons.types import NeuronId, Progress
+
+CAP = 1000
+MOST = 200
+PICKS = 20
+RESAMPLES = 1000
+SUBSAMPLES = 50
+SPLITS = 5
+
+
+@one_thread()
+def compose(
+    population: Population,
+    tuning: Tuning,
+    *,
+    groups: Mapping[str, Sequence[NeuronId]],
+    cap: int = CAP,
+    most: int = MOST,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    notes: tuple[str, ...] = (),
+    progress: Progress | None = None,
+) -> Composition:
+    """Compose the maps of all neurons of a population, which should be all of the layers.
+
+    tuning: the fits to be shown with it. groups: neurons by name (clusters), composed apart. cap:
+    candidates of the pursuit and of the greedy order, those with the largest maps. most: how many of
+    them may be chosen.
+    """
+    steps = _Steps(progress, 5)
+    by_layer = layer_sums(population)
+    whole = sum(by_layer.values(), np.zeros((*population.counts.shape, 100)))
+    composer = Composer(population, whole, resamples, seed)
+    everything = composer.part("all neurons", len(population), whole)
+    steps.done()
+    layers = {
+        layer: composer.part(f"MLP {layer}", int((population.layer == layer).sum()), sums)
+        for layer, sums in by_layer.items()
+    }
+    steps.done()
+    by_group = group_parts(composer, population, groups)
+    steps.done()
+    candidates = strongest(_map_size(population), cap)
+    pursuit = _pursue(population.take(candidates), whole, most, seed)
+    steps.done()
+    signs = count_signs(population, candidates, most)
+    steps.done()
+    return Composition(
+        model=population.model,
+        start_years=population.start_years,
+        tuning=tuning,
+        whole=everything,
+        by_layer=layers,
+        by_group=by_group,
+        fade=composer.fade,
+        pursuit=pursuit,
+        signs=signs,
+        bias_contrast=population.bias_contrast,
+        notes=(*notes, *_notes(population, everything, pursuit, signs)),
+    )
+
+
+class _Steps:
+    """Counts the steps of a long computation for a progress callback."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self.progress, self.total, self.count = progress, total, 0
+
+    def done(self) -> None:
+        self.count += 1
+        if self.progress:
+            self.progress(self.count, self.total)
+
+
+def _map_size(population: Population) -> Float[np.ndarray, " N"]:
+    """Root of the sum of squares of each neuron's year-centred map."""
+    return np.linalg.norm(population.curve, axis=0) * np.linalg.norm(population.readout, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Factors:
+    """Mean over some of the prompts: tuning curves A [Y, M] and the whole map C [Y, 100]; readouts R [M, 100].
+
+    RR [M, M]: the readouts' inner products, which no choice of prompts changes.
+    """
+
+    A: Float[np.ndarray, "Y M"]
+    R: Float[np.ndarray, "M 100"]
+    RR: Float[np.ndarray, "M M"]
+    C: Float[np.ndarray, "Y 100"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Path:
+    """Neurons in the order chosen; column k - 1 of weights: those of the best sum of the first k."""
+
+    order: Int[np.ndarray, " K"]
+    weights: Float[np.ndarray, "K sums"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """What is pursued: the candidates, and the whole map as sums over groups of prompts."""
+
+    candidates: Population
+    whole: MapSums
+    RR: Float[np.ndarray, "M M"]
+
+    def factors(self, groups: Float[np.ndarray, " G"], years: Bool[np.ndarray, " Y"]) -> _Factors:
+        """Over groups of prompts taken with these weights, at start years that they all have."""
+        sums = self.candidates.sums
+        prompts = (groups @ self.candidates.counts)[years, None]
+        A = np.tensordot(groups.astype(sums.dtype), sums, 1)[years].astype(float) / prompts
+        return _Factors(A, self.candidates.readout, self.RR, np.tensordot(groups, self.whole, 1)[years] / prompts)
+
+
+def _path(factors: _Factors, most: int) -> _Path:
+    """Orthogonal matching pursuit with maps of norm 1; ends early where the rest adds nothing."""
+    from sklearn.linear_model import orthogonal_mp_gram
+
+    size = np.linalg.norm(factors.A, axis=0) * np.sqrt(np.diag(factors.RR))
+    live = size > 1e-9 * size.max(initial=0)
+    most = min(most, int(live.sum()))
+    if not most or not factors.C.any():
+        return _Path(np.zeros(0, int), np.zeros((0, 0)))
+    A = np.divide(factors.A, size, out=np.zeros_like(factors.A), where=live)
+    products = ((factors.C @ factors.R.T) * A).sum(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        path = orthogonal_mp_gram(
+            (A.T @ A) * factors.RR, products, n_nonzero_coefs=most, return_path=True, copy_Gram=False, copy_Xy=False
+        )
+    path = path.reshape(len(size), -1)
+    chosen = (path != 0).any(1)
+    first = np.where(chosen, (path != 0).argmax(1), path.shape[1])
+    order = np.argsort(first, kind="stable")[: chosen.sum()]
+    return _Path(order, path[order] / size[order, None])
+
+
+def _pursue(candidates: Population, whole: MapSums, most: int, seed: int) -> Pursuit:
+    target = _Target(candidates, whole, candidates.readout @ candidates.readout.T)
+    everything = target.factors(np.ones(len(candidates.noun)), np.ones(len(candidates.start_years), bool))
+    path = _path(everything, most)
+    r2 = _held_out(target, most, seed)
+    frequency = _selection_frequency(target, min(PICKS, most), seed)
+    enough = next((k for k, value in enumerate(r2.tolist(), 1) if value >= LEVELS[0]), len(path.order))
+    shown = min(enough, len(path.order))
+    weights = path.weights[:, shown - 1] if shown else np.zeros(0)
+    chosen = np.argsort(-frequency, kind="stable")[: int((frequency > 0).sum())]
+    return Pursuit(
+        candidates=len(candidates),
+        order=tuple(candidates.neurons[row] for row in path.order),
+        r2_heldout=tuple(r2.tolist()),
+        shown=shown,
+        reconstruction=(everything.A[:, path.order] * weights) @ everything.R[path.order],
+        picks=min(PICKS, most),
+        frequency=tuple((candidates.neurons[row], float(frequency[row])) for row in chosen),
+    )
+
+
+def _held_out(target: _Target, most: int, seed: int) -> Float[np.ndarray, " K"]:
+    """R^2 on the prompts held out, for 1, 2, ... neurons; mean over the splits, as far as all of them go."""
+    rng = np.random.default_rng(seed)
+    curves, candidates = [], target.candidates
+    for _ in range(SPLITS if candidates.n_nouns > 1 else 0):
+        train, test = split(candidates.noun, candidates.century, rng)
+        years = (train @ candidates.counts > 0) & (test @ candidates.counts > 0)
+        if years.any():
+            path = _path(target.factors(train, years), most)
+            curves.append(_r2(target.factors(test, years), path))
+    shortest = min(map(len, curves), default=0)
+    return np.mean([curve[:shortest] for curve in curves], axis=0) if shortest else np.zeros(0)
+
+
+def split(
+    noun: Int[np.ndarray, " G"], century: Int[np.ndarray, " G"], rng: np.random.Generator
+) -> tuple[Float[np.ndarray, " G"], Float[np.ndarray, " G"]]:
+    """Groups to fit to and groups to score, as weights 0 or 1.
+
+    They share no noun and, where there are several centuries, no century.
+
+    Half the centuries are held out; a noun that has prompts on both sides goes to one of them.
+    """
+    centuries, nouns = np.unique(century), np.unique(noun)
+    held = rng.permutation(centuries)[: len(centuries) // 2]
+    side = np.isin(century, held)
+    if len(centuries) == 1:
+        side = np.isin(noun, rng.permutation(nouns)[: len(nouns) // 2])
+    both = np.intersect1d(noun[side], noun[~side])
+    scored = rng.permutation(both)[: len(both) // 2]
+    fitted = np.setdiff1d(both, scored)
+    train, test = ~side & ~np.isin(noun, scored), side & ~np.isin(noun, fitted)
+    return train.astype(float), test.astype(float)
+
+
+def _r2(factors: _Factors, path: _Path) -> Float[np.ndarray, " sums"]:
+    """R^2 of the path's weighted sums on these prompts; the map is centred, so the baseline is 0."""
+    A, R = factors.A[:, path.order], factors.R[path.order]
+    total = (factors.C**2).sum()
+    if not total:
+        return np.zeros(0)
+    products = ((factors.C @ R.T) * A).sum(0)
+    gram = (A.T @ A) * (R @ R.T)
+    return (2 * products @ path.weights - ((gram @ path.weights) * path.weights).sum(0)) / total
+
+
+def _selection_frequency(target: _Target, picks: int, seed: int) -> Float[np.ndarray, " M"]:
+    """How often each neuron is among the first picks, over subsamples of half the nouns."""
+    rng, candidates = np.random.default_rng(seed), target.candidates
+    count, n = np.zeros(len(candidates)), candidates.n_nouns
+    if n < 2:
+        return count
+    for _ in range(SUBSAMPLES):
+        half = np.isin(candidates.noun, rng.permutation(n)[: n // 2]).astype(float)
+        count[_path(target.factors(half, half @ candidates.counts > 0), picks).order] += 1
+    return count / SUBSAMPLES
+
+
+def _notes(population: Population, whole: Part, pursuit: Pursuit, signs: Signs) -> tuple[str, ...]:
+    notes = []
+    if pursuit.candidates < len(population):
+        notes.append(f"matching pursuit over the {pursuit.candidates} largest maps of {len(population)} neurons")
+    if not whole.map.any():
+        notes.append("the neurons' maps add up to nothing: there is nothing to reconstruct")
+    if population.n_nouns < 2:
+        notes.append("held-out R^2, selection and intervals need at least two nouns")
+    if signs.all_neurons < SIGN_BAR:
+        notes.append(f"all neurons together have the sign of '>' in {signs.all_neurons:.1%} of the cells, below 95 %")
+    return tuple(notes)

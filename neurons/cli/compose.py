@@ -1,0 +1,276 @@
+"""How neurons add up to ">": `cluster` and `compose`. Both need the cache file only."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from neurons.cache.format import Cache
+from neurons.cli.common import (
+    CACHE_DIR,
+    CENTURIES,
+    MODEL,
+    NOUNS,
+    SEED,
+    YEARS,
+    CacheDirOption,
+    CenturiesOption,
+    JsonOption,
+    LayersOption,
+    ModelOption,
+    NounsOption,
+    Request,
+    SeedOption,
+    YearsOption,
+    open_or_build,
+    print_json,
+    print_table,
+    progress_bar,
+    request,
+)
+from neurons.types import InputError, NeuronId
+
+if TYPE_CHECKING:
+    from neurons.analysis.clusters import Clustering, Method
+    from neurons.analysis.composed import Composition
+    from neurons.analysis.population import Population
+
+CAP, CANDIDATES = 1500, 1000
+METHODS: tuple["Method", ...] = ("hdbscan", "agglomerative")
+
+MethodOption = Annotated[str, typer.Option("--method", help="Clusters by hdbscan or agglomerative.")]
+CapOption = Annotated[int, typer.Option("--cap", min=1, help="Most neurons clustered, by |score|.")]
+SmallestOption = Annotated[
+    int | None,
+    typer.Option("--smallest", min=2, help="Fewest neurons that make a cluster.", show_default="3, or 1 in 100"),
+]
+FiguresOption = Annotated[Path | None, typer.Option("--figures", help="Write the figures, as SVG, to this folder too.")]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (cluster, compose):
+        app.command()(command)
+
+
+def cluster(
+    model: ModelOption = MODEL,
+    layers: LayersOption = None,
+    years: YearsOption = YEARS,
+    nouns: NounsOption = NOUNS,
+    centuries: CenturiesOption = CENTURIES,
+    seed: SeedOption = SEED,
+    cache_dir: CacheDirOption = CACHE_DIR,
+    method: MethodOption = "hdbscan",
+    cap: CapOption = CAP,
+    smallest: SmallestOption = None,
+    figures: FiguresOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Which kinds of neurons boost or suppress, and what each kind adds to the contrast."""
+    chosen = check_method(method)
+    asked = request(
+        model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
+    )
+    kinds = find_kinds(open_or_build(asked), asked, method=chosen, cap=cap, smallest=smallest)
+    if figures:
+        from neurons.report.composition_plots import cluster_figures, save_all
+
+        save_all(cluster_figures(kinds.clustering), figures)
+    if as_json:
+        print_json(kinds.clustering.to_json())
+    else:
+        _print_clusters(kinds.clustering)
+
+
+def compose(
+    model: ModelOption = MODEL,
+    layers: LayersOption = None,
+    years: YearsOption = YEARS,
+    nouns: NounsOption = NOUNS,
+    centuries: CenturiesOption = CENTURIES,
+    seed: SeedOption = SEED,
+    cache_dir: CacheDirOption = CACHE_DIR,
+    neuron: Annotated[
+        list[str] | None, typer.Option("--neuron", help="Fit this neuron's tuning too, like L9N12; may be repeated.")
+    ] = None,
+    cap: CapOption = CAP,
+    candidates: Annotated[
+        int, typer.Option("--candidates", min=1, help="Most neurons that matching pursuit chooses from.")
+    ] = CANDIDATES,
+    figures: FiguresOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How neurons add up to '>': tuning, components, sparse reconstruction, and how much of it is a step."""
+    also = [NeuronId.parse(name) for name in neuron or []]
+    asked = request(
+        model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
+    )
+    cache = open_or_build(asked)
+    for one in also:
+        cache.check_neuron(one)
+    kinds = find_kinds(cache, asked, cap=cap)
+    composition = compose_kinds(kinds, also=also, candidates=candidates, seed=asked.seed)
+    if figures:
+        from neurons.report.composition_plots import composition_figures, save_all
+
+        save_all(composition_figures(composition), figures)
+    if as_json:
+        print_json(composition.to_json())
+    else:
+        _print_composition(composition)
+
+
+@dataclass(frozen=True, eq=False)
+class Kinds:
+    """What both commands start from: all neurons of the layers, and the clusters of those that boost or suppress."""
+
+    population: "Population"
+    clustering: "Clustering"
+
+
+def check_method(text: str) -> "Method":
+    for method in METHODS:
+        if text == method:
+            return method
+    raise InputError(f"method {text!r} is not known: choose {' or '.join(METHODS)}")
+
+
+def find_kinds(
+    cache: Cache, asked: Request, *, cap: int = CAP, method: "Method" = "hdbscan", smallest: int | None = None
+) -> Kinds:
+    """Rank the neurons of a cache, and cluster those that boost or suppress."""
+    from neurons.analysis.clustering import cluster as cluster_neurons
+    from neurons.analysis.effects import logit_effects
+    from neurons.analysis.population import gather
+    from neurons.analysis.ranking import rank
+
+    effects = logit_effects(cache, years=asked.years)
+    ranking = rank(effects, seed=asked.seed)
+    called = (*ranking.boosting_neurons(), *ranking.suppressing_neurons())
+    population = gather(effects)
+    with progress_bar("clustering") as progress:
+        clustering = cluster_neurons(
+            population, called, method=method, cap=cap, smallest=smallest, seed=asked.seed, progress=progress
+        )
+    return Kinds(population, clustering)
+
+
+def compose_kinds(
+    kinds: Kinds, *, also: Sequence[NeuronId] = (), candidates: int = CANDIDATES, seed: int = SEED
+) -> "Composition":
+    """How the neurons add up; `also` are fitted beside those that were clustered."""
+    from neurons.analysis.composition import compose as compose_maps
+    from neurons.analysis.tuning import tune
+
+    tuning = kinds.clustering.tuning
+    fitted = [fit.neuron for fit in tuning.neurons]
+    new = [neuron for neuron in dict.fromkeys(also) if neuron not in fitted]
+    if new:
+        tuning = tune(kinds.population.take(kinds.population.rows([*fitted, *new])), seed=seed)
+    with progress_bar("composing") as progress:
+        return compose_maps(
+            kinds.population,
+            tuning,
+            groups={str(cluster.id): cluster.members for cluster in kinds.clustering.clusters},
+            cap=candidates,
+            seed=seed,
+            notes=kinds.clustering.notes,
+            progress=progress,
+        )
+
+
+def _print_clusters(found: "Clustering") -> None:
+    rows = [
+        [
+            str(cluster.id), str(cluster.medoid), str(len(cluster.members)), f"{cluster.share:+.4f}",
+            "" if cluster.fraction is None else f"{cluster.fraction:+.1%}",
+            "not tested" if cluster.stability is None else f"{cluster.stability:.2f}{'' if cluster.stable else ' low'}",
+        ]
+        for cluster in found.clusters
+    ]  # fmt: skip
+    other = found.alternative
+    caption = [
+        *(f"{cluster.id}: {cluster.description}" for cluster in found.clusters),
+        f"total contrast {found.total_contrast:+.4f} logits = clusters {sum(c.share for c in found.clusters):+.4f}"
+        f" + noise {found.noise_share:+.4f} ({len(found.noise)} neurons) + neurons not clustered"
+        f" {found.others_share:+.4f}; biases apart: {sum(found.bias_contrast.values()):+.4f}",
+        "shares in logits; stability: mean overlap with the best match when nouns are resampled, bar 0.75",
+    ]
+    if other:
+        caption.append(f"{other.method}: {other.n_clusters} clusters, adjusted Rand index {other.agreement:.2f}")
+    print_table(
+        f"{found.model}: {len(found.clusters)} kinds among {len(found.tuning)} neurons that boost or suppress",
+        ["id", "medoid", "size", "share", "of total", "stability"],
+        rows,
+        left=2,
+        caption="\n".join([*caption, *found.notes]),
+    )
+
+
+def _print_composition(found: "Composition") -> None:
+    _print_parts(found)
+    _print_basis(found)
+    families = ", ".join(f"{count} {family}" for family, count in found.tuning.family_counts().items() if count)
+    pursuit, signs = found.pursuit, found.signs
+    sparse = _counts(pursuit.neurons_for) if pursuit.r2_heldout else "not measured"
+    lines = [
+        f"tuning of {len(found.tuning)} neurons: {families or 'none fitted'}",
+        f"components for 90 % and 99 % of the map: {_counts(found.whole.components_for)}",
+        f"neurons for held-out R^2 of 0.90 and 0.99: {sparse}"
+        f" (of {pursuit.candidates}, at most {len(pursuit.order)} tried)",
+        f"sign of '>' in 95 % of the cells: greedily {_sign(signs.record()['greedy'])}, by score"
+        f" {_sign(signs.record()['by_score'])}; all neurons together: {signs.all_neurons:.1%}",
+        *found.notes,
+    ]
+    print("\n".join(lines))
+
+
+def _print_parts(found: "Composition") -> None:
+    named = {"all neurons": found.whole} | {f"MLP {layer}": part for layer, part in found.by_layer.items()}
+    named |= {f"cluster {name}": part for name, part in found.by_group.items()}
+    rows = [
+        [
+            name, part.regression.writes, str(part.n_neurons), f"{part.contrast:+.4f}",
+            "" if part.regression.r2 is None else f"{part.regression.r2:.2f}",
+            f"{part.sign_right:.0%}",
+        ]
+        for name, part in named.items()
+    ]  # fmt: skip
+    print_table(
+        f"{found.model}: composed maps, start years {found.start_years[0]:02d}-{found.start_years[-1]:02d}",
+        ["part", "writes", "neurons", "contrast", "R^2 of terms", "sign right"],
+        rows,
+        left=2,
+        caption="contrast in logits; R^2 of terms: how much of the map the named shapes below explain",
+    )
+
+
+def _print_basis(found: "Composition") -> None:
+    rows = [
+        [term.term, f"{term.coefficient:+.3f}", _interval(term.ci_low, term.ci_high), f"{term.share:.3f}",
+         f"{term.alone:.3f}"]
+        for term in found.whole.regression.terms
+    ]  # fmt: skip
+    print_table(
+        "What the map of all neurons is made of",
+        ["term", "coefficient", "95 % interval", "share", "alone"],
+        rows,
+        caption=f"share: R^2 lost without the term; alone: its R^2 by itself; terms overlap; decay over"
+        f" {found.fade:.0f} years",
+    )
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "needs 2 nouns" if low is None or high is None else f"{low:+.3f} .. {high:+.3f}"
+
+
+def _counts(number_for: Callable[[float], int | None]) -> str:
+    return " and ".join("never" if n is None else str(n) for n in (number_for(0.9), number_for(0.99)))
+
+
+def _sign(record: dict[str, Any]) -> str:
+    if record["neurons"] is not None:
+        return f"{record['neurons']} neuron{'s' * (record['neurons'] > 1)}"
+    return f"never (at best {record['best'] or 0:.1%} of {record['tried']} tried)"
