@@ -18,7 +18,6 @@ STORIES = {
         "causal",
         "causal_results",
         "agreement",
-        "experiment",
         "interventions",
         "readers",
         "screen",
@@ -27,15 +26,27 @@ STORIES = {
     },
     "clustering": {"clustering", "clusters"},
     "composition": {"composition", "composed", "basis", "parts"},
+    "circuit": {
+        "circuit",
+        "circuit_results",
+        "circuit_study",
+        "graph",
+        "paths",
+        "evaluation",
+        "roles",
+        "preactivation",
+    },
 }
 """Analyses told in several files, which may import each other; any other module is a story of its own."""
-FIRST = {"effects", "stats", "tuning"}
+FIRST = {"effects", "stats", "tuning", "experiment"}
 """Stories that every analysis may build on. The others stand side by side."""
-FROM_FILES = {"causal_results"}
+FROM_FILES = {"causal_results", "circuit_results", "graph"}
 """Modules of a story with a model that must open without one."""
-NEEDS_A_MODEL = {"neurons.model.checkpoint", "neurons.model.forward", "neurons.model.at_end", "neurons.cache.build"} | {
+RUNS = {"checkpoint", "forward", "at_end", "rerun"}
+NEEDS_A_MODEL = {f"neurons.model.{module}" for module in RUNS} | {"neurons.cache.build"}
+NEEDS_A_MODEL |= {
     f"neurons.analysis.{module}"
-    for story in ("causal", "circuit")
+    for story in ("causal", "circuit", "experiment")
     for module in STORIES.get(story, {story}) - FROM_FILES
 }
 """What runs with a model in memory. Nothing else may load torch, directly or through others."""

@@ -15,6 +15,7 @@ import typer
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result
 from neurons.cli.causal import kept_ablations, run_ablations
+from neurons.cli.circuit import kept_study, prompt_tokens
 from neurons.cli.common import (
     CACHE_DIR,
     CENTURIES,
@@ -87,6 +88,7 @@ def _write(cache: Cache, asked: Request, folder: Path, *, top: int, ablations: A
     from neurons.analysis.effects import logit_effects
     from neurons.analysis.ranking import rank
     from neurons.report.causal_page import causal_page
+    from neurons.report.circuit_page import circuit_page
     from neurons.report.composition_page import cluster_pages, composition_page
     from neurons.report.pages import paged_neurons, write_report
 
@@ -97,6 +99,8 @@ def _write(cache: Cache, asked: Request, folder: Path, *, top: int, ablations: A
     extra = [composition_page(composition), *cluster_pages(clustering, paged)]
     if ablations is not None:
         extra.insert(0, causal_page(ablations, paged))
+    if (study := kept_study(cache, asked)) is not None:
+        extra.append(circuit_page(study, prompt_tokens(asked)))
     labels: dict[str, dict[NeuronId, str]] = {
         "family": {fit.neuron: fit.tuning.family for fit in clustering.tuning.neurons},
         "cluster": {neuron: str(c.id) for c in clustering.clusters for neuron in c.members},

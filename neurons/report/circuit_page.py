@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from neurons.analysis.circuit_results import Evaluation, Kept, PreActivation, Role, Study
+from neurons.analysis.circuit_results import NEURON_THRESHOLD, Evaluation, Found, Kept, PreActivation, Role, Study
 from neurons.analysis.graph import Edge
 from neurons.report import circuit_plots, plots
 from neurons.report.blocks import (
@@ -26,6 +26,7 @@ from neurons.report.blocks import (
 KEY = "circuit"
 STRONGEST = 6
 """Parts shown for each neuron."""
+MOST_NEURONS = 30
 
 
 def circuit_page(study: Study, tokens: Sequence[str]) -> Page:
@@ -37,6 +38,8 @@ def circuit_page(study: Study, tokens: Sequence[str]) -> Page:
         Section("Edges", _edge_table(study)),
         Section("What its parts do", _roles(study, tokens)),
     ]
+    if study.found is not None:
+        sections.append(Section("Its neurons", (_neuron_table(study.found),)))
     if study.inputs:
         sections.append(Section("What feeds the neurons", _inputs(study)))
     return Page(key=KEY, title="Circuit", lead=_lead(study), sections=tuple(sections), data=study.to_json())
@@ -73,6 +76,7 @@ def _evaluation(one: Evaluation) -> tuple[Block, ...]:
     entries: list[tuple[str, Inline]] = [
         ("model", _measures(one.model)),
         ("circuit alone", _measures(one.alone)),
+        *([("its edges alone", _measures(one.edges_alone))] if one.edges_alone else []),
         ("all but the circuit", _measures(one.complement)),
         ("01-run", _measures(one.counterfactual)),
         ("share of the model's", f"{number(100 * one.share, decimals=1)} %"),
@@ -145,6 +149,20 @@ def _edge_table(study: Study) -> tuple[Block, ...]:
     if closed:
         note += f" {len(closed)} inputs were left closed, as {search.breadth} at most are opened a level."
     return Text((note,)), Table("", columns, rows, interactive=True)
+
+
+def _neuron_table(found: Found) -> Table:
+    """The strongest neurons of the circuit's MLPs."""
+    columns = (
+        Column("neuron"),
+        Column("effect", "number", "change when its direct write to the logits comes from the 01-run"),
+        Column("share", "number"),
+    )
+    entries = list(zip(found.neurons, found.neuron_effect.tolist(), strict=True))
+    rows = tuple((str(neuron), effect, effect / found.whole) for neuron, effect in entries[:MOST_NEURONS])
+    share = number(100 * NEURON_THRESHOLD, decimals=1)
+    caption = f"{len(entries)} neurons carry at least {share} % of the change on their direct path; the strongest:"
+    return Table(caption, columns, rows)
 
 
 def _roles(study: Study, tokens: Sequence[str]) -> tuple[Block, ...]:
