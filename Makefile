@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 MODEL ?= mini
-# Interventions take seconds in mini and minutes in GPT-2 small: make report MODEL=gpt2 REPORT=--causal
-REPORT ?= $(if $(filter mini,$(MODEL)),--causal)
+# Interventions take seconds in mini and many minutes in GPT-2 small: make report MODEL=gpt2 REPORT=--causal
+REPORT ?= $(if $(filter mini,$(MODEL)),--causal --circuit)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .PHONY: help report test check sample format clean

@@ -19,6 +19,7 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="neurons",
     add_completion=False,
+    pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Which MLP neurons make GPT-2 say a year later than the start year, and how they add up to '>'.",
     epilog="Exit codes: 0 done, 1 could not be done, 2 wrong usage. Start with: neurons report",

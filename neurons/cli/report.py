@@ -1,21 +1,22 @@
 """`neurons report`: the main job, everything known of a model in one folder.
 
 1. The cache is opened, or built. 2. Neurons are ranked, clustered and composed, from the cache alone.
-3. Interventions are shown where they were kept beside the cache (`--causal` makes them, with the model).
+3. Interventions and the circuit are shown where they were kept beside the cache (`--causal` and `--circuit`
+make them, with the model).
 4. Pages are written. What was computed is kept, so a second report only writes pages.
 """
 
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result
 from neurons.cli.causal import kept_ablations, run_ablations
-from neurons.cli.circuit import kept_study, prompt_tokens
+from neurons.cli.circuit import kept_study, prompt_tokens, run_study
 from neurons.cli.common import (
     CACHE_DIR,
     CENTURIES,
@@ -41,8 +42,11 @@ from neurons.cli.compose import compose_kinds, find_kinds
 from neurons.types import InputError, NeuronId
 
 if TYPE_CHECKING:
+    from neurons.analysis.causal_results import Ablations
+    from neurons.analysis.circuit_results import Study
     from neurons.analysis.clusters import Clustering
     from neurons.analysis.composed import Composition
+    from neurons.report.blocks import Section
 
 FIGURES = ("svg", "pdf", "png")
 
@@ -67,6 +71,9 @@ def report(
             "--causal", help="Remove neurons, groups and layers too (runs the model); kept for later reports."
         ),
     ] = False,
+    circuit: Annotated[
+        bool, typer.Option("--circuit", help="Find the circuit around the neurons too (runs the model); kept as well.")
+    ] = False,
     figures: Annotated[
         str | None, typer.Option("--figures", help="Keep each figure for a paper too: pdf, svg or png.")
     ] = None,
@@ -80,11 +87,23 @@ def report(
     folder = report_dir / asked.path.stem.rsplit("-", 1)[0]
     cache = open_or_build(asked)
     ablations = run_ablations(cache, asked) if causal else kept_ablations(cache, asked)
-    index = _write(cache, asked, folder, top=top, ablations=ablations, figures=figures)
+    study = kept_study(cache, asked)
+    if study is None and circuit:
+        study = run_study(cache, asked)
+    index = _write(cache, asked, folder, top=top, ablations=ablations, study=study, figures=figures)
     print(f"The report is in {index}")
 
 
-def _write(cache: Cache, asked: Request, folder: Path, *, top: int, ablations: Any | None, figures: str | None) -> Path:
+def _write(
+    cache: Cache,
+    asked: Request,
+    folder: Path,
+    *,
+    top: int,
+    ablations: "Ablations | None",
+    study: "Study | None",
+    figures: str | None,
+) -> Path:
     from neurons.analysis.effects import logit_effects
     from neurons.analysis.ranking import rank
     from neurons.report.causal_page import causal_page
@@ -99,7 +118,7 @@ def _write(cache: Cache, asked: Request, folder: Path, *, top: int, ablations: A
     extra = [composition_page(composition), *cluster_pages(clustering, paged)]
     if ablations is not None:
         extra.insert(0, causal_page(ablations, paged))
-    if (study := kept_study(cache, asked)) is not None:
+    if study is not None:
         extra.append(circuit_page(study, prompt_tokens(asked)))
     labels: dict[str, dict[NeuronId, str]] = {
         "family": {fit.neuron: fit.tuning.family for fit in clustering.tuning.neurons},
@@ -115,11 +134,22 @@ def _write(cache: Cache, asked: Request, folder: Path, *, top: int, ablations: A
             extra=extra,
             tuning=clustering.tuning,
             labels=labels,
+            sections={neuron: _sections(neuron, ablations, study) for neuron in paged_neurons(ranking, top)},
             figures=figures,  # type: ignore[arg-type]
             progress=progress,
         )
     print(f"{len(ranking.boosting_neurons())} of {len(ranking)} neurons raise the years after the start year.")
     return index
+
+
+def _sections(neuron: NeuronId, ablations: "Ablations | None", study: "Study | None") -> "list[Section]":
+    """What interventions and the circuit add to a neuron's page."""
+    from neurons.report.causal_page import removal_section
+    from neurons.report.circuit_page import input_section
+
+    removal = removal_section(ablations, neuron) if ablations else None
+    inputs = [input_section(one) for one in study.inputs if one.neuron == neuron] if study else []
+    return [*([removal] if removal else []), *inputs]
 
 
 def _kinds(cache: Cache, asked: Request) -> "tuple[Clustering, Composition]":

@@ -14,10 +14,10 @@ from neurons.analysis.causal_results import (
     NeuronEffects,
     References,
 )
-from neurons.report import causal_plots
-from neurons.report.blocks import Column, Gallery, Page, Picture, Section, Table, Text, number
+from neurons.report import causal_plots, plots
+from neurons.report.blocks import Column, Facts, Gallery, Page, Picture, Section, Table, Text, number
 from neurons.report.neuron_page import neuron_link
-from neurons.types import Measure
+from neurons.types import Measure, NeuronId
 
 GROUPS: Measure = "probability_difference"
 KIND_NAMES: dict[Kind, str] = {"keep": "kept and the rest ablated", "ablate": "ablated"}
@@ -45,6 +45,35 @@ def causal_page(found: Ablations, paged: frozenset[str]) -> Page:
         " neuron's is negative."
     )
     return Page("causal", "Causal", lead, tuple(sections), data=found.to_json())
+
+
+def removal_section(found: Ablations, neuron: NeuronId) -> Section | None:
+    """For a neuron's own page: what its removal does; None where it was not among those ablated exactly."""
+    effects, agreement = found.effects, found.agreement
+    if neuron not in effects.neurons or agreement is None:
+        return None
+    row = effects.neurons.index(neuron)
+    entries = (
+        ("total effect on the contrast", f"{number(effects.effect[row])} logits"),
+        ("direct effect", f"{number(-agreement.direct[row])} logits"),
+        ("frozen direct effect", f"{number(-agreement.frozen[row])} logits"),
+        ("first-order screen", f"{number(effects.screen[row])} logits"),
+        ("disagrees with the score in", _differs(agreement, row) or "nothing"),
+        ("the step that parts them most", agreement.step[row]),
+    )
+    picture = Picture(
+        f"{neuron}-removal",
+        partial(
+            plots.curve,
+            effects.start_years,
+            effects.by_start_year[row],
+            xlabel=plots.START_YEAR,
+            ylabel="total effect (logits)",
+        ),
+        f"Total effect of removing {neuron} on the contrast, by start year",
+        f"Total effect of removing {neuron} ({effects.intervention.ablation}-ablated) on the contrast, by start year.",
+    )
+    return Section("What its removal does", (Facts(entries), Gallery((picture,))))
 
 
 def _references(references: dict[Measure, References]) -> Table:

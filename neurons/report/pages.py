@@ -11,14 +11,16 @@ import csv
 import importlib.metadata
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from neurons.analysis.effects import LogitEffects
 from neurons.analysis.ranking import COLUMNS, Ranking
 from neurons.analysis.tuning import Tuning
 from neurons.cache.format import Cache
-from neurons.report.blocks import INDEX, FileLink, Page, PageLink
+from neurons.report.blocks import INDEX, FileLink, Page, PageLink, Section
 from neurons.report.explorer import EXPLORER, Labels, write_explorer
 from neurons.report.folder import FORMAT, MARK, replacing_folder, write_json, write_text
 from neurons.report.index_page import index_page
@@ -44,6 +46,7 @@ def write_report(
     extra: Sequence[Page] = (),
     tuning: Tuning | None = None,
     labels: Labels | None = None,
+    sections: Mapping[NeuronId, Sequence[Section]] = MappingProxyType({}),
     figures: FileFormat | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -52,8 +55,8 @@ def write_report(
     folder: replaced when everything is written. command: how to make the report again, shown as it is.
     top: how many neurons get a page (`paged_neurons`); neurons: those that get one instead, in this order.
     extra: pages of other analyses. tuning: fits of the neurons with pages. labels: further columns of the
-    explorer (family, cluster). figures: a format in which each figure is also kept for a paper, beside the
-    pages' own SVG.
+    explorer (family, cluster). sections: what other analyses add to a neuron's page. figures: a format in
+    which each figure is also kept for a paper, beside the pages' own SVG.
 
     Raises `InputError` for a neuron that is not ranked, `OutputError` when the folder cannot be written or
     holds something that is no report.
@@ -62,7 +65,7 @@ def write_report(
     numbers = report_numbers(effects, ranking, paged, command=command, tuning=tuning)
     numbers["pages"] = {page.key: page.data for page in extra}
     index = index_page(effects, ranking, numbers, paged=list(numbers["neurons"]), extra=extra)
-    pages = [index, *_neuron_pages(numbers, len(ranking)), *extra]
+    pages = [index, *_neuron_pages(numbers, len(ranking), sections), *extra]
     site = _site(effects.cache, extra, figures)
     with replacing_folder(folder) as fresh:
         write_assets(fresh)
@@ -114,10 +117,12 @@ def provenance(cache: Cache) -> dict[str, Any]:
     }
 
 
-def _neuron_pages(numbers: Mapping[str, Any], n_ranked: int) -> Iterator[Page]:
+def _neuron_pages(
+    numbers: Mapping[str, Any], n_ranked: int, sections: Mapping[NeuronId, Sequence[Section]]
+) -> Iterator[Page]:
     names = list(numbers["neurons"])
     for place, name in enumerate(names):
-        yield neuron_page(
+        page = neuron_page(
             numbers["neurons"][name],
             numbers["start_years"],
             n_ranked=n_ranked,
@@ -125,6 +130,7 @@ def _neuron_pages(numbers: Mapping[str, Any], n_ranked: int) -> Iterator[Page]:
             previous=names[place - 1] if place else None,
             following=names[place + 1] if place + 1 < len(names) else None,
         )
+        yield replace(page, sections=(*page.sections, *sections.get(NeuronId.parse(name), ())))
 
 
 def _site(cache: Cache, extra: Sequence[Page], figures: FileFormat | None) -> Site:
