@@ -24,7 +24,7 @@ STORIES = {
         "curves",
         "components",
     },
-    "clustering": {"clustering", "clusters"},
+    "clustering": {"clustering", "clusters", "likeness"},
     "composition": {"composition", "composed", "basis", "parts"},
     "circuit": {
         "circuit",

@@ -10,17 +10,9 @@ from conftest import PlantedCase
 from populations import KINDS, TUNED, of_kinds, permuted, population
 from sklearn.metrics import adjusted_rand_score
 
-from neurons.analysis.clustering import (
-    _cut,
-    _dense,
-    _merges,
-    best_jaccard,
-    cluster,
-    mean_likeness,
-    readout_likeness,
-    with_tuning,
-)
+from neurons.analysis.clustering import _cut, _dense, _merges, cluster
 from neurons.analysis.effects import logit_effects
+from neurons.analysis.likeness import best_jaccard, mean_likeness, readout_likeness, with_tuning
 from neurons.analysis.population import Population, gather
 from neurons.analysis.ranking import rank
 from neurons.cache.format import Cache

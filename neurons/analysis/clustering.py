@@ -19,24 +19,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from neurons.analysis.clusters import STABILITY_BAR, Alternative, Cluster, Clustering, Method, describe_cluster
+from neurons.analysis.likeness import (
+    NOISE,
+    Labels,
+    Likeness,
+    best_jaccard,
+    in_the_plane,
+    mean_likeness,
+    readout_likeness,
+    with_tuning,
+)
 from neurons.analysis.population import Population, one_thread, strongest
 from neurons.analysis.stats import noun_resamples
 from neurons.analysis.tuning import Tuning, is_constant, tune
 from neurons.types import NeuronId, Progress
 
-NOISE = -1
 LIKENESS_BAR = 0.5
 UNSPLIT = 0.8
 CAP = 1500
 RESAMPLES = 50
 CUTS = (*range(2, 21), 25, 30, 40, 50, 75, 100)
 """Numbers of clusters tried for the agglomerative clustering."""
-
-Labels = Int[np.ndarray, " M"]
-Likeness = Float[np.ndarray, "M M"]
 
 
 @one_thread()
@@ -85,36 +91,10 @@ def cluster(
         bias_contrast=population.bias_contrast,
         silhouette=_silhouette(likeness, labels),
         alternative=partition.alternative,
-        place=_in_the_plane(likeness),
+        place=in_the_plane(likeness),
         merges=partition.merges,
         notes=_notes(chosen, len(called), clusters, smallest),
     )
-
-
-def readout_likeness(readout: Float[np.ndarray, "M 100"]) -> Likeness:
-    """Cosines of the readouts, negative ones as 0."""
-    profile = _unit(readout)
-    return np.maximum(profile @ profile.T, 0)
-
-
-def with_tuning(curve: Float[np.ndarray, "Y M"], readouts: Likeness) -> Likeness:
-    """The likeness of the readouts times the cosines of the tuning curves (without means), negative ones as 0."""
-    constant = is_constant(curve)
-    shape = np.where(constant, 0, curve - curve.mean(0))
-    always = np.where(constant, np.sign(curve.mean(0)), 0)
-    tuning = _unit(np.vstack([shape, always]).T)
-    likeness = tuning @ tuning.T
-    likeness = (likeness + likeness.T) / 2
-    np.maximum(likeness, 0, out=likeness)
-    likeness *= readouts
-    np.minimum(likeness, 1, out=likeness)
-    np.fill_diagonal(likeness, 1)
-    return likeness
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    size = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, size, out=np.zeros_like(rows), where=size > 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,13 +202,6 @@ def _only_kinds(labels: Labels, alike: Float[np.ndarray, " groups"], smallest: i
     return number[labels]
 
 
-def mean_likeness(likeness: Likeness, labels: Labels) -> Float[np.ndarray, " groups"]:
-    """Mean over the pairs of neurons of each label from 0 on."""
-    one = (labels[:, None] == np.arange(labels.max(initial=NOISE) + 1)).astype(float)
-    n = one.sum(0)
-    return ((one * (likeness @ one)).sum(0) - n) / np.maximum(n * (n - 1), 1)
-
-
 def _stability(
     population: Population,
     readouts: Likeness,
@@ -252,15 +225,6 @@ def _stability(
         if progress:
             progress(done + 1, resamples)
     return [dict(enumerate((total / resamples).tolist())) for total in totals]
-
-
-def best_jaccard(labels: Labels, other: Labels) -> Float[np.ndarray, " clusters"]:
-    """For each cluster of `labels` its largest Jaccard overlap with a cluster of `other`; noise is no cluster."""
-    one = (labels[:, None] == np.arange(labels.max() + 1)).astype(float)
-    two = (other[:, None] == np.arange(other.max() + 1)).astype(float)
-    common = one.T @ two
-    union = one.sum(0)[:, None] + two.sum(0) - common
-    return (common / union).max(1, initial=0.0)
 
 
 def _best_cut(
@@ -338,20 +302,6 @@ def _one(
         mean_map=curve[:, members] @ readout[members] / len(members),
         medoid_map=np.outer(curve[:, medoid], readout[medoid]),
     )
-
-
-def _in_the_plane(likeness: Likeness) -> Float[np.ndarray, "M 2"]:
-    """Classical scaling of the distances: the two leading directions, the largest entry of each positive."""
-    from scipy.sparse.linalg import eigsh
-
-    M = len(likeness)
-    if M < 4:
-        return np.zeros((M, 2))
-    squares = -((1 - likeness) ** 2) / 2
-    centred = squares - squares.mean(0) - squares.mean(1)[:, None] + squares.mean()
-    size, direction = eigsh(centred, k=2, which="LA", v0=np.linspace(-1, 1, M))
-    place = direction[:, ::-1] * np.sqrt(np.maximum(size[::-1], 0))
-    return place * np.where(place[np.argmax(np.abs(place), 0), [0, 1]] < 0, -1, 1)
 
 
 def _notes(chosen: Population, called: int, clusters: tuple[Cluster, ...], smallest: int) -> tuple[str, ...]:

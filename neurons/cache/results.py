@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from neurons import __version__
 from neurons.cache.format import Cache
 from neurons.types import CacheError
 
@@ -27,7 +28,12 @@ def keep_result(cache: Cache, what: str, settings: Mapping[str, Any], result: An
     Raises `CacheError` when the folder cannot be written.
     """
     path = _path(cache, what)
-    document = {"version": RESULTS_VERSION, "key": cache.key, "settings": dict(settings), "result": _encode(result)}
+    document = {
+        "version": [RESULTS_VERSION, __version__],
+        "key": cache.key,
+        "settings": dict(settings),
+        "result": _encode(result),
+    }
     temporary: Path | None = None
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".tmp", dir=path.parent)
@@ -48,7 +54,7 @@ def kept_result(cache: Cache, what: str, settings: Mapping[str, Any], classes: S
     """The result kept for this cache and these settings, or None. `classes` are all that it may hold."""
     try:
         document = json.loads(_path(cache, what).read_text(encoding="utf-8"))
-        wanted = [RESULTS_VERSION, cache.key, json.loads(json.dumps(dict(settings)))]
+        wanted = [[RESULTS_VERSION, __version__], cache.key, json.loads(json.dumps(dict(settings)))]
         if [document["version"], document["key"], document["settings"]] != wanted:
             return None
         return _decode(document["result"], {cls.__name__: cls for cls in classes})
