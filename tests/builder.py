@@ -12,6 +12,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,23 @@ def start(folder: Path, cache_dir: Path, **options: Any) -> "subprocess.Popen[st
     """A builder in a process of its own; it writes a line when it begins."""
     command = [sys.executable, __file__, str(folder), str(cache_dir), json.dumps(options)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a builder ended, and what it said."""
+
+    code: int
+    out: list[str]
+    err: str
+
+
+def end(process: "subprocess.Popen[str]", *, kill: bool = False) -> Ended:
+    """Wait for a builder, or kill it."""
+    if kill:
+        process.kill()
+    out, err = process.communicate(timeout=120)
+    return Ended(process.returncode, out.splitlines(), err)
 
 
 def begun(folder: Path) -> list[int]:

@@ -173,38 +173,33 @@ def test_a_leftover_temporary_file_of_a_dead_builder_is_cleared(
 
 @pytest.mark.long
 def test_thirty_kills_lose_no_finished_block_and_change_no_number(
-    tiny: Model, mini_tokenizer: Gpt2Tokenizer, tmp_path: Path, record_property: Callable[[str, object], None]
+    tiny: Model, mini_tokenizer: Gpt2Tokenizer, tmp_path: Path
 ) -> None:
     many = year_spans(mini_tokenizer, nouns=20, centuries=[11, 12, 13, 14, 16, 17])
     builder.prepare(tmp_path, tiny, many, LAYERS)
-    undisturbed = builder.start(tmp_path, tmp_path / "undisturbed")
-    assert undisturbed.wait(120) == 0
+    assert builder.end(builder.start(tmp_path, tmp_path / "undisturbed")).code == 0
     (tmp_path / builder.LOG).unlink()
     kills, twice, at_assembly, rng = 0, 0, 0, random.Random(0)
-    while kills < 40:
+    while kills < 36:
         finished = {int(path.stem.split("-")[1]) for path in (tmp_path / "killed").glob("*.parts/block-*.npz")}
         before = len(builder.begun(tmp_path))
         process = builder.start(tmp_path, tmp_path / "killed", seconds=0.02)
         assert process.stdout is not None
         assert process.stdout.readline() == "begin\n"
         time.sleep(rng.uniform(0, 0.2))
-        if process.poll() is not None:
+        if builder.end(process, kill=True).code != -9:
             break
-        process.kill()
-        process.communicate()
         kills += 1
         at_assembly += len(finished) == 120
         twice += len(finished & set(builder.begun(tmp_path)[before:]))
-        assert not list((tmp_path / "killed").glob("*.h5")) or process.returncode == -9
-    last = builder.start(tmp_path, tmp_path / "killed")
-    _, err = last.communicate(timeout=120)
-    assert (last.returncode, err) == (0, "")
+    last = builder.end(builder.start(tmp_path, tmp_path / "killed"))
+    assert (last.code, last.err) == (0, "")
     assert kills >= 30, f"the build ended after {kills} kills"
     assert twice == 0
     (one,), (other,) = ((tmp_path / name).glob("*.h5") for name in ("undisturbed", "killed"))
     assert manifest(one) == manifest(other)
     assert files(other.parent) == [other.name]
-    record_property("kills", f"{kills}, {at_assembly} of them while the file was put together")
+    sys.stdout.write(f"{kills} kills, {at_assembly} of them while the file was put together")
 
 
 # --- full disk, closed and vanished folders --------------------------------------------------------
@@ -216,10 +211,10 @@ def starved(tmp_path: Path, model: Model, prompts: PromptSet, **options: Any) ->
 
 
 def one_line(process: "subprocess.Popen[str]") -> str:
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 1, err
-    assert err.count("\n") == 1, err
-    return err
+    ended = builder.end(process)
+    assert ended.code == 1, ended
+    assert ended.err.count("\n") == 1, ended
+    return ended.err
 
 
 @pytest.mark.long
@@ -233,8 +228,7 @@ def test_a_file_size_limit_is_one_line_and_finished_blocks_are_kept(
     assert not [name for name in files(tmp_path / "cache") if name.endswith((".h5", ".tmp"))]
     finished = len(list(tmp_path.glob("cache/*.parts/block-*.npz")))
     assert finished == (0 if share == 0.02 else 4)
-    process = starved(tmp_path, tiny, prompts)
-    assert process.wait(120) == 0
+    assert builder.end(starved(tmp_path, tiny, prompts)).code == 0
     assert sorted(builder.begun(tmp_path / "asked")) == [0, 0, 1, 2, 3] if finished == 0 else [0, 1, 2, 3]
     assert (tmp_path / "cache" / whole.path.name).read_bytes() == whole.path.read_bytes()
 
@@ -267,8 +261,8 @@ def test_a_folder_that_may_not_be_written_is_one_line_and_its_caches_still_open(
     for folder in (cache_dir, *list(cache_dir.parents)[:3]):
         folder.chmod(0o555 if folder == cache_dir else 0o755)
     nobody = {"user": 65534} if os.geteuid() == 0 else {}
-    process = starved(tmp_path, tiny, prompts, **nobody)
-    assert process.wait(120) == 0  # it is there: nothing is written
+    there = builder.end(starved(tmp_path, tiny, prompts, **nobody))
+    assert there.code == 0, there.err
     builder.prepare(tmp_path / "asked", tiny, prompts, (0,))
     err = one_line(builder.start(tmp_path / "asked", cache_dir, **nobody))
     assert f"cache folder {cache_dir} cannot be written (Permission denied)" in err
@@ -637,9 +631,12 @@ def test_a_lock_left_by_a_killed_process_is_taken_over(
     tiny: Model, prompts: PromptSet, whole: Cache, tmp_path: Path
 ) -> None:
     lock = lock_path(tmp_path / whole.path.name)
-    program = f"from filelock import FileLock; lock = FileLock({str(lock)!r}); lock.acquire(); print('held', flush=True); input()"
+    program = (
+        "import sys\nfrom filelock import FileLock\nlock = FileLock(sys.argv[1])\nlock.acquire()\n"
+        "print('held', flush=True)\ninput()"
+    )
     with subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
@@ -657,10 +654,10 @@ def test_a_lock_left_by_a_killed_process_is_taken_over(
 def test_eight_processes_at_once_build_it_once(tiny: Model, prompts: PromptSet, whole: Cache, tmp_path: Path) -> None:
     builder.prepare(tmp_path, tiny, prompts, LAYERS)
     processes = [builder.start(tmp_path, tmp_path / "cache", seconds=1) for _ in range(8)]
-    outs = [process.communicate(timeout=120)[0].splitlines() for process in processes]
-    assert [process.returncode for process in processes] == [0] * 8
+    ended = [builder.end(process) for process in processes]
+    assert [one.code for one in ended] == [0] * 8
     assert sorted(builder.begun(tmp_path)) == [0, 1, 2, 3]
-    assert {out[-1] for out in outs} == {f"done {tmp_path / 'cache' / whole.path.name}"}
+    assert {one.out[-1] for one in ended} == {f"done {tmp_path / 'cache' / whole.path.name}"}
     assert (tmp_path / "cache" / whole.path.name).read_bytes() == whole.path.read_bytes()
     assert files(tmp_path / "cache") == [whole.path.name]
 

@@ -5,6 +5,8 @@ them: in spawned processes with `jobs`, on a Dask cluster with `scheduler`, or w
 `joblib.parallel_config(...)` says (Dask, Ray).
 """
 
+import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -18,9 +20,11 @@ CONNECT_SECONDS = 10
 
 
 def is_spread(jobs: int | None, scheduler: str | None) -> bool:
-    """Whether tasks leave this process. Raises `InputError` for a number of jobs that cannot be meant."""
+    """Whether tasks leave this process. Raises `InputError` for a number of jobs or an address that cannot be meant."""
     if jobs is not None and jobs < 1:
         raise InputError(f"{jobs} jobs asked for: give 1 or more")
+    if scheduler is not None and not re.fullmatch(r"[a-z]+://[^\s/]+:\d{1,5}", scheduler):
+        raise InputError(f"scheduler {scheduler!r} is no address: write it like tcp://host:8786")
     return scheduler is not None or (jobs or 1) > 1 or (jobs is None and _has_own_backend())
 
 
@@ -104,8 +108,6 @@ def _client(scheduler: str) -> Iterator[Any]:
         raise InputError("--scheduler needs Dask: pip install 'neurons[cluster]'") from None
     try:
         client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
-    except ValueError as error:
-        raise InputError(f"scheduler {scheduler!r} is no address ({error}): write it like tcp://host:8786") from None
     except OSError:
         raise CacheError(f"scheduler {scheduler} does not answer: start it with `dask scheduler`") from None
     try:
@@ -116,7 +118,8 @@ def _client(scheduler: str) -> Iterator[Any]:
 
 def _has_own_backend() -> bool:
     """Whether the caller set a joblib backend, by `joblib.parallel_config` or `parallel_backend`."""
-    import joblib.parallel
-
-    config = getattr(joblib.parallel._backend, "config", {})
-    return isinstance(config.get("backend"), joblib.parallel.ParallelBackendBase)
+    joblib = sys.modules.get("joblib.parallel")
+    if joblib is None:  # who set one has imported it
+        return False
+    config = getattr(joblib._backend, "config", {})
+    return isinstance(config.get("backend"), joblib.ParallelBackendBase)
