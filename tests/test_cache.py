@@ -17,8 +17,10 @@ from random_gpt2 import write_random_gpt2
 from sealed import edited
 
 import neurons.cache.compute as compute
+from neurons.analysis.effects import logit_effects
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache, cache_key, cache_path, format_layers, open_cache
+from neurons.cache.verify import verify_cache
 from neurons.model.checkpoint import Model, load_model
 from neurons.model.files import find_checkpoint
 from neurons.model.forward import EndRun, run
@@ -408,3 +410,20 @@ def test_layers_outside_the_model_write_nothing(
 )
 def test_layers_are_written_as_a_range_where_they_are_one(layers: tuple[int, ...], words: str) -> None:
     assert format_layers(layers) == words
+
+
+# --- files of released versions --------------------------------------------------------------------
+
+
+def test_a_file_of_version_1_still_opens_and_says_the_same() -> None:
+    """Written by 0.1.0: random weights, two nouns with five start years each."""
+    path = Path(__file__).parent / "data" / "cache-v1.h5"
+    verify_cache(path)
+    found = open_cache(path)
+    assert found.key == "1dc63f871eddefd794be48249381e9f49cf965cda0bf31a1129a791c3f2a1ef0"
+    assert found.start_year.tolist() == [1, 2, 32, 33, 98] * 2
+    assert set(found.noun) == {"war", "siege"}
+    assert found.scale[:3].tolist() == [0.7176480889320374, 0.7312999963760376, 0.7732169032096863]
+    assert found.post(1).sum() == pytest.approx(10.652076721191406)
+    effect = logit_effects(found, years=[32]).of("L1N3", start_year=32)
+    assert effect[:2] == pytest.approx([-0.16845808923244476, -0.14776065945625305])

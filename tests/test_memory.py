@@ -1,6 +1,5 @@
 """Peak memory does not grow with the number of prompts."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,13 +17,18 @@ ASKED = {
 """Options that give about so many prompts."""
 
 
+LAUNCH = """
+import resource, subprocess, sys
+subprocess.run([sys.executable, "-m", "neurons", *sys.argv[1:]], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+"""A small process starts the command, because a process's peak begins with what its parent had."""
+
+
 def peak(*arguments: str) -> float:
     """MB of memory that `neurons` had at most."""
-    process = subprocess.Popen([sys.executable, "-m", "neurons", *arguments], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    return usage.ru_maxrss / 1024
+    done = subprocess.run([sys.executable, "-c", LAUNCH, *arguments], stdout=subprocess.PIPE, check=True)
+    return int(done.stdout) / 1024
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ import numpy as np
 
 from neurons.cache.assemble import assemble
 from neurons.cache.compute import PARTIAL, Task, complete, compute_part, known, readouts, visible_norm
-from neurons.cache.format import Cache, cache_key, cache_path, open_cache
+from neurons.cache.format import Cache, cache_key, cache_path, is_there, open_cache
 from neurons.cache.layout import DTYPE, FORMAT, FORMAT_VERSION, Sizes
 from neurons.cache.locks import building
 from neurons.cache.parts import Parts, parts_of
@@ -59,9 +59,9 @@ def cache_activations(
     key = cache_key(model.checkpoint, prompts, chosen)
     path = cache_path(Path(cache_dir), model.checkpoint, key)
     is_spread(jobs, scheduler)
-    if not path.exists():
+    if not is_there(path):
         with building(path, waiting):
-            if not path.exists():
+            if not is_there(path):
                 build = Build(model, prompts, plan_of(prompts, chosen), path, key, parts_of(path, key), progress)
                 build.run(jobs=jobs, scheduler=scheduler)
     return open_cache(path)

@@ -54,6 +54,14 @@ def cache_path(folder: Path, checkpoint: Checkpoint, key: str) -> Path:
     return folder / f"{name[:60]}-{key[:16]}{SUFFIX}"
 
 
+def is_there(path: Path) -> bool:
+    """Whether the file exists, as far as this user may know."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[h5py.File]:
     """The file opened for reading; every way in which that fails is one `CacheError`."""
@@ -95,6 +103,11 @@ class Cache:
         """A dataset, or a slice of it."""
         with reading(self.path) as file:
             return np.asarray(file[dataset][part])
+
+    def row_blocks(self, size: int = 4096) -> Iterator[slice]:
+        """The prompts, so many at a time, for those who must not hold all in memory."""
+        for start in range(0, len(self), size):
+            yield slice(start, min(start + size, len(self)))
 
     @cached_property
     def scale(self) -> Float[np.ndarray, " P"]:
@@ -180,11 +193,18 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
             versions=json.loads(attributes["versions"]),
             start_year=_within(file, "prompts/start_year", 0, N_YEARS),
             century=file["prompts/century"][()],
-            noun=tuple(word.decode("utf-8") for word in file["prompts/noun"][()].tolist()),
+            noun=_words(file["prompts/noun"][()]),
             counterfactual=_within(file, "prompts/counterfactual", 0, sizes.Q),
             missing=tuple(Missing(int(c), int(y)) for c, y in file["prompts/missing"][()]),
             bytes_checked=bytes_checked,
         )
+
+
+def _words(raw: np.ndarray) -> tuple[str, ...]:
+    """One string for each distinct word, however many prompts share it."""
+    distinct, which = np.unique(raw, return_inverse=True)
+    words = [word.decode("utf-8") for word in distinct.tolist()]
+    return tuple(map(words.__getitem__, which.reshape(-1).tolist()))
 
 
 def _within(file: h5py.File, name: str, low: int, high: int) -> Int[np.ndarray, " P"]:

@@ -6,6 +6,7 @@ them: in spawned processes with `jobs`, on a Dask cluster with `scheduler`, or w
 """
 
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -106,7 +107,9 @@ def _client(scheduler: str) -> Iterator[Any]:
         from distributed import Client
     except ImportError:
         raise InputError("--scheduler needs Dask: pip install 'neurons[cluster]'") from None
+    host, _, port = scheduler.partition("://")[2].rpartition(":")
     try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
         client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except OSError:
         raise CacheError(f"scheduler {scheduler} does not answer: start it with `dask scheduler`") from None

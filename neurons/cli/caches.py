@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from neurons.cache.format import format_layers, open_cache
+from neurons.cache.format import format_layers, is_there, open_cache
 from neurons.cache.layout import SUFFIX
 from neurons.cache.locks import is_being_built
 from neurons.cache.parts import count_blocks, folders_beside
@@ -63,7 +63,7 @@ def build(
 ) -> None:
     """Cache the activations of all start years, once; an existing cache is reused."""
     asked = request(model=model, layers=layers, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir)
-    reused = asked.path.exists()
+    reused = is_there(asked.path)
     cache = open_or_build(asked, jobs=jobs, scheduler=scheduler)
     if as_json:
         print_json({"path": str(cache.path), "reused": reused, "prompts": len(cache), "layers": list(cache.layers)})
@@ -85,7 +85,7 @@ def path(
     """Where the cache of these options lies, whether it is built or not."""
     asked = request(model=model, layers=layers, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir)
     if as_json:
-        print_json({"path": str(asked.path), "exists": asked.path.exists()})
+        print_json({"path": str(asked.path), "exists": is_there(asked.path)})
     else:
         print(asked.path)
 

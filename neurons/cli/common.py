@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from neurons.cache.format import Cache, cache_key, cache_path, open_cache
+from neurons.cache.format import Cache, cache_key, cache_path, is_there, open_cache
 from neurons.cache.tasks import is_spread
 from neurons.model.files import Checkpoint, find_checkpoint
 from neurons.task.prompts import PromptSet, year_spans
@@ -89,7 +89,7 @@ def request(
 def open_or_build(asked: Request, *, jobs: int | None = None, scheduler: str | None = None) -> Cache:
     """The cache of the request: opened where it is there, built with progress where it is not."""
     path = asked.path
-    if path.exists():
+    if is_there(path):
         cache = open_cache(path)
         if not cache.bytes_checked:
             note(f"cache {path} is larger than 1 GiB: `neurons cache verify` checks all its bytes")
