@@ -22,11 +22,16 @@ from jaxtyping import Float, Int
 from neurons.cache import seal
 from neurons.cache.checks import check_file
 from neurons.cache.layout import DTYPE, FORMAT_VERSION, HOOK, SUFFIX
+from neurons.cache.manifest import bad_parts, read_manifest
 from neurons.cache.seal import check_seal
 from neurons.model.files import Checkpoint
 from neurons.task.prompts import Missing, PromptSet
 from neurons.task.years import N_YEARS
 from neurons.types import CacheError, InputError, NeuronId
+
+
+READ_AT_ONCE = ("prompts/start_year", "prompts/century", "prompts/noun", "prompts/counterfactual", "prompts/missing")
+"""Datasets of which every opening checks the digest; of the others `verify` does, and fletcher32 when they are read."""
 
 
 def cache_key(checkpoint: Checkpoint, prompts: PromptSet, layers: Sequence[int]) -> str:
@@ -180,7 +185,7 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
     bytes_checked = check_seal(path, limit=seal.CHECK_LIMIT)
     with reading(path) as file:
         attributes, sizes = check_file(file)
-        return Cache(
+        cache = Cache(
             path=path,
             key=attributes["key"],
             model=attributes["model"],
@@ -198,6 +203,9 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
             missing=tuple(Missing(int(c), int(y)) for c, y in file["prompts/missing"][()]),
             bytes_checked=bytes_checked,
         )
+        for name in bad_parts(file, read_manifest(file), READ_AT_ONCE):
+            raise ValueError(f"{name}: not what was written")
+        return cache
 
 
 def _words(raw: np.ndarray) -> tuple[str, ...]:
