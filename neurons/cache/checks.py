@@ -102,7 +102,7 @@ def _sizes(file: h5py.File, layers: tuple[int, ...]) -> Sizes:
     """The sizes that the shapes of five datasets say; the shapes of all follow from them."""
 
     def shape(name: str, ndim: int) -> tuple[int, ...]:
-        dataset = _hard_linked(file, name)
+        dataset = hard_linked(file, name)
         if not isinstance(dataset, h5py.Dataset) or len(dataset.shape or ()) != ndim or 0 in dataset.shape:
             _refuse(file, f"dataset {name} is missing or not of {ndim} dimensions")
         return tuple(map(int, dataset.shape))
@@ -113,7 +113,7 @@ def _sizes(file: h5py.File, layers: tuple[int, ...]) -> Sizes:
     return Sizes(P, T, Q, d, N, layers)
 
 
-def _hard_linked(file: h5py.File, name: str) -> Any:
+def hard_linked(file: h5py.File, name: str) -> Any:
     """The object of this name, or None where a step of the way is missing or links elsewhere."""
     node: Any = file
     for step in name.split("/"):
@@ -121,6 +121,12 @@ def _hard_linked(file: h5py.File, name: str) -> Any:
             return None
         node = node[step]
     return node
+
+
+def lies_here(file: h5py.File, name: str) -> bool:
+    """Whether a dataset's numbers are in this file and in no other."""
+    dataset = hard_linked(file, name)
+    return isinstance(dataset, h5py.Dataset) and not dataset.is_virtual and dataset.external is None
 
 
 def _check_names(file: h5py.File, sizes: Sizes) -> None:
@@ -140,13 +146,13 @@ def _check_names(file: h5py.File, sizes: Sizes) -> None:
             if name in groups:
                 waiting.append(name)
     for name in sorted(datasets):
-        if not isinstance(_hard_linked(file, name), h5py.Dataset):
+        if not isinstance(hard_linked(file, name), h5py.Dataset):
             _refuse(file, f"dataset {name} is missing")
+        if not lies_here(file, name):
+            _refuse(file, f"dataset {name} lies in another file")
 
 
 def _check_dataset(file: h5py.File, name: str, dataset: h5py.Dataset, shape: tuple[int, ...] | None) -> None:
-    if dataset.is_virtual or dataset.external is not None:
-        _refuse(file, f"dataset {name} lies in another file")
     free = {"prompts/missing": (None, 2), MANIFEST: (None,)}
     fits = dataset.shape == shape if shape else _matches(dataset.shape, free.get(name, ()))
     if not fits:

@@ -29,7 +29,6 @@ from neurons.task.prompts import Missing, PromptSet
 from neurons.task.years import N_YEARS
 from neurons.types import CacheError, InputError, NeuronId
 
-
 READ_AT_ONCE = ("prompts/start_year", "prompts/century", "prompts/noun", "prompts/counterfactual", "prompts/missing")
 """Datasets of which every opening checks the digest; of the others `verify` does, and fletcher32 when they are read."""
 

@@ -17,6 +17,8 @@ import h5py
 import numpy as np
 
 from neurons.cache.assemble import block_places
+from neurons.cache.checks import lies_here
+from neurons.cache.layout import MANIFEST
 from neurons.cache.manifest import Manifest, arrays_digest, bad_parts, read_manifest
 from neurons.cache.parts import Parts, parts_of
 from neurons.cache.plan import Block, Plan
@@ -71,7 +73,11 @@ def _ask(path: Path, *options: str) -> dict[str, Any] | None:
 
 def _inspect(path: Path, keep: bool) -> dict[str, Any]:
     with h5py.File(path, "r", locking=False) as file:
+        if not lies_here(file, MANIFEST):
+            raise ValueError("no manifest")
         manifest = read_manifest(file)
+        if not all(lies_here(file, name) for name in manifest.datasets):
+            raise ValueError("numbers in another file")
         found: dict[str, Any] = {"bad": list(bad_parts(file, manifest)), "key": None, "error": None}
         if keep and not {"attributes", *PROMPT_DATASETS.values()} & set(found["bad"]):
             found["key"] = str(file.attrs["key"])

@@ -18,13 +18,14 @@ def verify_cache(path: str | os.PathLike[str]) -> None:
     path = Path(path)
     try:
         check_seal(path)
-        open_cache(path)
-        with reading(path) as file:
-            bad = tuple(bad_parts(file, read_manifest(file)))
     except CacheError:
         bad = damage(path) if path.is_file() else (STRUCTURE,)
         if bad == (STRUCTURE,):
             raise
+    else:
+        open_cache(path)
+        with reading(path) as file:
+            bad = tuple(bad_parts(file, read_manifest(file)))
     if bad:
         raise CacheError(
             f"cache {path} is damaged ({', '.join(bad)}): `neurons cache verify --repair` recomputes what is bad, or"
