@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -100,6 +101,26 @@ def test_a_worker_killed_midway_does_not_lose_the_result(checkpoint: Path, local
         end(process)
     (path,) = (tmp_path / "cache").iterdir()
     assert path.read_bytes() == local
+
+
+def causal(folder: Path, checkpoint: Path, *options: str) -> dict[str, object]:
+    """The sweep over all neurons, on a cache that is there."""
+    asked = ["--model", str(checkpoint), "--nouns", NOUNS, "--layers", LAYERS, "--cache-dir", str(folder)]
+    command = [sys.executable, "-m", "neurons", "causal", *asked, "--exact", "64", "--json", *options]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return json.loads(done.stdout)
+
+
+@pytest.mark.long
+def test_a_causal_sweep_is_the_same_everywhere(checkpoint: Path, running: Cluster, tmp_path: Path) -> None:
+    build(checkpoint, tmp_path / "one")
+    for name in ("two", "three"):
+        shutil.copytree(tmp_path / "one", tmp_path / name)
+    local = causal(tmp_path / "one", checkpoint)
+    assert causal(tmp_path / "two", checkpoint, "--scheduler", running.address) == local
+    assert causal(tmp_path / "three", checkpoint, "--jobs", "2") == local
+    kept = [{path.name for path in (tmp_path / name).glob("*.causal-*/*.npz")} for name in ("one", "two", "three")]
+    assert kept[0] == kept[1] == kept[2] != set()
 
 
 # --- tasks -----------------------------------------------------------------------------------------

@@ -29,14 +29,13 @@ _loading = Lock()
 
 @dataclass(frozen=True)
 class Task:
-    """One block as a worker gets it. `threads`: processor threads it may use, so that its rounding is settled."""
+    """One block as a worker gets it."""
 
     checkpoint: str
     fingerprint: str
     folder: str
     digest: str
     block: int
-    threads: int = 1
 
 
 def compute_part(task: Task) -> str:
@@ -46,13 +45,21 @@ def compute_part(task: Task) -> str:
     write the folder.
     """
     parts = Parts(Path(task.folder), task.digest)
-    with _loading:
-        torch.set_num_threads(task.threads)
-        plan, model = _plan(parts), _model(task.checkpoint, task.fingerprint)
+    plan, model = _plan(parts), worker_model(task.checkpoint, task.fingerprint)
     block = plan.blocks[task.block]
     if block.name not in parts.names():
         parts.put(block.name, complete(model, plan, block, known(parts, block)))
     return block.name
+
+
+def worker_model(folder: str, fingerprint: str) -> Model:
+    """The model as a worker has it: loaded once, with one processor thread, so that its rounding is settled.
+
+    Raises `CheckpointError` where other weights lie in the folder.
+    """
+    with _loading:
+        torch.set_num_threads(1)
+        return _model(folder, fingerprint)
 
 
 @lru_cache(maxsize=2)

@@ -19,10 +19,12 @@ from neurons.cli.common import (
     SEED,
     CacheDirOption,
     CenturiesOption,
+    JobsOption,
     JsonOption,
     LayersOption,
     ModelOption,
     NounsOption,
+    SchedulerOption,
     SeedOption,
     help_without_command,
     note,
@@ -37,13 +39,6 @@ from neurons.types import CacheError, InputError
 app = typer.Typer(help="The HDF5 cache of activations.", rich_markup_mode=None)
 app.callback(invoke_without_command=True)(help_without_command)
 
-JobsOption = Annotated[
-    int | None, typer.Option("--jobs", min=1, help="Processes on this machine.", show_default="this process alone")
-]
-SchedulerOption = Annotated[
-    str | None,
-    typer.Option("--scheduler", help="Run on a Dask cluster: tcp://host:port of its scheduler.", show_default="none"),
-]
 FilesArgument = Annotated[
     list[str] | None, typer.Argument(help="Cache files, by path or by name within --cache-dir.", show_default=False)
 ]

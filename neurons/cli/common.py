@@ -42,6 +42,13 @@ ReportDirOption = Annotated[
     Path, typer.Option("--report-dir", envvar="NEURONS_REPORT_DIR", help="Folder of the reports.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", min=1, help="Processes on this machine.", show_default="this process alone")
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option("--scheduler", help="Run on a Dask cluster: tcp://host:port of its scheduler.", show_default="none"),
+]
 
 MODEL, YEARS, NOUNS, CENTURIES, SEED = "mini", "02-98", "20", "draw", 0
 CACHE_DIR, REPORT_DIR = Path("cache"), Path("reports")
