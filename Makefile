@@ -7,11 +7,12 @@ MODEL ?= mini
 REPORT ?= $(if $(filter mini,$(MODEL)),--causal --circuit)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help report test check sample format clean
+.PHONY: help report test test-long test-all check sample format clean
 
 help:
 	@echo "make report   which neurons boost 'year > YY', for the bundled model (MODEL=DIR for yours)"
 	@echo "make test     the tests, offline"
+	@echo "make test-all the long ones too: kills, fuzzing, clusters, memory"
 	@echo "make check    format, lint, types, tests: what CI runs"
 	@echo "make sample   the report of mini that the repository shows, in reports/sample"
 	@echo "make format   format the code"
@@ -31,13 +32,19 @@ report: .venv/package
 	$(BIN)/neurons report --model '$(MODEL)' $(REPORT)
 
 test: .venv/development
+	$(BIN)/python -m pytest -m 'not long'
+
+test-long: .venv/development
+	$(BIN)/python -m pytest -m long
+
+test-all: .venv/development
 	$(BIN)/python -m pytest
 
 check: .venv/development
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m 'not long'
 
 sample: .venv/package
 	$(BIN)/python scripts/sample_report.py reports/sample

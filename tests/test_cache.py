@@ -4,7 +4,6 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,16 @@ import pytest
 import torch
 from oracle import relative
 from random_gpt2 import write_random_gpt2
+from sealed import edited
 
-import neurons.cache.build as build
+import neurons.cache.compute as compute
+from neurons.analysis.effects import logit_effects
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache, cache_key, cache_path, format_layers, open_cache
+from neurons.cache.verify import verify_cache
 from neurons.model.checkpoint import Model, load_model
 from neurons.model.files import find_checkpoint
-from neurons.model.forward import run
+from neurons.model.forward import EndRun, run
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.task.prompts import PromptSet, year_spans
 from neurons.types import CacheError, InputError
@@ -136,9 +138,10 @@ def test_every_dataset_carries_a_checksum_and_nothing_points_elsewhere(cache: Ca
             assert node.dtype != object
             assert node.external is None
 
+    assert cache.path.read_bytes().startswith(b"neurons-cache 1\nsha256 ")
     with h5py.File(cache.path) as file:
         file.visititems(check)
-        for group in file.values():
+        for group in (node for node in file.values() if isinstance(node, h5py.Group)):
             assert all(isinstance(group.get(name, getlink=True), h5py.HardLink) for name in group)
 
 
@@ -168,15 +171,14 @@ def test_progress_counts_every_prompt_once(tiny: Model, prompts: PromptSet, tmp_
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """One entry for each time the model is run over prompts."""
+    """How many prompts each run of the model had."""
     counted: list[int] = []
-    original = build.run_in_blocks
 
-    def counting(*args: Any, **settings: Any) -> Iterator[Any]:
-        counted.append(1)
-        return original(*args, **settings)
+    def counting(model: Model, tokens: np.ndarray, **settings: Any) -> EndRun:
+        counted.append(len(tokens))
+        return run(model, tokens, **settings)
 
-    monkeypatch.setattr(build, "run_in_blocks", counting)
+    monkeypatch.setattr(compute, "run", counting)
     return counted
 
 
@@ -184,9 +186,9 @@ def test_a_second_call_opens_the_file_without_running_the_model(
     tiny: Model, prompts: PromptSet, tmp_path: Path, runs: list[int]
 ) -> None:
     first = cache_activations(tiny, prompts, layers=[1], cache_dir=tmp_path)
-    assert len(runs) == 2  # prompts and counterfactuals
+    assert sum(runs) == len(prompts) + 3  # prompts and counterfactuals, each once
     second = cache_activations(tiny, prompts, layers=[1, 1], cache_dir=tmp_path)
-    assert len(runs) == 2
+    assert len(runs) == 3
     assert second.path == first.path
     assert files(tmp_path) == [first.path.name]
 
@@ -261,7 +263,7 @@ def refusal(path: Path) -> str:
 
 
 def change(path: Path, **attributes: Any) -> None:
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file.attrs.update(attributes)
 
 
@@ -289,7 +291,7 @@ def test_a_foreign_hdf5_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "foreign.h5"
     with h5py.File(path, "w") as file:
         file["data"] = np.zeros(3)
-    assert refusal(path) == f"{path} is not a neurons cache: give a file that `neurons cache build` wrote"
+    assert "it is no cache of this program): give a file that `neurons cache build` wrote" in refusal(path)
 
 
 def test_a_text_file_is_refused(tmp_path: Path) -> None:
@@ -309,20 +311,20 @@ def test_a_cache_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["mlp/2/post", "readout/0", "final/scale", "prompts/tokens", "prompts/missing"])
 def test_a_lost_dataset_is_refused(copy: Path, name: str) -> None:
-    with h5py.File(copy, "r+") as file:
+    with edited(copy) as file:
         del file[name]
     refusal(copy)
 
 
 def test_a_dataset_of_another_shape_is_refused_by_name(copy: Path) -> None:
-    with h5py.File(copy, "r+") as file:
+    with edited(copy) as file:
         del file["readout/2"]
-        file["readout/2"] = np.zeros((3, 100), np.float32)
+        file.create_dataset("readout/2", data=np.zeros((3, 100), np.float32), chunks=True, fletcher32=True)
     assert "dataset readout/2 is missing or not (37, 100)" in refusal(copy)
 
 
 def test_a_group_in_a_dataset_s_place_is_refused(copy: Path) -> None:
-    with h5py.File(copy, "r+") as file:
+    with edited(copy) as file:
         del file["prompts/tokens"]
         file.create_group("prompts/tokens")
     refusal(copy)
@@ -330,7 +332,7 @@ def test_a_group_in_a_dataset_s_place_is_refused(copy: Path) -> None:
 
 @pytest.mark.parametrize("attribute", ["layers", "key", "d_gain", "versions"])
 def test_a_lost_attribute_is_refused(copy: Path, attribute: str) -> None:
-    with h5py.File(copy, "r+") as file:
+    with edited(copy) as file:
         del file.attrs[attribute]
     refusal(copy)
 
@@ -391,22 +393,6 @@ def test_a_folder_without_permission_is_one_line(tiny: Model, prompts: PromptSet
         cache_activations(tiny, prompts, layers=[1], cache_dir=tmp_path)
 
 
-@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt(), RuntimeError("bug")])
-def test_nothing_half_written_is_left(
-    tiny: Model, prompts: PromptSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
-) -> None:
-    original = build.run_in_blocks
-
-    def failing(*args: Any, **settings: Any) -> Iterator[Any]:
-        yield next(iter(original(*args, **settings)))
-        raise failure
-
-    monkeypatch.setattr(build, "run_in_blocks", failing)
-    with pytest.raises(CacheError if isinstance(failure, OSError) else type(failure)):
-        cache_activations(tiny, prompts, layers=[1], cache_dir=tmp_path)
-    assert files(tmp_path) == []
-
-
 @pytest.mark.parametrize("layers", [[3], [-1], [0, 12], []])
 def test_layers_outside_the_model_write_nothing(
     tiny: Model, prompts: PromptSet, tmp_path: Path, layers: list[int]
@@ -424,3 +410,20 @@ def test_layers_outside_the_model_write_nothing(
 )
 def test_layers_are_written_as_a_range_where_they_are_one(layers: tuple[int, ...], words: str) -> None:
     assert format_layers(layers) == words
+
+
+# --- files of released versions --------------------------------------------------------------------
+
+
+def test_a_file_of_version_1_still_opens_and_says_the_same() -> None:
+    """Written by 0.1.0: random weights, two nouns with five start years each."""
+    path = Path(__file__).parent / "data" / "cache-v1.h5"
+    verify_cache(path)
+    found = open_cache(path)
+    assert found.key == "1dc63f871eddefd794be48249381e9f49cf965cda0bf31a1129a791c3f2a1ef0"
+    assert found.start_year.tolist() == [1, 2, 32, 33, 98] * 2
+    assert set(found.noun) == {"war", "siege"}
+    assert found.scale[:3].tolist() == [0.7176480889320374, 0.7312999963760376, 0.7732169032096863]
+    assert found.post(1).sum() == pytest.approx(10.652076721191406)
+    effect = logit_effects(found, years=[32]).of("L1N3", start_year=32)
+    assert effect[:2] == pytest.approx([-0.16845808923244476, -0.14776065945625305])

@@ -100,7 +100,7 @@ def neuron_effects(
     parts = effect_parts(on, intervention) if keep else None
     changes = np.full((len(found), len(on)), np.nan)
     for block in on.blocks():
-        for done in _fill_block(on, block, found, intervention, parts, changes[:, block]):
+        for done in fill_block(on, block, found, intervention, parts, changes[:, block]):
             if progress:
                 progress(len(found) * block.start + done * (block.stop - block.start), changes.size)
     by_start_year = changes @ on.averaging.T
@@ -118,7 +118,7 @@ def neuron_effects(
     )
 
 
-def _fill_block(
+def fill_block(
     on: Experiment,
     block: slice,
     neurons: Sequence[NeuronId],

@@ -1,41 +1,37 @@
-"""Build a cache file, once: prompts through the model, block by block, into a temporary file that is renamed.
+"""Build a cache file, once: blocks of prompts through the model, each kept when finished, then the one file.
 
-What a reader needs later (readouts, Gram matrix, norms) is computed here too, so that every analysis of
-direct effects runs from the file alone.
+1. Where the file is there, it is opened. Else one process takes its lock; others wait and find it there.
+2. What other cache files of the same model hold is taken over (`reuse`).
+3. Each block that is still missing is an independent task (`compute`, `tasks`): it ends as a finished part.
+4. The parts are put together and renamed (`assemble`), and cleared away.
+
+Killed at any moment, the next call goes on from the finished parts and ends with the same content.
 """
 
 import importlib.metadata
 import json
 import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import h5py
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from neurons.cache.format import (
-    DTYPE,
-    FORMAT,
-    FORMAT_VERSION,
-    SUFFIX,
-    Cache,
-    cache_key,
-    cache_path,
-    expected_shapes,
-    open_cache,
-)
+from neurons.cache.assemble import assemble
+from neurons.cache.compute import PARTIAL, Task, complete, compute_part, known, readouts, visible_norm
+from neurons.cache.format import Cache, cache_key, cache_path, is_there, open_cache
+from neurons.cache.layout import DTYPE, FORMAT, FORMAT_VERSION, Sizes
+from neurons.cache.locks import building
+from neurons.cache.parts import Parts, parts_of
+from neurons.cache.plan import Block, Plan, plan_of, save_plan
+from neurons.cache.reuse import donors, reused
+from neurons.cache.tasks import is_spread, run_tasks
 from neurons.model.checkpoint import Model
-from neurons.model.forward import EndRun, run_in_blocks
 from neurons.task.prompts import PromptSet
 from neurons.types import CacheError, Progress
 
-PROMPT_CHUNK, NEURON_CHUNK = 64, 512
+__all__ = ["cache_activations", "visible_norm"]
 
 
 def cache_activations(
@@ -45,157 +41,140 @@ def cache_activations(
     layers: Iterable[int] | None = None,
     cache_dir: str | os.PathLike[str] = "cache",
     progress: Progress | None = None,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    waiting: Callable[[str], None] | None = None,
 ) -> Cache:
     """The cache of these prompts and layers: opened where it exists, built where it does not.
 
     layers: default the last third of the model's. A file whose key is the same holds the same numbers,
-    so it is reused by every analysis and process.
+    so it is reused by every analysis and process. jobs, scheduler: where blocks are computed, see
+    `neurons.cache.tasks`; other processes read the checkpoint from its folder. waiting: told when
+    another process is building the same file.
 
     Raises `InputError` for a layer outside the model, `CacheError` when the folder cannot be written or
     an existing file cannot be read.
     """
     chosen = model.config.check_layers(tuple(layers) if layers is not None else model.config.default_layers)
-    folder = Path(cache_dir)
     key = cache_key(model.checkpoint, prompts, chosen)
-    path = cache_path(folder, model.checkpoint, key)
-    if not path.exists():
-        with _replacing(path) as temporary:
-            _write(temporary, model, prompts, chosen, key, progress)
+    path = cache_path(Path(cache_dir), model.checkpoint, key)
+    is_spread(jobs, scheduler)
+    if not is_there(path):
+        with building(path, waiting):
+            if not is_there(path):
+                build = Build(model, prompts, plan_of(prompts, chosen), path, key, parts_of(path, key), progress)
+                build.run(jobs=jobs, scheduler=scheduler)
     return open_cache(path)
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that takes the name `path` only when everything was written."""
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=SUFFIX + ".tmp", dir=path.parent)
-        temporary = Path(name)
-        os.close(handle)
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
-        raise CacheError(
-            f"cache folder {path.parent} cannot be written ({reason}): choose another with --cache-dir"
-        ) from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+@dataclass(frozen=True, eq=False)
+class Build:
+    """One build under its lock. `progress` counts prompts and counterfactuals."""
 
+    model: Model
+    prompts: PromptSet
+    plan: Plan
+    path: Path
+    key: str
+    parts: Parts
+    progress: Progress | None
 
-def _write(
-    path: Path, model: Model, prompts: PromptSet, layers: tuple[int, ...], key: str, progress: Progress | None
-) -> None:
-    with h5py.File(path, "w", locking=False) as file:
-        _create_datasets(file, model, prompts, layers)
-        _write_prompts(file, prompts)
-        _write_readouts(file, model, prompts, layers)
-        _write_runs(file, model, prompts, layers, progress)
-        file.attrs.update(
-            format=FORMAT,
-            format_version=FORMAT_VERSION,
-            key=key,
-            model=model.name,
-            model_sha256=model.fingerprint,
-            layers=np.array(layers, dtype=np.int32),
-            dtype=DTYPE,
-            prompts_sha256=prompts.digest,
-            bos=prompts.bos,
-            template=prompts.template.text,
-            year_position=prompts.year_position,
-            d_gain=int((model.ln_final.gain != 0).sum()),
-            versions=json.dumps(_versions()),
-            complete=True,
+    def run(self, *, jobs: int | None = None, scheduler: str | None = None) -> None:
+        self.parts.create()
+        missing = self._take_over(self._missing())
+        self._report(missing)
+        if missing and is_spread(jobs, scheduler):
+            save_plan(self.plan, self.parts)
+            self._spread(missing, jobs, scheduler)
+        else:
+            self._here(missing)
+        self._assemble()
+        self.parts.remove()
+
+    def _missing(self) -> list[Block]:
+        there = self.parts.names()
+        return [block for block in self.plan.blocks if block.name not in there]
+
+    def _take_over(self, missing: list[Block]) -> list[Block]:
+        """Blocks that other caches hold become parts; returns those that still need the model."""
+        given = list(donors(self.path, self.model.checkpoint, self.plan)) if missing else []
+        config = self.model.config
+        left = []
+        for block in missing:
+            arrays = reused(self.plan, block, config.d_mlp, config.d_model, given)
+            if arrays is None:
+                left.append(block)
+            elif any(np.isnan(array).any() for array in arrays.values()):
+                self.parts.put(f"{PARTIAL}-{block.name}", arrays)
+                left.append(block)
+            else:
+                self.parts.put(block.name, arrays)
+        return left
+
+    def _here(self, missing: list[Block]) -> None:
+        for done, block in enumerate(missing, 1):
+            self.parts.put(block.name, complete(self.model, self.plan, block, known(self.parts, block)))
+            self._report(missing[done:])
+
+    def _spread(self, missing: list[Block], jobs: int | None, scheduler: str | None) -> None:
+        folder, digest = str(self.parts.folder.resolve()), self.parts.digest
+        checkpoint = str(self.model.checkpoint.folder.resolve())
+        tasks = [Task(checkpoint, self.model.fingerprint, folder, digest, block.index) for block in missing]
+        run_tasks(
+            compute_part,
+            tasks,
+            jobs=jobs,
+            scheduler=scheduler,
+            progress=lambda done, total: self._report(missing[done:]),
         )
+
+    def _report(self, missing: list[Block]) -> None:
+        if self.progress:
+            total = sum(map(len, self.plan.blocks))
+            self.progress(total - sum(map(len, missing)), total)
+
+    def _assemble(self) -> None:
+        P, T = self.plan.tokens.shape
+        config, layers = self.model.config, self.plan.layers
+        assemble(
+            self.path,
+            self.prompts,
+            Sizes(P, T, len(self.plan.counterfactual_tokens), config.d_model, config.d_mlp, layers),
+            attributes=self._attributes(),
+            readouts=readouts(self.model, self.plan),
+            blocks=self._filled_blocks(),
+        )
+
+    def _filled_blocks(self) -> Iterator[tuple[Block, Mapping[str, np.ndarray]]]:
+        """Every block with its arrays; one whose part was damaged on disk is computed again."""
+        for block in self.plan.blocks:
+            arrays = self.parts.get(block.name)
+            if arrays is None:
+                if not self.parts.folder.is_dir():
+                    raise CacheError(f"{self.parts.folder} was removed while it was written: run again")
+                arrays = complete(self.model, self.plan, block, known(self.parts, block))
+                self.parts.put(block.name, arrays)
+            yield block, arrays
+
+    def _attributes(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "key": self.key,
+            "model": self.model.name,
+            "model_sha256": self.model.fingerprint,
+            "layers": np.array(self.plan.layers, dtype=np.int32),
+            "dtype": DTYPE,
+            "prompts_sha256": self.prompts.digest,
+            "bos": self.prompts.bos,
+            "template": self.prompts.template.text,
+            "year_position": self.prompts.year_position,
+            "d_gain": int((self.model.ln_final.gain != 0).sum()),
+            "versions": json.dumps(_versions()),
+            "complete": True,
+        }
 
 
 def _versions() -> dict[str, str]:
     packages = ("neurons", "numpy", "torch", "transformers", "transformer_lens", "h5py")
     return {name: importlib.metadata.version(name) for name in packages}
-
-
-def _create_datasets(file: h5py.File, model: Model, prompts: PromptSet, layers: tuple[int, ...]) -> None:
-    P, T = prompts.tokens.shape
-    Q = len(prompts.counterfactual_tokens)
-    integers = {"start_year": "int16", "century": "int16", "tokens": "int32", "counterfactual": "int32",
-                "token_ids": "int32"}  # fmt: skip
-    longest = max(len(word.encode("utf-8")) for word in prompts.noun)
-    shapes = expected_shapes(P, T, Q, model.config.d_model, model.config.d_mlp, layers)
-    for name, shape in (shapes | {"prompts/missing": (len(prompts.missing), 2)}).items():
-        dtype = integers.get(name.rsplit("/", 1)[-1], DTYPE)
-        if name == "prompts/noun":
-            dtype = h5py.string_dtype("utf-8", longest)
-        elif name == "prompts/missing":
-            dtype = "int16"
-        chunks = tuple(max(1, min(n, c)) for n, c in zip(shape, (PROMPT_CHUNK, NEURON_CHUNK), strict=False))
-        empty = {"maxshape": (None, 2)} if 0 in shape else {}
-        file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True, **empty)
-
-
-def _write_prompts(file: h5py.File, prompts: PromptSet) -> None:
-    file["prompts/tokens"][...] = prompts.tokens
-    file["prompts/start_year"][...] = prompts.start_year
-    file["prompts/century"][...] = prompts.century
-    words = file["prompts/noun"]
-    words[...] = np.array([word.encode("utf-8") for word in prompts.noun], dtype=words.dtype)
-    file["prompts/counterfactual"][...] = prompts.counterfactual
-    file["counterfactual/tokens"][...] = prompts.counterfactual_tokens
-    file["years/token_ids"][...] = prompts.year_token_ids
-    if prompts.missing:
-        file["prompts/missing"][...] = [(cell.century, cell.year) for cell in prompts.missing]
-
-
-@torch.inference_mode()
-def _write_readouts(file: h5py.File, model: Model, prompts: PromptSet, layers: tuple[int, ...]) -> None:
-    """What each neuron writes on the years for each unit of a/sigma, and what its significance needs.
-
-    Computed in float64, kept in float32: the sums over the residual dimensions are done once.
-    """
-    ids = torch.as_tensor(prompts.year_token_ids, dtype=torch.long)
-    readout = model.year_readout(ids).double()
-    file["years/gram"][...] = (readout.T @ readout).numpy()
-    visible = model.ln_final.gain != 0
-    unembedding = model.W_U[ids].double()
-    for layer in layers:
-        block = model.blocks[layer]
-        W_out = block.W_out.double()
-        file[f"readout/{layer}"][...] = (W_out @ readout).numpy()
-        file[f"readout/{layer}_bias"][...] = (block.b_out.double() @ readout).numpy()
-        file[f"readout/{layer}_norm"][...] = visible_norm(W_out, visible).numpy()
-        file[f"readout_plain/{layer}"][...] = (W_out @ unembedding.T).numpy()
-
-
-def visible_norm(W_out: Float[Tensor, "N d"], visible: Tensor) -> Float[Tensor, " N"]:
-    """Norm of each centred w_out, over the dimensions that the final gain lets through (all, in GPT-2)."""
-    centred = W_out - W_out.mean(1, keepdim=True)
-    return centred[:, visible].norm(dim=1)
-
-
-def _write_runs(
-    file: h5py.File, model: Model, prompts: PromptSet, layers: tuple[int, ...], progress: Progress | None
-) -> None:
-    run_all = partial(
-        run_in_blocks, model, shared=prompts.year_position, layers=layers, year_token_ids=prompts.year_token_ids
-    )
-    P, Q = len(prompts), len(prompts.counterfactual_tokens)
-    for part, run in run_all(tokens=prompts.tokens):
-        _write_run(file, part, run, "final", "post")
-        file["final/scale"][part] = run.scale.numpy()
-        file["final/residual"][part] = run.residual.numpy()
-        if progress:
-            progress(part.stop, P + Q)
-    for part, run in run_all(tokens=prompts.counterfactual_tokens):
-        _write_run(file, part, run, "counterfactual", "post_01")
-        if progress:
-            progress(P + part.stop, P + Q)
-
-
-def _write_run(file: h5py.File, part: slice, run: EndRun, group: str, post: str) -> None:
-    for layer, activations in run.post.items():
-        file[f"mlp/{layer}/{post}"][part] = activations.numpy()
-    file[f"{group}/year_logits"][part] = run.year_logits.numpy()
-    file[f"{group}/logsumexp"][part] = run.logsumexp.numpy()

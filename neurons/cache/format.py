@@ -19,25 +19,32 @@ import h5py
 import numpy as np
 from jaxtyping import Float, Int
 
+from neurons.cache import seal
+from neurons.cache.checks import check_file
+from neurons.cache.layout import DTYPE, FORMAT_VERSION, HOOK, SUFFIX
+from neurons.cache.manifest import bad_parts, read_manifest
+from neurons.cache.seal import check_seal
 from neurons.model.files import Checkpoint
 from neurons.task.prompts import Missing, PromptSet
 from neurons.task.years import N_YEARS
 from neurons.types import CacheError, InputError, NeuronId
 
-FORMAT = "neurons-cache"
-FORMAT_VERSION = 1
-HOOK = "mlp.hook_post at END"
-DTYPE = "float32"
-SUFFIX = ".h5"
+READ_AT_ONCE = ("prompts/start_year", "prompts/century", "prompts/noun", "prompts/counterfactual", "prompts/missing")
+"""Datasets of which every opening checks the digest; of the others `verify` does, and fletcher32 when they are read."""
 
 
 def cache_key(checkpoint: Checkpoint, prompts: PromptSet, layers: Sequence[int]) -> str:
     """SHA-256 of everything that changes the numbers: weights, config, prompts, layers, hook, type, format."""
+    return key_of(checkpoint, prompts.digest, layers)
+
+
+def key_of(checkpoint: Checkpoint, prompts_sha256: str, layers: Sequence[int]) -> str:
+    """`cache_key` of prompts that are known by their digest."""
     parts = {
         "format_version": FORMAT_VERSION,
         "model": checkpoint.fingerprint,
         "config": asdict(checkpoint.config),
-        "prompts": prompts.digest,
+        "prompts": prompts_sha256,
         "layers": sorted(layers),
         "hook": HOOK,
         "dtype": DTYPE,
@@ -51,36 +58,12 @@ def cache_path(folder: Path, checkpoint: Checkpoint, key: str) -> Path:
     return folder / f"{name[:60]}-{key[:16]}{SUFFIX}"
 
 
-def expected_shapes(
-    P: int, T: int, Q: int, d_model: int, d_mlp: int, layers: Sequence[int]
-) -> dict[str, tuple[int, ...]]:
-    """Every dataset that a complete file holds, with its shape; `prompts/missing` alone has a free length."""
-    shapes: dict[str, tuple[int, ...]] = {
-        "prompts/tokens": (P, T),
-        "prompts/start_year": (P,),
-        "prompts/century": (P,),
-        "prompts/noun": (P,),
-        "prompts/counterfactual": (P,),
-        "counterfactual/tokens": (Q, T),
-        "counterfactual/year_logits": (Q, N_YEARS),
-        "counterfactual/logsumexp": (Q,),
-        "years/token_ids": (N_YEARS,),
-        "years/gram": (N_YEARS, N_YEARS),
-        "final/scale": (P,),
-        "final/year_logits": (P, N_YEARS),
-        "final/logsumexp": (P,),
-        "final/residual": (P, d_model),
-    }
-    for layer in layers:
-        shapes |= {
-            f"mlp/{layer}/post": (P, d_mlp),
-            f"mlp/{layer}/post_01": (Q, d_mlp),
-            f"readout/{layer}": (d_mlp, N_YEARS),
-            f"readout/{layer}_bias": (N_YEARS,),
-            f"readout/{layer}_norm": (d_mlp,),
-            f"readout_plain/{layer}": (d_mlp, N_YEARS),
-        }
-    return shapes
+def is_there(path: Path) -> bool:
+    """Whether the file exists, as far as this user may know."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -114,6 +97,8 @@ class Cache:
     noun: tuple[str, ...]
     counterfactual: Int[np.ndarray, " P"]
     missing: tuple[Missing, ...]
+    prompts_sha256: str = ""
+    bytes_checked: bool = True
 
     def __len__(self) -> int:
         return len(self.start_year)
@@ -122,6 +107,11 @@ class Cache:
         """A dataset, or a slice of it."""
         with reading(self.path) as file:
             return np.asarray(file[dataset][part])
+
+    def row_blocks(self, size: int = 4096) -> Iterator[slice]:
+        """The prompts, so many at a time, for those who must not hold all in memory."""
+        for start in range(0, len(self), size):
+            yield slice(start, min(start + size, len(self)))
 
     @cached_property
     def scale(self) -> Float[np.ndarray, " P"]:
@@ -184,50 +174,48 @@ def format_layers(layers: Sequence[int]) -> str:
 def open_cache(path: str | os.PathLike[str]) -> Cache:
     """Open a cache file without a model and without torch.
 
-    Raises `CacheError` for a file that is no cache, of another version, incomplete, or with datasets
+    The seal is checked before HDF5 sees the file (`bytes_checked` is False where it is so large that only
+    `verify` does), then that it is exactly what the format says.
+
+    Raises `CacheError` for a file that is no cache, damaged, of another version, incomplete, or with datasets
     missing or of another shape than its attributes say.
     """
     path = Path(path)
+    bytes_checked = check_seal(path, limit=seal.CHECK_LIMIT)
     with reading(path) as file:
-        attributes = dict(file.attrs)
-        _check_version(path, attributes)
-        layers = tuple(int(layer) for layer in attributes["layers"])
-        _check_datasets(path, file, layers)
-        noun = tuple(word.decode("utf-8") for word in file["prompts/noun"][()])
-        return Cache(
+        attributes, sizes = check_file(file)
+        cache = Cache(
             path=path,
-            key=str(attributes["key"]),
-            model=str(attributes["model"]),
-            model_sha256=str(attributes["model_sha256"]),
-            layers=layers,
-            d_mlp=file[f"mlp/{layers[0]}/post"].shape[1],
-            d_gain=int(attributes["d_gain"]),
-            template=str(attributes["template"]),
+            key=attributes["key"],
+            model=attributes["model"],
+            model_sha256=attributes["model_sha256"],
+            prompts_sha256=attributes["prompts_sha256"],
+            layers=sizes.layers,
+            d_mlp=sizes.N,
+            d_gain=attributes["d_gain"],
+            template=attributes["template"],
             versions=json.loads(attributes["versions"]),
-            start_year=file["prompts/start_year"][()],
+            start_year=_within(file, "prompts/start_year", 0, N_YEARS),
             century=file["prompts/century"][()],
-            noun=noun,
-            counterfactual=file["prompts/counterfactual"][()],
+            noun=_words(file["prompts/noun"][()]),
+            counterfactual=_within(file, "prompts/counterfactual", 0, sizes.Q),
             missing=tuple(Missing(int(c), int(y)) for c, y in file["prompts/missing"][()]),
+            bytes_checked=bytes_checked,
         )
+        for name in bad_parts(file, read_manifest(file), READ_AT_ONCE):
+            raise ValueError(f"{name}: not what was written")
+        return cache
 
 
-def _check_version(path: Path, attributes: dict[str, Any]) -> None:
-    if attributes.get("format") != FORMAT:
-        raise CacheError(f"{path} is not a neurons cache: give a file that `neurons cache build` wrote")
-    if attributes.get("format_version") != FORMAT_VERSION:
-        raise CacheError(
-            f"cache {path} has format version {attributes.get('format_version')}, this program reads version"
-            f" {FORMAT_VERSION}: delete it and run again to rebuild it"
-        )
-    if not attributes.get("complete", False):
-        raise CacheError(f"cache {path} is not complete: delete it and run again to rebuild it")
+def _words(raw: np.ndarray) -> tuple[str, ...]:
+    """One string for each distinct word, however many prompts share it."""
+    distinct, which = np.unique(raw, return_inverse=True)
+    words = [word.decode("utf-8") for word in distinct.tolist()]
+    return tuple(map(words.__getitem__, which.reshape(-1).tolist()))
 
 
-def _check_datasets(path: Path, file: h5py.File, layers: Sequence[int]) -> None:
-    P, T = file["prompts/tokens"].shape
-    Q, d_model = file["counterfactual/tokens"].shape[0], file["final/residual"].shape[1]
-    d_mlp = file[f"mlp/{layers[0]}/post"].shape[1]
-    for name, shape in expected_shapes(P, T, Q, d_model, d_mlp, layers).items():
-        if name not in file or file[name].shape != shape:
-            raise CacheError(f"cache {path}: dataset {name} is missing or not {shape}: delete it and run again")
+def _within(file: h5py.File, name: str, low: int, high: int) -> Int[np.ndarray, " P"]:
+    values = file[name][()]
+    if ((values < low) | (values >= high)).any():
+        raise ValueError(f"dataset {name} holds numbers outside {low}-{high - 1}")
+    return values

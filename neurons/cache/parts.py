@@ -1,14 +1,17 @@
-"""Finished parts of a long computation, kept beside the cache file that it reads, so that it can be interrupted.
+"""Finished parts of a long computation, kept beside the cache file, so that it can be interrupted at any moment.
 
-A folder `<cache file's stem>.<what>-<hash>` belongs to one cache key and one setting of everything that
-changes the numbers. It holds npz files of plain arrays, each written under a temporary name and renamed
-when whole. A part that cannot be read, or is not what its reader asks for, counts as not done.
+A folder `<cache file's stem>.<what>-<hash>` (`.parts` for the file's own) belongs to one cache key and one
+setting of everything that changes the numbers. It holds npz files of plain arrays, each written under a
+temporary name, flushed to disk and renamed when whole. A part that cannot be read, or is not what its reader
+asks for, counts as not done.
 """
 
 import hashlib
 import json
 import os
-import tempfile
+import re
+import shutil
+import socket
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -19,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from neurons.cache.format import Cache
-from neurons.types import CacheError
+from neurons.cache.locks import not_written
 
 PARTS_VERSION = 1
 
@@ -31,11 +34,45 @@ class Parts:
     folder: Path
     digest: str
 
+    def create(self) -> None:
+        """Make the folder, and clear away what a process that died was writing. Raises `CacheError`."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for path in self.folder.glob(".*.tmp"):
+                if not _is_held(path):
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise not_written(self.folder, error) from None
+
+    def names(self) -> set[str]:
+        """The names of all parts, readable or not."""
+        return {path.stem for path in self.folder.glob("*.npz")}
+
+    def get(self, name: str) -> dict[str, np.ndarray] | None:
+        """The arrays of a part, or None where it is missing, damaged or another computation's."""
+        arrays = _read(self.folder / f"{name}.npz")
+        if arrays is None or str(arrays.pop("digest", "")) != self.digest:
+            return None
+        return arrays
+
+    def put(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keep a part, whole or not at all. Raises `CacheError` when the folder cannot be written."""
+        temporary = self.folder / f".{name}.{_host()}-{os.getpid()}.tmp"
+        try:
+            with temporary.open("wb") as file:
+                np.savez(file, digest=np.array(self.digest), **arrays)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.folder / f"{name}.npz")
+        except OSError as error:
+            raise not_written(self.folder, error) from None
+        finally:
+            temporary.unlink(missing_ok=True)
+
     def load(self, prefix: str) -> Iterator[dict[str, np.ndarray]]:
         """The arrays of every readable part whose name begins so."""
-        for path in sorted(self.folder.glob(f"{prefix}-*.npz")):
-            arrays = _read(path)
-            if arrays is not None and str(arrays.pop("digest", "")) == self.digest:
+        for name in sorted(self.names()):
+            if name.startswith(f"{prefix}-") and (arrays := self.get(name)) is not None:
                 yield arrays
 
     def save(self, prefix: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -44,21 +81,16 @@ class Parts:
         Raises `CacheError` when the folder cannot be written.
         """
         content = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values()))
-        path = self.folder / f"{prefix}-{content.hexdigest()[:12]}.npz"
-        temporary: Path | None = None
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=self.folder)
-            temporary = Path(name)
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, digest=np.array(self.digest), **arrays)  # type: ignore[arg-type]
-            temporary.replace(path)
-        except OSError as error:
-            reason = error.strerror or str(error).splitlines()[0]
-            raise CacheError(f"{self.folder} cannot be written ({reason}): choose another with --cache-dir") from None
-        finally:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
+        self.create()
+        self.put(f"{prefix}-{content.hexdigest()[:12]}", arrays)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def parts_of(path: Path, key: str) -> Parts:
+    """Where the finished blocks of a cache file lie until it is whole."""
+    return Parts(path.with_suffix(".parts"), hashlib.sha256(json.dumps([PARTS_VERSION, key]).encode()).hexdigest())
 
 
 def parts_beside(cache: Cache, what: str, settings: Mapping[str, Any]) -> Parts:
@@ -66,6 +98,34 @@ def parts_beside(cache: Cache, what: str, settings: Mapping[str, Any]) -> Parts:
     whole = json.dumps([PARTS_VERSION, cache.key, settings], sort_keys=True)
     digest = hashlib.sha256(whole.encode()).hexdigest()
     return Parts(cache.path.parent / f"{cache.path.stem}.{what}-{digest[:16]}", digest)
+
+
+def folders_beside(path: Path) -> list[Path]:
+    """Every folder of parts that belongs to a cache file."""
+    return sorted(found for found in path.parent.glob(f"{path.stem}.*") if found.is_dir())
+
+
+def count_blocks(path: Path) -> int:
+    """How many finished blocks a cache file that is not built yet has."""
+    return len(list(path.with_suffix(".parts").glob("block-*.npz")))
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", socket.gethostname())[:40]
+
+
+def _is_held(path: Path) -> bool:
+    """Whether the process that the temporary file is named after lives; one on another machine might."""
+    host, _, number = path.name.removesuffix(".tmp").rpartition(".")[2].rpartition("-")
+    if host != _host() or not number.isdigit():
+        return True
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _read(path: Path) -> dict[str, np.ndarray] | None:

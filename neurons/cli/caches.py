@@ -1,11 +1,16 @@
-"""`neurons cache`: build the cache of a model and prompt set, and list what is there."""
+"""`neurons cache`: build the cache of a model and prompt set, list, check, repair and delete what is there."""
 
+import re
+import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from neurons.cache.format import SUFFIX, format_layers, open_cache
+from neurons.cache.format import format_layers, is_there, open_cache
+from neurons.cache.layout import SUFFIX
+from neurons.cache.locks import is_being_built
+from neurons.cache.parts import count_blocks, folders_beside
 from neurons.cli.common import (
     CACHE_DIR,
     CENTURIES,
@@ -14,21 +19,29 @@ from neurons.cli.common import (
     SEED,
     CacheDirOption,
     CenturiesOption,
+    JobsOption,
     JsonOption,
     LayersOption,
     ModelOption,
     NounsOption,
+    SchedulerOption,
     SeedOption,
     help_without_command,
+    note,
     open_or_build,
     print_json,
     print_table,
+    progress_bar,
     request,
 )
-from neurons.types import CacheError
+from neurons.types import CacheError, InputError
 
 app = typer.Typer(help="The HDF5 cache of activations.", rich_markup_mode=None)
 app.callback(invoke_without_command=True)(help_without_command)
+
+FilesArgument = Annotated[
+    list[str] | None, typer.Argument(help="Cache files, by path or by name within --cache-dir.", show_default=False)
+]
 
 
 @app.command()
@@ -39,12 +52,14 @@ def build(
     centuries: CenturiesOption = CENTURIES,
     seed: SeedOption = SEED,
     cache_dir: CacheDirOption = CACHE_DIR,
+    jobs: JobsOption = None,
+    scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Cache the activations of all start years, once; an existing cache is reused."""
     asked = request(model=model, layers=layers, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir)
-    reused = asked.path.exists()
-    cache = open_or_build(asked)
+    reused = is_there(asked.path)
+    cache = open_or_build(asked, jobs=jobs, scheduler=scheduler)
     if as_json:
         print_json({"path": str(cache.path), "reused": reused, "prompts": len(cache), "layers": list(cache.layers)})
         return
@@ -52,10 +67,28 @@ def build(
     print(f"{verb} {cache.path}: {len(cache)} prompts, layers {format_layers(cache.layers)}")
 
 
+@app.command()
+def path(
+    model: ModelOption = MODEL,
+    layers: LayersOption = None,
+    nouns: NounsOption = NOUNS,
+    centuries: CenturiesOption = CENTURIES,
+    seed: SeedOption = SEED,
+    cache_dir: CacheDirOption = CACHE_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Where the cache of these options lies, whether it is built or not."""
+    asked = request(model=model, layers=layers, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir)
+    if as_json:
+        print_json({"path": str(asked.path), "exists": is_there(asked.path)})
+    else:
+        print(asked.path)
+
+
 @app.command(name="list")
 def list_caches(cache_dir: CacheDirOption = CACHE_DIR, as_json: JsonOption = False) -> None:
-    """List the cache files: model, prompts, layers, size, state."""
-    entries = [_describe(path) for path in sorted(cache_dir.glob(f"*{SUFFIX}")) if not path.name.startswith(".")]
+    """List the cache files: model, prompts, layers, size, age, state."""
+    entries = [_describe(path) for path in _all_files(cache_dir, unfinished=True)]
     if as_json:
         print_json(entries)
         return
@@ -64,21 +97,131 @@ def list_caches(cache_dir: CacheDirOption = CACHE_DIR, as_json: JsonOption = Fal
         return
     rows = [
         [entry["path"], entry["model"] or "-", _count(entry["prompts"]), format_layers(entry["layers"]) or "-",
-         f"{entry['bytes'] / 1e6:.1f} MB", entry["state"]]
+         f"{entry['bytes'] / 1e6:.1f} MB", _age(entry["modified"]), entry["state"]]
         for entry in entries
     ]  # fmt: skip
-    print_table(f"Caches in {cache_dir}", ["file", "model", "prompts", "layers", "size", "state"], rows, left=2)
+    columns = ["file", "model", "prompts", "layers", "size", "age", "state"]
+    print_table(f"Caches in {cache_dir}", columns, rows, left=2)
+
+
+@app.command()
+def verify(
+    files: FilesArgument = None,
+    cache_dir: CacheDirOption = CACHE_DIR,
+    repair: Annotated[bool, typer.Option("--repair", help="Recompute what is bad (loads the model).")] = False,
+    model: ModelOption = MODEL,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every byte of cache files (all in --cache-dir where none is named) and name the bad datasets."""
+    from neurons.cache.verify import verify_cache
+
+    results: dict[str, str] = {}
+    for file in _named(files, cache_dir) if files else _all_files(cache_dir):
+        try:
+            verify_cache(file)
+            results[str(file)] = "good"
+        except CacheError as error:
+            results[str(file)] = _repaired(file, model) if repair else str(error)
+    if as_json:
+        print_json([{"path": name, "state": state} for name, state in results.items()])
+    for name, state in results.items():
+        if not as_json and state in {"good", "repaired"}:
+            print(f"{state} {name}")
+    bad = [state for state in results.values() if state not in {"good", "repaired"}]
+    for state in bad[:-1]:
+        note(f"neurons: {state}")
+    if bad:
+        raise CacheError(bad[-1])
+    if not results and not as_json:
+        print(f"no cache in {cache_dir}")
+
+
+@app.command()
+def delete(
+    files: Annotated[list[str], typer.Argument(help="Cache files, by path or by name within --cache-dir.")],
+    cache_dir: CacheDirOption = CACHE_DIR,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete cache files, with the finished parts of builds and analyses beside them."""
+    import shutil
+
+    for file in _named(files, cache_dir, unfinished=True):
+        if is_being_built(file):
+            raise CacheError(f"cache {file} is being built by another process: stop that first")
+        if not yes and not typer.confirm(f"delete {file} ({_bytes(file) / 1e6:.1f} MB)?", err=True):
+            note(f"kept {file}")
+            continue
+        try:
+            file.unlink(missing_ok=True)
+            for folder in folders_beside(file):
+                shutil.rmtree(folder)
+        except OSError as error:
+            raise CacheError(f"cache {file} cannot be deleted ({error.strerror}): check its permissions") from None
+        print(f"deleted {file}")
+
+
+def _all_files(cache_dir: Path, *, unfinished: bool = False) -> list[Path]:
+    """The cache files of a folder; with `unfinished` also those of which there are parts alone."""
+    found = {path for path in cache_dir.glob(f"*{SUFFIX}") if not path.name.startswith(".")}
+    if unfinished:
+        found |= {path.with_suffix(SUFFIX) for path in cache_dir.glob("*.parts") if path.is_dir()}
+    return sorted(found)
+
+
+def _named(names: list[str], cache_dir: Path, *, unfinished: bool = False) -> list[Path]:
+    """The files that were named; `InputError` for one that is not there or has no cache file's name."""
+    known = _all_files(cache_dir, unfinished=unfinished)
+    found = []
+    for name in names:
+        path = next((path for path in known if path.name == name), Path(name))
+        if path not in known and not path.is_file():
+            raise InputError(f"no cache {name!r} here or in {cache_dir}: `neurons cache list` shows what is there")
+        if not re.search(rf"-[0-9a-f]{{16}}{re.escape(SUFFIX)}$", path.name):
+            raise InputError(f"{name!r} has no cache file's name, MODEL-0123456789abcdef{SUFFIX}: give one that has")
+        found.append(path)
+    return found
+
+
+def _repaired(file: Path, model: str) -> str:
+    from neurons.cache.repair import repair_cache
+    from neurons.model.checkpoint import load_model
+
+    try:
+        with progress_bar("recomputing what is bad") as progress:
+            repair_cache(file, load_model(model), progress=progress)
+    except CacheError as error:
+        return str(error)
+    return "repaired"
 
 
 def _count(number: int | None) -> str:
     return "-" if number is None else str(number)
 
 
-def _describe(path: Path) -> dict[str, Any]:
-    entry: dict[str, Any] = {"path": str(path), "model": None, "prompts": None, "layers": [],
-                             "bytes": path.stat().st_size}  # fmt: skip
+def _age(modified: float) -> str:
+    seconds = max(0.0, time.time() - modified)
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _bytes(file: Path) -> int:
+    parts = [part for folder in folders_beside(file) for part in folder.iterdir()]
+    return sum(path.stat().st_size for path in [file, *parts] if path.exists())
+
+
+def _describe(file: Path) -> dict[str, Any]:
+    place = file if file.exists() else file.with_suffix(".parts")
+    entry: dict[str, Any] = {"path": str(file), "model": None, "prompts": None, "layers": [],
+                             "bytes": _bytes(file), "modified": place.stat().st_mtime}  # fmt: skip
+    if not file.exists():
+        state = "being built" if is_being_built(file) else "unfinished"
+        blocks = count_blocks(file)
+        return entry | {"model": file.stem.rpartition("-")[0], "state": f"{state}: {blocks} finished blocks"}
     try:
-        cache = open_cache(path)
+        cache = open_cache(file)
     except CacheError as error:
         return entry | {"state": str(error)}
-    return entry | {"model": cache.model, "prompts": len(cache), "layers": list(cache.layers), "state": "complete"}
+    state = "complete" if cache.bytes_checked else "complete (larger than 1 GiB: bytes checked by verify alone)"
+    return entry | {"model": cache.model, "prompts": len(cache), "layers": list(cache.layers), "state": state}

@@ -1,12 +1,13 @@
 """`neurons causal`: what really happens when neurons, groups of them, or whole layers are removed at END."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result
+from neurons.cache.tasks import is_spread
 from neurons.cli.causal_tables import print_curves, print_effects, print_layers
 from neurons.cli.common import (
     CACHE_DIR,
@@ -17,11 +18,13 @@ from neurons.cli.common import (
     YEARS,
     CacheDirOption,
     CenturiesOption,
+    JobsOption,
     JsonOption,
     LayersOption,
     ModelOption,
     NounsOption,
     Request,
+    SchedulerOption,
     SeedOption,
     YearsOption,
     open_or_build,
@@ -53,6 +56,8 @@ class Asked:
     exact: int | None
     intervention: Intervention
     group_measure: Measure
+    jobs: int | None = None
+    scheduler: str | None = None
 
 
 def causal(
@@ -99,10 +104,13 @@ def causal(
         bool, typer.Option("--layers-table", help="Ablate each MLP and each attention head as a whole.")
     ] = False,
     top: Annotated[int, typer.Option("--top", min=1, help="Neurons shown in the table; JSON has all.")] = 20,
+    jobs: JobsOption = None,
+    scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """What really happens when neurons are removed at END: exact effects, not estimates."""
-    asked = check(neurons, exact, ablation, effect, measure)
+    asked = replace(check(neurons, exact, ablation, effect, measure), jobs=jobs, scheduler=scheduler)
+    is_spread(jobs, scheduler)
     if effect != "total" and (curves or layers_table):
         raise InputError(f"--curves and --layers-table show total effects: leave out --effect {effect}")
     base = request(
@@ -206,6 +214,11 @@ def _effects(on: "Experiment", asked: Asked) -> "NeuronEffects":
         screened = screen(on, asked.intervention, progress=progress)
     count = min(asked.exact or screened.size, screened.size)
     chosen = asked.neurons or top_of(on, screened, count)
+    if is_spread(asked.jobs, asked.scheduler) and not asked.neurons:
+        from neurons.analysis.sweep import sweep
+
+        with progress_bar(f"exact effects of {len(chosen)} neurons, by block") as progress:
+            sweep(on, chosen, asked.intervention, jobs=asked.jobs, scheduler=asked.scheduler, progress=progress)
     with progress_bar(f"exact effects of {len(chosen)} neurons") as progress:
         return neuron_effects(
             on, chosen, asked.intervention, screened=screened, scores=_scores(on), keep=not asked.neurons,

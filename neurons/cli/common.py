@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from neurons.cache.format import Cache, cache_key, cache_path, open_cache
+from neurons.cache.format import Cache, cache_key, cache_path, is_there, open_cache
+from neurons.cache.tasks import is_spread
 from neurons.model.files import Checkpoint, find_checkpoint
 from neurons.task.prompts import PromptSet, year_spans
 from neurons.task.years import parse_years
@@ -41,6 +42,13 @@ ReportDirOption = Annotated[
     Path, typer.Option("--report-dir", envvar="NEURONS_REPORT_DIR", help="Folder of the reports.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", min=1, help="Processes on this machine.", show_default="this process alone")
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option("--scheduler", help="Run on a Dask cluster: tcp://host:port of its scheduler.", show_default="none"),
+]
 
 MODEL, YEARS, NOUNS, CENTURIES, SEED = "mini", "02-98", "20", "draw", 0
 CACHE_DIR, REPORT_DIR = Path("cache"), Path("reports")
@@ -85,11 +93,15 @@ def request(
     return Request(checkpoint, prompts, chosen, measured, seed, cache_dir)
 
 
-def open_or_build(asked: Request) -> Cache:
+def open_or_build(asked: Request, *, jobs: int | None = None, scheduler: str | None = None) -> Cache:
     """The cache of the request: opened where it is there, built with progress where it is not."""
     path = asked.path
-    if path.exists():
-        return open_cache(path)
+    if is_there(path):
+        cache = open_cache(path)
+        if not cache.bytes_checked:
+            note(f"cache {path} is larger than 1 GiB: `neurons cache verify` checks all its bytes")
+        return cache
+    is_spread(jobs, scheduler)
     with progress_bar("caching activations") as progress:
         from neurons.cache.build import cache_activations
         from neurons.model.checkpoint import load_model
@@ -100,6 +112,9 @@ def open_or_build(asked: Request) -> Cache:
             layers=asked.layers,
             cache_dir=asked.cache_dir,
             progress=progress,
+            jobs=jobs,
+            scheduler=scheduler,
+            waiting=note,
         )
 
 

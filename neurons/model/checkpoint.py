@@ -141,19 +141,19 @@ def boot_bridge(checkpoint: Checkpoint) -> "TransformerBridge":
                 attn_implementation="eager",
                 dtype=torch.float32,
             )
-        except Exception as error:
+            tokenizer = PreTrainedTokenizerFast(
+                tokenizer_object=checkpoint.tokenizer.backend,
+                bos_token="<|endoftext|>",
+                eos_token="<|endoftext|>",
+                unk_token="<|endoftext|>",
+                name_or_path=str(checkpoint.folder),
+            )
+            return TransformerBridge.boot_transformers(
+                str(checkpoint.folder), hf_model=hf_model.eval(), tokenizer=tokenizer, device="cpu"
+            )
+        except Exception as error:  # the libraries read fields of the config that mean nothing to us
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(f"{checkpoint.folder} cannot be loaded: {reason}") from None
-        tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=checkpoint.tokenizer.backend,
-            bos_token="<|endoftext|>",
-            eos_token="<|endoftext|>",
-            unk_token="<|endoftext|>",
-            name_or_path=str(checkpoint.folder),
-        )
-        return TransformerBridge.boot_transformers(
-            str(checkpoint.folder), hf_model=hf_model.eval(), tokenizer=tokenizer, device="cpu"
-        )
 
 
 @contextmanager

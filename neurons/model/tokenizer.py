@@ -54,6 +54,9 @@ def _from_merges(vocab: Path, merges: Path) -> tokenizers.Tokenizer:
     ids = json.loads(vocab.read_text(encoding="utf-8"))
     lines = merges.read_text(encoding="utf-8").split("\n")
     pairs = [_pair(line) for line in lines if line.strip() and not line.startswith("#version")]
+    unknown = next((token for left, right in pairs for token in (left, right, left + right) if token not in ids), None)
+    if unknown is not None:
+        raise ValueError(f"merges.txt names {unknown!r}, which vocab.json has not")
     backend = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=ids, merges=pairs))
     backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = tokenizers.decoders.ByteLevel()

@@ -88,7 +88,8 @@ class PromptSet:
         """SHA-256 of everything that the model sees and of how its answer is read."""
         h = hashlib.sha256()
         for part in (self.tokens, self.counterfactual, self.counterfactual_tokens, self.year_token_ids):
-            h.update(np.ascontiguousarray(part, dtype="<i8").tobytes())
+            for start in range(0, len(part), 4096):  # a piece at a time: there may be many prompts
+                h.update(np.ascontiguousarray(part[start : start + 4096], dtype="<i8").tobytes())
             h.update(repr(part.shape).encode())
         h.update(repr((self.year_position, self.start_year.tolist(), self.century.tolist())).encode())
         h.update("\0".join(self.noun).encode())

@@ -1,0 +1,199 @@
+"""Put finished blocks together into the one cache file, a block in memory at a time.
+
+The file is written under a temporary name, sealed, flushed to disk and renamed: nobody ever sees a part of
+it under its own name.
+"""
+
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from neurons.cache.layout import MANIFEST, Sizes, shapes_of, type_of
+from neurons.cache.locks import not_written
+from neurons.cache.manifest import Manifest, arrays_digest, as_array, attributes_digest, dataset_digest
+from neurons.cache.plan import Block
+from neurons.cache.seal import SEAL_SIZE, write_seal
+from neurons.task.prompts import PromptSet
+
+PROMPT_CHUNK, NEURON_CHUNK = 64, 512
+
+FilledBlocks = Iterable[tuple[Block, Mapping[str, np.ndarray]]]
+
+
+def assemble(
+    path: Path,
+    prompts: PromptSet,
+    sizes: Sizes,
+    *,
+    attributes: Mapping[str, Any],
+    readouts: Iterable[tuple[str, np.ndarray]],
+    blocks: FilledBlocks,
+) -> None:
+    """Write the cache file. Raises `CacheError` when the folder cannot be written; nothing is left then."""
+    with replacing(path) as temporary:
+        with _Target(temporary) as target, h5py.File(target, "w", userblock_size=SEAL_SIZE) as file:
+            _create_datasets(file, prompts, sizes)
+            for name, array in _prompt_arrays(prompts):
+                file[name][...] = array.astype(file[name].dtype)
+            for name, array in readouts:
+                file[name][...] = array
+            digests = {}
+            for block, arrays in blocks:
+                target.check()
+                digests[block.name] = arrays_digest(arrays)
+                _write_block(file, block, arrays, sizes.layers)
+            file.attrs.update(attributes)
+            write_manifest(file, digests)
+        write_seal(temporary)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder that takes the name `path` only when everything was written.
+
+    Only the holder of the file's lock may come here, so what an earlier one left behind is cleared away.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        yield temporary
+        temporary.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise not_written(path.parent, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the renaming itself durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class _Target(io.RawIOBase):
+    """A file for HDF5 that never fails: the library crashes at exit when its last writes do.
+
+    The first error is kept and raised by `check`, and when everything is closed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w+b", buffering=0)
+        self._error: OSError | None = None
+
+    def check(self) -> None:
+        if self._error:
+            raise self._error
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        return self._file.readinto(buffer) or 0
+
+    def write(self, data: Any) -> int:
+        whole = memoryview(data).cast("B")
+        written = 0
+        try:
+            while written < len(whole) and not self._error:
+                written += self._file.write(whole[written:]) or 0
+        except OSError as error:
+            self._error = error
+        return len(whole)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return self._file.truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+            return size or 0
+
+    def __exit__(self, *error: Any) -> None:
+        self._file.close()
+        if error[0] is None:
+            self.check()
+
+
+def _create_datasets(file: h5py.File, prompts: PromptSet, sizes: Sizes) -> None:
+    longest = max(len(word.encode("utf-8")) for word in prompts.noun)
+    for name, shape in (shapes_of(sizes) | {"prompts/missing": (len(prompts.missing), 2)}).items():
+        dtype = h5py.string_dtype("utf-8", longest) if name == "prompts/noun" else "<" + np.dtype(type_of(name)).str[1:]
+        chunks = tuple(max(1, min(n, c)) for n, c in zip(shape, (PROMPT_CHUNK, NEURON_CHUNK), strict=False))
+        empty = {"maxshape": (None, 2)} if 0 in shape else {}
+        file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True, **empty)
+
+
+def _prompt_arrays(prompts: PromptSet) -> Iterator[tuple[str, np.ndarray]]:
+    yield "prompts/tokens", prompts.tokens
+    yield "prompts/start_year", prompts.start_year
+    yield "prompts/century", prompts.century
+    yield "prompts/noun", np.array([word.encode("utf-8") for word in prompts.noun])
+    yield "prompts/counterfactual", prompts.counterfactual
+    yield "counterfactual/tokens", prompts.counterfactual_tokens
+    yield "years/token_ids", prompts.year_token_ids
+    if prompts.missing:
+        yield "prompts/missing", np.array([(cell.century, cell.year) for cell in prompts.missing])
+
+
+def block_places(block: Block, layers: Iterable[int]) -> Iterator[tuple[str, str, bool]]:
+    """Where a block's arrays lie in the file: array, dataset, whether of the counterfactual alone."""
+    for layer in layers:
+        yield f"post_{layer}", f"mlp/{layer}/post", False
+    for name in ("scale", "residual", "year_logits", "logsumexp"):
+        yield name, f"final/{name}", False
+    if block.leads:
+        for layer in layers:
+            yield f"post_{layer}", f"mlp/{layer}/post_01", True
+        for name in ("year_logits", "logsumexp"):
+            yield name, f"counterfactual/{name}", True
+
+
+def _write_block(file: h5py.File, block: Block, arrays: Mapping[str, np.ndarray], layers: tuple[int, ...]) -> None:
+    for name, dataset, of_query in block_places(block, layers):
+        if of_query:
+            file[dataset][block.query] = arrays[name][0]
+        else:
+            _write_rows(file[dataset], block.rows, arrays[name][int(block.leads) :])
+
+
+def _write_rows(dataset: h5py.Dataset, rows: np.ndarray, values: np.ndarray) -> None:
+    """A run of consecutive rows at a time: HDF5 is slow at single ones."""
+    start = 0
+    for stop in [*(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]:
+        if stop > start:
+            dataset[int(rows[start]) : int(rows[start]) + stop - start] = values[start:stop]
+        start = stop
+
+
+def write_manifest(file: h5py.File, blocks: Mapping[str, str]) -> None:
+    """Digests of what is in the file, as it will be read back, and of the blocks."""
+    digests: dict[str, str] = {}
+
+    def add(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset):
+            digests[name] = dataset_digest(node)
+
+    file.visititems(add)
+    raw = as_array(Manifest(digests, blocks, attributes_digest(file)))
+    file.create_dataset(MANIFEST, data=raw, chunks=(min(len(raw), 1 << 16),), fletcher32=True)

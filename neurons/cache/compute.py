@@ -1,0 +1,152 @@
+"""Run the model on one block of prompts, and read its weights out: everything of a build that needs torch.
+
+`compute_part` is the task of a worker, in this process or on another machine: it gets paths and the number
+of a block, reads the plan and the checkpoint where it is, and leaves a finished part in the shared folder.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neurons.cache.parts import Parts
+from neurons.cache.plan import Block, Plan, load_plan
+from neurons.model.checkpoint import Model, load_model
+from neurons.model.forward import run
+from neurons.types import CheckpointError
+
+PARTIAL = "partial"
+"""Prefix of a part that another cache file filled in part: NaN where a number is missing."""
+
+_loading = Lock()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One block as a worker gets it."""
+
+    checkpoint: str
+    fingerprint: str
+    folder: str
+    digest: str
+    block: int
+
+
+def compute_part(task: Task) -> str:
+    """Compute a block and keep it as a part; returns the part's name.
+
+    Raises `CheckpointError` where the worker finds other weights, `CacheError` where it cannot see or
+    write the folder.
+    """
+    parts = Parts(Path(task.folder), task.digest)
+    plan, model = _plan(parts), worker_model(task.checkpoint, task.fingerprint)
+    block = plan.blocks[task.block]
+    if block.name not in parts.names():
+        parts.put(block.name, complete(model, plan, block, known(parts, block)))
+    return block.name
+
+
+def worker_model(folder: str, fingerprint: str) -> Model:
+    """The model as a worker has it: loaded once, with one processor thread, so that its rounding is settled.
+
+    Raises `CheckpointError` where other weights lie in the folder.
+    """
+    with _loading:
+        torch.set_num_threads(1)
+        return _model(folder, fingerprint)
+
+
+@lru_cache(maxsize=2)
+def _plan(parts: Parts) -> Plan:
+    return load_plan(parts)
+
+
+@lru_cache(maxsize=1)
+def _model(folder: str, fingerprint: str) -> Model:
+    model = load_model(folder)
+    if model.fingerprint != fingerprint:
+        raise CheckpointError(f"a worker finds other weights in {folder} than the build began with: run again")
+    return model
+
+
+def known(parts: Parts, block: Block) -> dict[str, np.ndarray] | None:
+    return parts.get(f"{PARTIAL}-{block.name}")
+
+
+def complete(
+    model: Model, plan: Plan, block: Block, known: dict[str, np.ndarray] | None
+) -> dict[str, Float[np.ndarray, "n _"] | Float[np.ndarray, " n"]]:
+    """A block's arrays, by name: `post_<layer>` [n, N] and what the final LayerNorm reads; row 0 is the 01-run's
+    where the block leads.
+
+    known: arrays with NaN where a number is missing. What is there is kept, the rest is computed.
+    """
+    rows, layers = _missing(known, len(block), plan.layers)
+    if known is not None and not rows.any():
+        return known
+    found = run(
+        model,
+        plan.block_tokens(block)[rows],
+        shared=plan.year_position,
+        layers=layers,
+        year_token_ids=plan.year_token_ids,
+    )
+    arrays = {f"post_{layer}": post.numpy() for layer, post in found.post.items()}
+    arrays |= {name: getattr(found, name).numpy() for name in ("scale", "residual", "year_logits", "logsumexp")}
+    if block.leads and rows[0]:  # nobody asks for these of the 01-run, and the file does not hold them
+        arrays["scale"][0], arrays["residual"][0] = 0, 0
+    return arrays if known is None else _filled(known, arrays, rows)
+
+
+def _missing(
+    known: dict[str, np.ndarray] | None, n: int, layers: tuple[int, ...]
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The rows of which something is missing, and the layers missing in any of them."""
+    if known is None:
+        return np.ones(n, bool), layers
+    absent = {name: _is_absent(array) for name, array in known.items()}
+    rows = np.any(list(absent.values()), axis=0)
+    return rows, tuple(layer for layer in layers if absent[f"post_{layer}"].any())
+
+
+def _is_absent(array: np.ndarray) -> np.ndarray:
+    return np.isnan(array).reshape(len(array), -1).any(1)
+
+
+def _filled(known: dict[str, np.ndarray], arrays: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+    filled = {name: array.copy() for name, array in known.items()}
+    for name, array in arrays.items():
+        absent = _is_absent(filled[name])
+        filled[name][absent] = array[absent[rows]]
+    return filled
+
+
+@torch.inference_mode()
+def readouts(model: Model, plan: Plan) -> Iterator[tuple[str, np.ndarray]]:
+    """What each neuron writes on the years for each unit of a/sigma, and what its significance needs, by dataset.
+
+    Computed in float64, kept in float32: the sums over the residual dimensions are done once.
+    """
+    ids = torch.as_tensor(plan.year_token_ids, dtype=torch.long)
+    readout = model.year_readout(ids).double()
+    yield "years/gram", (readout.T @ readout).float().numpy()
+    visible = model.ln_final.gain != 0
+    unembedding = model.W_U[ids].double()
+    for layer in plan.layers:
+        W_out, b_out = model.blocks[layer].W_out.double(), model.blocks[layer].b_out.double()
+        yield f"readout/{layer}", (W_out @ readout).float().numpy()
+        yield f"readout/{layer}_bias", (b_out @ readout).float().numpy()
+        yield f"readout/{layer}_norm", visible_norm(W_out, visible).float().numpy()
+        yield f"readout_plain/{layer}", (W_out @ unembedding.T).float().numpy()
+
+
+def visible_norm(W_out: Float[Tensor, "N d"], visible: Tensor) -> Float[Tensor, " N"]:
+    """Norm of each centred w_out, over the dimensions that the final gain lets through (all, in GPT-2)."""
+    centred = W_out - W_out.mean(1, keepdim=True)
+    return centred[:, visible].norm(dim=1)
