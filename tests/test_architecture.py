@@ -17,6 +17,7 @@ STORIES = {
     "causal": {
         "causal",
         "causal_results",
+        "sweep",
         "agreement",
         "interventions",
         "readers",
@@ -43,7 +44,11 @@ FIRST = {"effects", "stats", "tuning", "experiment"}
 FROM_FILES = {"causal_results", "circuit_results", "graph"}
 """Modules of a story with a model that must open without one."""
 RUNS = {"checkpoint", "forward", "at_end", "rerun"}
-NEEDS_A_MODEL = {f"neurons.model.{module}" for module in RUNS} | {"neurons.cache.build"}
+NEEDS_A_MODEL = {f"neurons.model.{module}" for module in RUNS} | {
+    "neurons.cache.build",
+    "neurons.cache.compute",
+    "neurons.cache.repair",
+}
 NEEDS_A_MODEL |= {
     f"neurons.analysis.{module}"
     for story in ("causal", "circuit", "experiment")

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from sealed import written
 
-from neurons.cache.format import DTYPE, FORMAT, FORMAT_VERSION, cache_key, cache_path, expected_shapes
+from neurons.cache.format import cache_key, cache_path
+from neurons.cache.layout import DTYPE, FORMAT, FORMAT_VERSION, expected_shapes, type_of
 from neurons.model.files import find_checkpoint
 from neurons.task.prompts import PromptSet, year_spans
 
@@ -25,14 +27,17 @@ def write_wide_cache(folder: Path, *, d_mlp: int = 3072, tuned: float = 0.3, see
     key = cache_key(checkpoint, prompts, LAYERS)
     path = cache_path(folder, checkpoint, key)
     rng = np.random.default_rng(seed)
-    with h5py.File(path, "w") as file:
+    with written(path) as file:
         for name, shape in _shapes(prompts, d_mlp).items():
-            file.create_dataset(name, data=np.zeros(shape, DTYPE), fletcher32=True, chunks=True)
-        _replace(file, "prompts/start_year", prompts.start_year)
-        _replace(file, "prompts/century", prompts.century)
-        _replace(file, "prompts/noun", np.array([word.encode() for word in prompts.noun]))
-        _replace(file, "prompts/counterfactual", prompts.counterfactual)
-        _replace(file, "prompts/missing", np.zeros((0, 2), np.int16))
+            _create(file, name, shape)
+        file["prompts/tokens"][...] = prompts.tokens
+        file["prompts/start_year"][...] = prompts.start_year
+        file["prompts/century"][...] = prompts.century
+        words = file["prompts/noun"]
+        words[...] = np.array([word.encode() for word in prompts.noun], dtype=words.dtype)
+        file["prompts/counterfactual"][...] = prompts.counterfactual
+        file["counterfactual/tokens"][...] = prompts.counterfactual_tokens
+        file["years/token_ids"][...] = prompts.year_token_ids
         file["final/scale"][...] = SIGMA
         file["years/gram"][...] = np.eye(100)
         for layer in LAYERS:
@@ -48,13 +53,15 @@ def write_wide_cache(folder: Path, *, d_mlp: int = 3072, tuned: float = 0.3, see
 
 def _shapes(prompts: PromptSet, d_mlp: int) -> dict[str, tuple[int, ...]]:
     P, T = prompts.tokens.shape
-    return expected_shapes(P, T, len(prompts.counterfactual_tokens), 768, d_mlp, LAYERS)
+    shapes = expected_shapes(P, T, len(prompts.counterfactual_tokens), 768, d_mlp, LAYERS)
+    return shapes | {"prompts/missing": (0, 2)}
 
 
-def _replace(file: h5py.File, name: str, values: np.ndarray) -> None:
-    if name in file:
-        del file[name]
-    file.create_dataset(name, data=values)
+def _create(file: h5py.File, name: str, shape: tuple[int, ...]) -> None:
+    dtype = h5py.string_dtype("utf-8", 20) if name == "prompts/noun" else type_of(name)
+    chunks = tuple(max(1, min(n, most)) for n, most in zip(shape, (64, 512), strict=False))
+    limits = {"maxshape": (None, 2)} if 0 in shape else {}
+    file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True, **limits)
 
 
 def _write_layer(

@@ -6,8 +6,7 @@ cannot be read, or belongs to another cache or to other settings, counts as not 
 """
 
 import json
-import os
-import tempfile
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -34,19 +33,16 @@ def keep_result(cache: Cache, what: str, settings: Mapping[str, Any], result: An
         "settings": dict(settings),
         "result": _encode(result),
     }
-    temporary: Path | None = None
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".tmp", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8") as file:
             json.dump(document, file, sort_keys=True)
         temporary.replace(path)
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise CacheError(f"{path.parent} cannot be written ({reason}): choose another with --cache-dir") from None
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return path
 
 
