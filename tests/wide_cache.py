@@ -61,7 +61,7 @@ def _create(file: h5py.File, name: str, shape: tuple[int, ...]) -> None:
     dtype = h5py.string_dtype("utf-8", 20) if name == "prompts/noun" else type_of(name)
     chunks = tuple(max(1, min(n, most)) for n, most in zip(shape, (64, 512), strict=False))
     limits = {"maxshape": (None, 2)} if 0 in shape else {}
-    file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True, **limits)
+    file.create_dataset(name, data=np.zeros(shape, dtype), dtype=dtype, chunks=chunks, fletcher32=True, **limits)
 
 
 def _write_layer(
