@@ -114,7 +114,8 @@ def _write(
     clustering, composition = _kinds(cache, asked)
     effects = logit_effects(cache, years=asked.years)
     ranking = rank(effects, seed=asked.seed)
-    paged = frozenset(map(str, paged_neurons(ranking, top)))
+    chosen = paged_neurons(ranking, top)
+    paged = frozenset(map(str, chosen))
     extra = [composition_page(composition), *cluster_pages(clustering, paged)]
     if ablations is not None:
         extra.insert(0, causal_page(ablations, paged))
@@ -134,7 +135,7 @@ def _write(
             extra=extra,
             tuning=clustering.tuning,
             labels=labels,
-            sections={neuron: _sections(neuron, ablations, study) for neuron in paged_neurons(ranking, top)},
+            sections={neuron: _sections(neuron, ablations, study) for neuron in chosen},
             figures=figures,  # type: ignore[arg-type]
             progress=progress,
         )
