@@ -25,6 +25,7 @@ from neurons.cache.layout import DTYPE, FORMAT_VERSION, HOOK, SUFFIX
 from neurons.cache.manifest import bad_parts, read_manifest
 from neurons.cache.seal import check_seal
 from neurons.model.files import Checkpoint
+from neurons.model.remembered import beside
 from neurons.task.prompts import Missing, PromptSet
 from neurons.task.years import N_YEARS
 from neurons.types import CacheError, InputError, NeuronId
@@ -175,13 +176,13 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
     """Open a cache file without a model and without torch.
 
     The seal is checked before HDF5 sees the file (`bytes_checked` is False where it is so large that only
-    `verify` does), then that it is exactly what the format says.
+    `verify` does), unless it was today and the file has not changed; then that it is exactly what the format says.
 
     Raises `CacheError` for a file that is no cache, damaged, of another version, incomplete, or with datasets
     missing or of another shape than its attributes say.
     """
     path = Path(path)
-    bytes_checked = check_seal(path, limit=seal.CHECK_LIMIT)
+    bytes_checked = check_seal(path, limit=seal.CHECK_LIMIT, remembered=beside(path.parent))
     with reading(path) as file:
         attributes, sizes = check_file(file)
         cache = Cache(

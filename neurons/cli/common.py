@@ -19,6 +19,7 @@ import typer
 from neurons.cache.format import Cache, cache_key, cache_path, is_there, open_cache
 from neurons.cache.tasks import is_spread
 from neurons.model.files import Checkpoint, find_checkpoint
+from neurons.model.remembered import beside
 from neurons.task.prompts import PromptSet, year_spans
 from neurons.task.years import parse_years
 from neurons.types import InputError, Progress, parse_ranges
@@ -92,7 +93,7 @@ def request(
     wanted = parse_ranges(layers, what="layers") if layers is not None else None
     drawn = _parse_centuries(centuries)
     words = _parse_nouns(nouns)
-    checkpoint = find_checkpoint(model)
+    checkpoint = find_checkpoint(model, remembered=beside(cache_dir))
     chosen = checkpoint.config.check_layers(wanted if wanted is not None else checkpoint.config.default_layers)
     prompts = year_spans(checkpoint.tokenizer, nouns=words, centuries=drawn, seed=seed)
     return Request(checkpoint, prompts, chosen, measured, seed, cache_dir)
