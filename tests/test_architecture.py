@@ -39,7 +39,7 @@ STORIES = {
     },
 }
 """Analyses told in several files, which may import each other; any other module is a story of its own."""
-FIRST = {"effects", "stats", "tuning", "experiment"}
+FIRST = {"effects", "stats", "tuning", "experiment", "measured"}
 """Stories that every analysis may build on. The others stand side by side."""
 FROM_FILES = {"causal_results", "circuit_results", "graph"}
 """Modules of a story with a model that must open without one."""

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Int
 
-from neurons.analysis.effects import LogitEffects, tuning_by_noun
+from neurons.analysis.effects import LogitEffects
 from neurons.task.years import contrast_weights
 from neurons.types import InputError, NeuronId, Progress
 
@@ -98,12 +98,9 @@ def gather(effects: LogitEffects, *, progress: Progress | None = None) -> Popula
     cache, layers = effects.cache, effects.layers
     _, noun = np.unique(cache.noun, return_inverse=True)
     pairs, group = np.unique(np.stack([noun.reshape(-1), cache.century], 1), axis=0, return_inverse=True)
-    sums, readouts, counts = [], [], np.zeros((0, 0), int)
+    sums, readouts, counts = [], [], effects.counts(group.reshape(-1))
     for done, layer in enumerate(layers):
-        one, counts = tuning_by_noun(
-            effects.activation(layer), cache.start_year, group.reshape(-1), effects.start_years
-        )
-        sums.append(one)
+        sums.append(effects.sums(layer, np.arange(cache.d_mlp), group.reshape(-1)))
         readouts.append(effects.readout(layer).astype(float))
         if progress:
             progress(done + 1, len(layers))

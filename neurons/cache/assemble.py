@@ -14,14 +14,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from neurons.cache.layout import MANIFEST, Sizes, shapes_of, type_of
+from neurons.cache.layout import MANIFEST, NEURON_CHUNK, PROMPT_CHUNK, Sizes, shapes_of, type_of
 from neurons.cache.locks import not_written
 from neurons.cache.manifest import Manifest, arrays_digest, as_array, attributes_digest, dataset_digest
 from neurons.cache.plan import Block
 from neurons.cache.seal import SEAL_SIZE, write_seal
 from neurons.task.prompts import PromptSet
-
-PROMPT_CHUNK, NEURON_CHUNK = 64, 512
 
 FilledBlocks = Iterable[tuple[Block, Mapping[str, np.ndarray]]]
 

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 
 from neurons.cache import seal
 from neurons.cache.checks import check_file
-from neurons.cache.layout import DTYPE, FORMAT_VERSION, HOOK, SUFFIX
+from neurons.cache.layout import DTYPE, FORMAT_VERSION, HOOK, NEURON_CHUNK, PROMPT_CHUNK, SUFFIX
 from neurons.cache.manifest import bad_parts, read_manifest
 from neurons.cache.seal import check_seal
 from neurons.model.files import Checkpoint
@@ -32,6 +32,9 @@ from neurons.types import CacheError, InputError, NeuronId
 
 READ_AT_ONCE = ("prompts/start_year", "prompts/century", "prompts/noun", "prompts/counterfactual", "prompts/missing")
 """Datasets of which every opening checks the digest; of the others `verify` does, and fletcher32 when they are read."""
+
+BLOCK_NUMBERS = 1 << 21
+"""Numbers of one dataset that an analysis has in memory at once: 8 MB."""
 
 
 def cache_key(checkpoint: Checkpoint, prompts: PromptSet, layers: Sequence[int]) -> str:
@@ -109,8 +112,9 @@ class Cache:
         with reading(self.path) as file:
             return np.asarray(file[dataset][part])
 
-    def row_blocks(self, size: int = 4096) -> Iterator[slice]:
-        """The prompts, so many at a time, for those who must not hold all in memory."""
+    def row_blocks(self, width: int) -> Iterator[slice]:
+        """The prompts, so many at a time that `width` numbers of each fit in a bounded memory."""
+        size = max(1, BLOCK_NUMBERS // max(width, NEURON_CHUNK) // PROMPT_CHUNK) * PROMPT_CHUNK
         for start in range(0, len(self), size):
             yield slice(start, min(start + size, len(self)))
 
@@ -119,8 +123,9 @@ class Cache:
         """The final LayerNorm's sigma at END."""
         return self.read("final/scale")
 
-    @cached_property
+    @property
     def year_logits(self) -> Float[np.ndarray, "P 100"]:
+        """Of all prompts; `row_blocks` and `read` give a part at a time."""
         return self.read("final/year_logits")
 
     @cached_property
@@ -133,9 +138,9 @@ class Cache:
         """G G^T, G the year rows of the unembedding times the final gain, centred."""
         return self.read("years/gram")
 
-    def post(self, layer: int, neurons: slice = slice(None)) -> Float[np.ndarray, "P N"]:
+    def post(self, layer: int, neurons: slice = slice(None), rows: slice = slice(None)) -> Float[np.ndarray, "P N"]:
         """Activations after the nonlinearity at END."""
-        return self.read(f"mlp/{self.check_layer(layer)}/post", (slice(None), neurons))
+        return self.read(f"mlp/{self.check_layer(layer)}/post", (rows, neurons))
 
     def post_01(self, layer: int, neurons: slice = slice(None)) -> Float[np.ndarray, "Q N"]:
         """The same on the 01-counterfactuals; `counterfactual` [P] says which row is a prompt's own."""

@@ -10,6 +10,8 @@ FORMAT_VERSION = 1
 HOOK = "mlp.hook_post at END"
 DTYPE = "float32"
 SUFFIX = ".h5"
+PROMPT_CHUNK, NEURON_CHUNK = 64, 512
+"""Rows and columns of a chunk: what HDF5 reads at a time."""
 
 MANIFEST = "manifest"
 INTEGERS = {

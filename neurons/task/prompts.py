@@ -257,9 +257,9 @@ def _assemble(
     if len({len(row) for row in counterfactuals}) != 1:
         raise InputError(f"the prompts of template {template.text!r} have different lengths with this tokenizer")
     position = _year_position(np.array(counterfactuals), int(bare[1]), template)
-    rows = [(q, year) for q, (_, century) in enumerate(pairs) for year in years[century]]
-    query = np.array([q for q, _ in rows])
-    start_year = np.array([year for _, year in rows], dtype=np.int16)
+    usable = [years[century] for _, century in pairs]
+    query = np.repeat(np.arange(len(pairs), dtype=np.int32), list(map(len, usable)))
+    start_year = np.concatenate([np.array(one, dtype=np.int16) for one in usable])
     base = np.array(counterfactuals, dtype=np.int32)
     tokens = base[query]
     tokens[:, position] = bare[start_year]
@@ -268,9 +268,9 @@ def _assemble(
         bos=bos,
         tokens=tokens,
         start_year=start_year,
-        century=np.array([pairs[q][1] for q in query], dtype=np.int16),
-        noun=tuple(pairs[q][0] for q in query),
-        counterfactual=query.astype(np.int32),
+        century=np.array([century for _, century in pairs], dtype=np.int16)[query],
+        noun=tuple(word for (word, _), one in zip(pairs, usable, strict=True) for _ in one),
+        counterfactual=query,
         counterfactual_tokens=base,
         year_token_ids=bare,
         year_position=position,
