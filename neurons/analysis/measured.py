@@ -12,6 +12,9 @@ from neurons.cache.format import Cache
 from neurons.task.behaviour import Behaviour, measure, year_probabilities
 from neurons.task.years import N_YEARS
 
+BLOCK_WIDTH = 32 * N_YEARS
+"""Numbers in memory for each prompt of a block: its logits, and what is made of them in float64."""
+
 
 def measured_rows(cache: Cache, years: Sequence[int]) -> Int[np.ndarray, " P"]:
     """The cache's prompts whose start year is measured."""
@@ -26,7 +29,7 @@ def measured_behaviour(cache: Cache, years: Sequence[int]) -> dict[str, Behaviou
     """
     measured, average = np.isin(cache.start_year, years), average_distribution(cache)
     found: dict[str, list[Behaviour]] = {"model": [], "counterfactual": [], "average_distribution": []}
-    for rows in cache.row_blocks(N_YEARS):
+    for rows in cache.row_blocks(BLOCK_WIDTH):
         kept = np.flatnonzero(measured[rows]) + rows.start
         own = year_probabilities(_block(cache, rows), cache.logsumexp[rows])[kept - rows.start]
         answers = {
@@ -54,12 +57,12 @@ def mean_probability(cache: Cache, years: Sequence[int]) -> Float[np.ndarray, "Y
 
 def mean_year_logits(cache: Cache, years: Sequence[int]) -> Float[np.ndarray, "Y 100"]:
     """The year logits, the mean over the prompts of each start year; NaN where there is none."""
-    blocks = ((rows, _block(cache, rows).astype(float)) for rows in cache.row_blocks(N_YEARS))
+    blocks = ((rows, _block(cache, rows).astype(float)) for rows in cache.row_blocks(BLOCK_WIDTH))
     return _by_start_year(blocks, cache, years)
 
 
 def _answers(cache: Cache) -> Iterator[tuple[slice, Float[np.ndarray, "n 100"]]]:
-    for rows in cache.row_blocks(N_YEARS):
+    for rows in cache.row_blocks(BLOCK_WIDTH):
         yield rows, year_probabilities(_block(cache, rows), cache.logsumexp[rows])
 
 

@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from neurons.cache import seal
 from neurons.cache.checks import check_file
 from neurons.cache.layout import DTYPE, FORMAT_VERSION, HOOK, NEURON_CHUNK, PROMPT_CHUNK, SUFFIX
-from neurons.cache.manifest import bad_parts, read_manifest
+from neurons.cache.manifest import ROWS, bad_parts, read_manifest
 from neurons.cache.seal import check_seal
 from neurons.model.files import Checkpoint
 from neurons.model.remembered import beside
@@ -112,6 +112,10 @@ class Cache:
         with reading(self.path) as file:
             return np.asarray(file[dataset][part])
 
+    def _of_each_prompt(self, dataset: str) -> Float[np.ndarray, " P"]:
+        with reading(self.path) as file:
+            return _whole(file[dataset])
+
     def row_blocks(self, width: int) -> Iterator[slice]:
         """The prompts, so many at a time that `width` numbers of each fit in a bounded memory."""
         size = max(1, BLOCK_NUMBERS // max(width, NEURON_CHUNK) // PROMPT_CHUNK) * PROMPT_CHUNK
@@ -121,7 +125,7 @@ class Cache:
     @cached_property
     def scale(self) -> Float[np.ndarray, " P"]:
         """The final LayerNorm's sigma at END."""
-        return self.read("final/scale")
+        return self._of_each_prompt("final/scale")
 
     @property
     def year_logits(self) -> Float[np.ndarray, "P 100"]:
@@ -131,7 +135,7 @@ class Cache:
     @cached_property
     def logsumexp(self) -> Float[np.ndarray, " P"]:
         """Over the full vocabulary."""
-        return self.read("final/logsumexp")
+        return self._of_each_prompt("final/logsumexp")
 
     @cached_property
     def gram(self) -> Float[np.ndarray, "100 100"]:
@@ -202,8 +206,8 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
             template=attributes["template"],
             versions=json.loads(attributes["versions"]),
             start_year=_within(file, "prompts/start_year", 0, N_YEARS),
-            century=file["prompts/century"][()],
-            noun=_words(file["prompts/noun"][()]),
+            century=_whole(file["prompts/century"]),
+            noun=_words(file["prompts/noun"]),
             counterfactual=_within(file, "prompts/counterfactual", 0, sizes.Q),
             missing=tuple(Missing(int(c), int(y)) for c, y in file["prompts/missing"][()]),
             bytes_checked=bytes_checked,
@@ -213,15 +217,28 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
         return cache
 
 
-def _words(raw: np.ndarray) -> tuple[str, ...]:
+def _parts(dataset: h5py.Dataset) -> Iterator[np.ndarray]:
+    """The rows of a dataset, not all at once: HDF5 keeps some kilobytes for each chunk of a selection."""
+    for start in range(0, len(dataset), ROWS):
+        yield dataset[start : start + ROWS]
+
+
+def _whole(dataset: h5py.Dataset) -> np.ndarray:
+    return np.concatenate(list(_parts(dataset)))
+
+
+def _words(dataset: h5py.Dataset) -> tuple[str, ...]:
     """One string for each distinct word, however many prompts share it."""
-    distinct, which = np.unique(raw, return_inverse=True)
-    words = [word.decode("utf-8") for word in distinct.tolist()]
-    return tuple(map(words.__getitem__, which.reshape(-1).tolist()))
+    known: dict[bytes, str] = {}
+    return tuple(
+        known.get(word) or known.setdefault(word, word.decode("utf-8"))
+        for part in _parts(dataset)
+        for word in part.tolist()
+    )
 
 
 def _within(file: h5py.File, name: str, low: int, high: int) -> Int[np.ndarray, " P"]:
-    values = file[name][()]
+    values = _whole(file[name])
     if ((values < low) | (values >= high)).any():
         raise ValueError(f"dataset {name} holds numbers outside {low}-{high - 1}")
     return values
