@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from neurons.cache.layout import MANIFEST, NEURON_CHUNK, PROMPT_CHUNK, Sizes, shapes_of, type_of
+from neurons.cache.layout import MANIFEST, NEURON_CHUNK, PROMPT_CHUNK, Dtype, Sizes, shapes_of, type_of
 from neurons.cache.locks import not_written
 from neurons.cache.manifest import Manifest, arrays_digest, as_array, attributes_digest, dataset_digest
 from neurons.cache.plan import Block
@@ -36,7 +36,7 @@ def assemble(
     """Write the cache file. Raises `CacheError` when the folder cannot be written; nothing is left then."""
     with replacing(path) as temporary:
         with _Target(temporary) as target, h5py.File(target, "w", userblock_size=SEAL_SIZE) as file:
-            _create_datasets(file, prompts, sizes)
+            _create_datasets(file, prompts, sizes, attributes["dtype"])
             for name, array in _prompt_arrays(prompts):
                 file[name][...] = array.astype(file[name].dtype)
             for name, array in readouts:
@@ -133,10 +133,11 @@ class _Target(io.RawIOBase):
             self.check()
 
 
-def _create_datasets(file: h5py.File, prompts: PromptSet, sizes: Sizes) -> None:
+def _create_datasets(file: h5py.File, prompts: PromptSet, sizes: Sizes, stored: Dtype) -> None:
     longest = max(len(word.encode("utf-8")) for word in prompts.noun)
     for name, shape in (shapes_of(sizes) | {"prompts/missing": (len(prompts.missing), 2)}).items():
-        dtype = h5py.string_dtype("utf-8", longest) if name == "prompts/noun" else "<" + np.dtype(type_of(name)).str[1:]
+        number = "<" + np.dtype(type_of(name, stored)).str[1:]
+        dtype = h5py.string_dtype("utf-8", longest) if name == "prompts/noun" else number
         chunks = tuple(max(1, min(n, c)) for n, c in zip(shape, (PROMPT_CHUNK, NEURON_CHUNK), strict=False))
         empty = {"maxshape": (None, 2)} if 0 in shape else {}
         file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True, **empty)

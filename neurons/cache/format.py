@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 
 from neurons.cache import seal
 from neurons.cache.checks import check_file
-from neurons.cache.layout import DTYPE, FORMAT_VERSION, HOOK, NEURON_CHUNK, PROMPT_CHUNK, SUFFIX
+from neurons.cache.layout import DTYPE, FORMAT_VERSION, HOOK, NEURON_CHUNK, PROMPT_CHUNK, SUFFIX, Dtype
 from neurons.cache.manifest import ROWS, bad_parts, read_manifest
 from neurons.cache.seal import check_seal
 from neurons.model.files import Checkpoint
@@ -37,12 +37,12 @@ BLOCK_NUMBERS = 1 << 21
 """Numbers of one dataset that an analysis has in memory at once: 8 MB."""
 
 
-def cache_key(checkpoint: Checkpoint, prompts: PromptSet, layers: Sequence[int]) -> str:
+def cache_key(checkpoint: Checkpoint, prompts: PromptSet, layers: Sequence[int], dtype: Dtype = DTYPE) -> str:
     """SHA-256 of everything that changes the numbers: weights, config, prompts, layers, hook, type, format."""
-    return key_of(checkpoint, prompts.digest, layers)
+    return key_of(checkpoint, prompts.digest, layers, dtype)
 
 
-def key_of(checkpoint: Checkpoint, prompts_sha256: str, layers: Sequence[int]) -> str:
+def key_of(checkpoint: Checkpoint, prompts_sha256: str, layers: Sequence[int], dtype: Dtype) -> str:
     """`cache_key` of prompts that are known by their digest."""
     parts = {
         "format_version": FORMAT_VERSION,
@@ -51,7 +51,7 @@ def key_of(checkpoint: Checkpoint, prompts_sha256: str, layers: Sequence[int]) -
         "prompts": prompts_sha256,
         "layers": sorted(layers),
         "hook": HOOK,
-        "dtype": DTYPE,
+        "dtype": dtype,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -102,15 +102,17 @@ class Cache:
     counterfactual: Int[np.ndarray, " P"]
     missing: tuple[Missing, ...]
     prompts_sha256: str = ""
+    dtype: Dtype = DTYPE
     bytes_checked: bool = True
 
     def __len__(self) -> int:
         return len(self.start_year)
 
     def read(self, dataset: str, part: Any = ()) -> np.ndarray:
-        """A dataset, or a slice of it."""
+        """A dataset, or a slice of it; what is stored in half precision is computed with in float32."""
         with reading(self.path) as file:
-            return np.asarray(file[dataset][part])
+            values = np.asarray(file[dataset][part])
+            return values.astype(np.float32) if values.dtype == np.float16 else values
 
     def _of_each_prompt(self, dataset: str) -> Float[np.ndarray, " P"]:
         with reading(self.path) as file:
@@ -200,6 +202,7 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
             model=attributes["model"],
             model_sha256=attributes["model_sha256"],
             prompts_sha256=attributes["prompts_sha256"],
+            dtype=attributes["dtype"],
             layers=sizes.layers,
             d_mlp=sizes.N,
             d_gain=attributes["d_gain"],

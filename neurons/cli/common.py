@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from neurons.cache.format import Cache, cache_key, cache_path, is_there, open_cache
+from neurons.cache.layout import DTYPE, Dtype, check_dtype
 from neurons.cache.tasks import is_spread
 from neurons.model.files import Checkpoint, find_checkpoint
 from neurons.model.remembered import beside
@@ -38,6 +39,9 @@ CenturiesOption = Annotated[
     typer.Option("--centuries", help="draw (one for each noun), all, or numbers like 16,17 (16 for 1600-1699)."),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw of nouns and of the bootstrap.")]
+DtypeOption = Annotated[
+    str, typer.Option("--dtype", help="Activations are stored as float32, or as float16 in half the space.")
+]
 CacheDirOption = Annotated[
     Path, typer.Option("--cache-dir", envvar="NEURONS_CACHE_DIR", help="Folder of the cache files.")
 ]
@@ -69,12 +73,13 @@ class Request:
     layers: tuple[int, ...]
     years: tuple[int, ...]
     seed: int
+    dtype: Dtype
     cache_dir: Path
 
     @property
     def path(self) -> Path:
         """Where the cache of this request lies, whether it exists or not."""
-        key = cache_key(self.checkpoint, self.prompts, self.layers)
+        key = cache_key(self.checkpoint, self.prompts, self.layers, self.dtype)
         return cache_path(self.cache_dir, self.checkpoint, key)
 
 
@@ -86,6 +91,7 @@ def request(
     nouns: NounsOption = NOUNS,
     centuries: CenturiesOption = CENTURIES,
     seed: SeedOption = SEED,
+    dtype: DtypeOption = DTYPE,
     cache_dir: CacheDirOption = CACHE_DIR,
 ) -> Request:
     """Check the common options; raises `InputError` or `CheckpointError` in one line."""
@@ -93,10 +99,11 @@ def request(
     wanted = parse_ranges(layers, what="layers") if layers is not None else None
     drawn = _parse_centuries(centuries)
     words = _parse_nouns(nouns)
+    stored = check_dtype(dtype)
     checkpoint = find_checkpoint(model, remembered=beside(cache_dir))
     chosen = checkpoint.config.check_layers(wanted if wanted is not None else checkpoint.config.default_layers)
     prompts = year_spans(checkpoint.tokenizer, nouns=words, centuries=drawn, seed=seed)
-    return Request(checkpoint, prompts, chosen, measured, seed, cache_dir)
+    return Request(checkpoint, prompts, chosen, measured, seed, stored, cache_dir)
 
 
 def with_request(*leave_out: str) -> Callable[[Command], Command]:
@@ -137,6 +144,7 @@ def open_or_build(asked: Request, *, jobs: int | None = None, scheduler: str | N
             load_model(asked.checkpoint),
             asked.prompts,
             layers=asked.layers,
+            dtype=asked.dtype,
             cache_dir=asked.cache_dir,
             progress=progress,
             jobs=jobs,
