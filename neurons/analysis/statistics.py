@@ -27,7 +27,7 @@ from neurons.analysis.statistics_results import NeuronStatistics
 from neurons.model.checkpoint import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.task.prompts import year_tokens
-from neurons.types import Progress
+from neurons.types import NeuronId, Progress
 
 TOKENS = 1024
 """Tokens in one block: their product with a layer of GPT-2 small is 12 MB."""
@@ -47,20 +47,20 @@ class Unembedding:
 
     def directions(self, tokens: slice | Sequence[int]) -> Float[Tensor, "B d"]:
         """u_v of some tokens: a residual x adds x . u_v / sigma to their logits, less what all tokens get."""
-        return _centred(self.model.W_U[tokens] * self.model.ln_final.gain) - self.mean
+        return centred(self.model.W_U[tokens] * self.model.ln_final.gain) - self.mean
 
     def blocks(self) -> Iterator[tuple[slice, Float[Tensor, "B d"], Float[Tensor, "B d"]]]:
         """Consecutive tokens, their directions, and these scaled to unit length (a zero one stays zero)."""
         for start in range(0, len(self), TOKENS):
             part = slice(start, min(start + TOKENS, len(self)))
             u = self.directions(part)
-            yield part, u, _unit(u)
+            yield part, u, unit_rows(u)
 
 
 def unembedding(model: Model) -> Unembedding:
     """The tokens' directions, with their mean over the vocabulary known."""
     total = sum(part.sum(0, dtype=torch.float64) for part in model.W_U.split(TOKENS))
-    mean = _centred(total / len(model.W_U) * model.ln_final.gain.double())
+    mean = centred(total / len(model.W_U) * model.ln_final.gain.double())
     return Unembedding(model, mean.to(model.W_U.dtype))
 
 
@@ -77,7 +77,7 @@ def neuron_statistics(model: Model, layers: Sequence[int], *, progress: Progress
     classes = token_classes(model.tokenizer, len(tokens))
     steps = _Steps(progress, 2 * -(-len(tokens) // TOKENS))
     moments = _moments(tokens, classes, steps)
-    writes = {layer: _centred(model.blocks[layer].W_out) for layer in layers}
+    writes = {layer: centred(model.blocks[layer].W_out) for layer in layers}
     exact = {layer: _exact(moments, writes[layer].double()) for layer in layers}
     shapes = _shapes(tokens, moments, writes, {layer: exact[layer]["variance"] for layer in layers}, steps)
     columns = {
@@ -98,6 +98,11 @@ def neuron_statistics(model: Model, layers: Sequence[int], *, progress: Progress
         index=np.tile(np.arange(model.config.d_mlp), len(layers)),
         **{name: np.concatenate([arrays[layer][name] for layer in layers]) for name in arrays[layers[0]]},
     )
+
+
+def written_by(model: Model, neuron: NeuronId) -> Float[Tensor, " d"]:
+    """w_out as it acts: centred."""
+    return centred(model.blocks[neuron.layer].W_out[neuron.index])
 
 
 def token_classes(tokenizer: Gpt2Tokenizer, n_tokens: int) -> dict[str, Bool[np.ndarray, " V"]]:
@@ -157,7 +162,7 @@ def _moments(tokens: Unembedding, classes: Mapping[str, Bool[np.ndarray, " V"]],
 
 def _exact(moments: _Moments, write: Float[Tensor, "N d"]) -> dict[str, Tensor]:
     """What follows from the d x d moments, in float64."""
-    unit, n = _unit(write), moments.n_tokens
+    unit, n = unit_rows(write), moments.n_tokens
     variance = _quadratic(unit, moments.covariance)
     written = variance >= NOTHING
     mean, sizes = unit @ moments.mean, moments.class_sizes
@@ -184,7 +189,7 @@ def _shapes(
     """Skew and kurtosis of each neuron's cosines: mean third and fourth powers of the standardised ones."""
     dtype = tokens.mean.dtype
     scaled = {
-        layer: (_unit(write.double()) / variances[layer].sqrt()[:, None]).to(dtype).T.contiguous()
+        layer: (unit_rows(write.double()) / variances[layer].sqrt()[:, None]).to(dtype).T.contiguous()
         for layer, write in writes.items()
     }
     sums = {
@@ -213,8 +218,8 @@ def _third_and_fourth(z: Float[Tensor, "B N"]) -> Float[Tensor, "2 N"]:
 def _in_out_cosine(model: Model, layer: int) -> Float[Tensor, " N"]:
     """Between what the neuron reads and writes: does it add to, or take from, what it looks for?"""
     block = model.blocks[layer]
-    reads = _centred((block.W_in * block.ln_2.gain[:, None]).T.double())
-    return (_unit(reads) * _unit(_centred(block.W_out.double()))).sum(1)
+    reads = centred((block.W_in * block.ln_2.gain[:, None]).T.double())
+    return (unit_rows(reads) * unit_rows(centred(block.W_out.double()))).sum(1)
 
 
 def _robust_z(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
@@ -230,11 +235,12 @@ def _quadratic(x: Float[Tensor, "N d"], matrix: Float[Tensor, "d d"]) -> Float[T
     return ((x @ matrix) * x).sum(1)
 
 
-def _centred(x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
+def centred(x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
+    """Less the mean over residual dimensions, which the next LayerNorm takes out."""
     return x - x.mean(-1, keepdim=True)
 
 
-def _unit(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+def unit_rows(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """Scaled to unit length; a zero row stays zero."""
     return torch.nn.functional.normalize(x, dim=-1)
 

@@ -86,7 +86,7 @@ def _numbers(tokenizer: Tokenizer, kind: Kind, nouns: Sequence[str], century: in
     prompts: PromptSet = year_spans(tokenizer, nouns=nouns, centuries=(century,), template=Template(kind.text))
     years, label = np.unique(prompts.start_year, return_inverse=True)
     labels = tuple(f"{year:02d}" for year in years.tolist())
-    example = prompts.text(len(np.flatnonzero(prompts.start_year < 32)) // len(nouns))
+    example = prompts.text(int(np.argmax(prompts.start_year >= 32)))
     return Control(kind.name, kind.about, example, prompts.tokens, labels, label.reshape(-1), prompts.year_position)
 
 
