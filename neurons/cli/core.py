@@ -7,26 +7,13 @@ import typer
 
 from neurons.cache.format import Cache, format_layers
 from neurons.cli.common import (
-    CACHE_DIR,
-    CENTURIES,
-    MODEL,
-    NOUNS,
-    SEED,
-    YEARS,
-    CacheDirOption,
-    CenturiesOption,
     JsonOption,
-    LayersOption,
-    ModelOption,
-    NounsOption,
     Request,
-    SeedOption,
-    YearsOption,
     open_or_build,
     print_json,
     print_table,
     progress_bar,
-    request,
+    with_request,
 )
 from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
 from neurons.task.years import contrast_weights
@@ -38,14 +25,9 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+@with_request()
 def behaviour(
-    model: ModelOption = MODEL,
-    layers: LayersOption = None,
-    years: YearsOption = YEARS,
-    nouns: NounsOption = NOUNS,
-    centuries: CenturiesOption = CENTURIES,
-    seed: SeedOption = SEED,
-    cache_dir: CacheDirOption = CACHE_DIR,
+    asked: Request,
     resample: Annotated[
         bool,
         typer.Option("--resample", help="Also with the MLPs of --layers taken from the 01-run (loads the model)."),
@@ -53,9 +35,6 @@ def behaviour(
     as_json: JsonOption = False,
 ) -> None:
     """Probability difference and cutoff sharpness, beside the 01-run's and the average distribution's."""
-    asked = request(
-        model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
-    )
     cache = open_or_build(asked)
     from neurons.analysis.measured import measured_behaviour, measured_rows
 
@@ -102,14 +81,9 @@ def _resampled(cache: Cache, asked: Request) -> dict[str, dict[str, dict[str, fl
     return {"mlps_resampled": {name: {"mean": float(values[name].mean())} for name in names}}
 
 
+@with_request()
 def rank(
-    model: ModelOption = MODEL,
-    layers: LayersOption = None,
-    years: YearsOption = YEARS,
-    nouns: NounsOption = NOUNS,
-    centuries: CenturiesOption = CENTURIES,
-    seed: SeedOption = SEED,
-    cache_dir: CacheDirOption = CACHE_DIR,
+    asked: Request,
     year: Annotated[
         int | None, typer.Option("--year", help="Rank for one start year: which neurons boost year > YY.")
     ] = None,
@@ -119,9 +93,6 @@ def rank(
     as_json: JsonOption = False,
 ) -> None:
     """Which neurons raise the years after the start year, with intervals and significance."""
-    asked = request(
-        model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
-    )
     if year is not None and year not in asked.years:
         raise InputError(
             f"start year {year:02d} is not measured: choose within {asked.years[0]:02d}-{asked.years[-1]:02d}"
@@ -130,7 +101,7 @@ def rank(
     from neurons.analysis.effects import logit_effects
     from neurons.analysis.ranking import rank as rank_neurons
 
-    ranking = rank_neurons(logit_effects(cache, years=asked.years), start_year=year, seed=seed)
+    ranking = rank_neurons(logit_effects(cache, years=asked.years), start_year=year, seed=asked.seed)
     if as_json:
         shown = range(min(len(ranking), top or len(ranking)))
         neurons = [ranking.record(row) for row in shown]
@@ -173,21 +144,16 @@ def _verdict(record: dict[str, Any]) -> str:
     return "boosting" if record["boosting"] else "suppressing" if record["suppressing"] else ""
 
 
+@with_request("years")
 def effect(
+    asked: Request,
     neuron: Annotated[str, typer.Argument(help="A neuron by layer and index, like L9N12.")],
     year: Annotated[int, typer.Option("--year", help="The start year YY.")],
-    model: ModelOption = MODEL,
-    layers: LayersOption = None,
-    nouns: NounsOption = NOUNS,
-    centuries: CenturiesOption = CENTURIES,
-    seed: SeedOption = SEED,
-    cache_dir: CacheDirOption = CACHE_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """What one neuron adds to the logits of the 100 years, for one start year."""
     named = NeuronId.parse(neuron)
     weights = contrast_weights([year])[0]
-    asked = request(model=model, layers=layers, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir)
     asked.checkpoint.config.check_neuron(named, asked.layers)
     cache = open_or_build(asked)
     from neurons.analysis.effects import LogitEffects
