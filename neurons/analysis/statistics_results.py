@@ -3,8 +3,8 @@
 No model and no torch is needed to read or draw them: they are kept beside the cache
 (`neurons.cache.results`; `RESULT_CLASSES` are all the classes that they hold).
 
-All weights are taken as they act, which is what TransformerLens calls its processed weights and what the
-papers measured: LayerNorm's gain folded in, the mean over residual dimensions taken out of what is written
+All weights are taken as they act, which is what TransformerLens calls its processed weights and what Gurnee et
+al. (2024) measured: LayerNorm's gain folded in, the mean over residual dimensions taken out of what is written
 and read, the mean over tokens taken out of the unembedding.
 """
 
@@ -27,7 +27,7 @@ HIGH_KURTOSIS = 10.0
 distribution has 3)."""
 LARGE_NORM, SMALL_VARIANCE = 2.0, -4.0
 """Entropy-like: robust z of log ||w_out|| at least, and of log Var cos at most, within the layer. Stolfo et al.
-(2024) picked theirs by eye, as those of large norm and least variance; the cuts are ours."""
+(2024) describe theirs as of unusually large norm, and took those of least variance; the cuts are ours."""
 
 COLUMNS = (
     "mean", "variance", "skew", "kurtosis", "norm", "norm_z", "variance_z", "logit_variance", "in_out_cosine",
