@@ -11,7 +11,8 @@
    blocks in float64.
 
 With float32 weights everything equals a float64 computation over all tokens to 1e-6 of its size or of 1 (variances of
-their size), skew and kurtosis to 1e-4; with float64 weights to 1e-10. Memory: one block of directions and its product with one layer.
+their size), skew and kurtosis to 1e-4; with float64 weights to 1e-10. Memory: one block of directions and its product
+with one layer.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
