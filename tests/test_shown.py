@@ -38,13 +38,14 @@ def results(mini_model: Model, mini_prompts: PromptSet, mini_cache: Cache) -> di
         "clustering": clustering,
         "tuning": clustering.tuning,
         "experiment": on,
+        "statistics": neurons.neuron_statistics(mini_model, [11]),
         "ablations": neurons.neuron_effects(on, ["L9N43"], keep=False),
         "group": neurons.group_effect(on, ["L9N43", "L10N18"]),
     }
 
 
 NAMES = ("model", "prompts", "cache", "effects", "ranking", "population", "clustering", "tuning", "experiment",
-         "ablations", "group")  # fmt: skip
+         "ablations", "group", "statistics")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -70,7 +71,7 @@ def test_a_result_is_well_formed_html_in_a_notebook(name: str, results: dict[str
     assert opened == []
 
 
-@pytest.mark.parametrize("name", ["prompts", "ranking", "clustering", "tuning", "ablations"])
+@pytest.mark.parametrize("name", ["prompts", "ranking", "clustering", "tuning", "ablations", "statistics"])
 def test_a_result_with_rows_becomes_a_pandas_table(name: str, results: dict[str, Shown]) -> None:
     frame = results[name].to_frame()  # type: ignore[attr-defined]
     assert isinstance(frame, pd.DataFrame)
