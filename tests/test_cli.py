@@ -46,19 +46,6 @@ def test_cache_build_reuses_what_is_there(run: Run, built: neurons.Cache, folder
     assert found == {"path": str(built.path), "reused": True, "prompts": len(built), "layers": [8, 9, 10, 11]}
 
 
-def test_rank_stats_adds_what_the_weights_show_and_keeps_it(
-    run: Run, built: neurons.Cache, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, out, _ = run("rank", "--stats", "--top", 3, "--cache-dir", folder, "--json")
-    first = json.loads(out)["neurons"][0]
-    expected = neurons.neuron_statistics(neurons.load_model("mini"), built.layers).record(first["neuron"])
-    assert first["statistics"] == expected
-    monkeypatch.setattr("neurons.cli.statistics.run_statistics", None)
-    _, table, _ = run("rank", "--stats", "--top", 3, "--cache-dir", folder)
-    assert f"{expected['kurtosis']:.2f}" in table
-    assert "kurtosis" in table
-
-
 def test_rank_json_lists_every_neuron_boosting_first(run: Run, built: neurons.Cache, folder: Path) -> None:
     _, out, err = run("rank", "--cache-dir", folder, "--json")
     found = json.loads(out)

@@ -1,6 +1,8 @@
 """What the commands find beside a cache, and what they make and keep there."""
 
+import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 import neurons
 from neurons.cli.common import Request, request
+from neurons.cli.main import main
 from neurons.cli.statistics import find_statistics, kept_statistics, kept_text, run_statistics, run_text
 from neurons.types import NeuronId
 
@@ -32,6 +35,25 @@ def test_statistics_are_made_once(cache: neurons.Cache, asked: Request, monkeypa
     found = find_statistics(cache, asked)
     assert found.kurtosis.tobytes() == made.kurtosis.tobytes()
     assert found.kind == made.kind
+
+
+def test_rank_stats_adds_what_the_weights_show_and_keeps_it(
+    cache: neurons.Cache, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rank(*more: str) -> str:
+        folder = str(cache.path.parent)
+        monkeypatch.setattr(sys, "argv", ["neurons", "rank", "--stats", "--top", "3", "--cache-dir", folder, *more])
+        with pytest.raises(SystemExit):
+            main()
+        return capsys.readouterr().out
+
+    first = json.loads(rank("--json"))["neurons"][0]
+    expected = neurons.neuron_statistics(neurons.load_model("mini"), cache.layers).record(first["neuron"])
+    assert first["statistics"] == expected
+    monkeypatch.setattr("neurons.cli.statistics.run_statistics", None)
+    table = rank()
+    assert f"{expected['kurtosis']:.2f}" in table
+    assert "cos in/out" in table
 
 
 def test_text_is_kept_for_the_neurons_that_were_read(cache: neurons.Cache, asked: Request) -> None:
