@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from neurons.cache.format import Cache
 from neurons.task.behaviour import Behaviour, measure, year_probabilities
-from neurons.task.years import N_YEARS
+from neurons.task.years import MEASURED, N_YEARS
 
 BLOCK_WIDTH = 32 * N_YEARS
 """Numbers in memory for each prompt of a block: its logits, and what is made of them in float64."""
@@ -21,7 +21,7 @@ def measured_rows(cache: Cache, years: Sequence[int]) -> Int[np.ndarray, " P"]:
     return np.flatnonzero(np.isin(cache.start_year, years))
 
 
-def measured_behaviour(cache: Cache, years: Sequence[int]) -> dict[str, Behaviour]:
+def measured_behaviour(cache: Cache, years: Sequence[int] = MEASURED) -> dict[str, Behaviour]:
     """Probability difference and cutoff sharpness of each measured prompt, scored against the true YY.
 
     model: as it is. counterfactual: the run with YY replaced by 01. average_distribution: the model's mean over

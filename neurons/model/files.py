@@ -6,7 +6,7 @@ local cache first, so a second run needs no network. Everything is safetensors; 
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -36,11 +36,16 @@ class Checkpoint:
     folder: Path
     config: ModelConfig
     tensors: dict[str, Tensor]
-    remembered: Remembered | None = None
+    remembered: Remembered | None = field(default=None, kw_only=True)
 
     @cached_property
     def tokenizer(self) -> Gpt2Tokenizer:
         return load_tokenizer(self.folder)
+
+    @property
+    def for_workers(self) -> str:
+        """The directory from which other processes load it."""
+        return str(self.folder.resolve())
 
     @cached_property
     def fingerprint(self) -> str:
@@ -73,7 +78,7 @@ def find_checkpoint(name: str | os.PathLike[str], *, remembered: Remembered | No
     tensors = read_tensors(folder)
     check_tensors(folder, config, tensors)
     used = {name: tensor for name, tensor in tensors.items() if name in expected_shapes(config)}
-    return Checkpoint(_display_name(os.fspath(name), folder), folder, config, used, remembered)
+    return Checkpoint(_display_name(os.fspath(name), folder), folder, config, used, remembered=remembered)
 
 
 def _display_name(name: str, folder: Path) -> str:
