@@ -23,8 +23,8 @@ from neurons.shown import Shown
 from neurons.task.years import MEASURED, N_YEARS, check_measured, contrast_weights
 from neurons.types import InputError, NeuronId
 
-PART_NUMBERS = 1 << 23
-"""Sums of groups of prompts that an analysis has in memory at once: 32 MB."""
+PART_NUMBERS = 1 << 21
+"""Sums of groups of prompts that an analysis has in memory at once: 8 MB."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
