@@ -350,3 +350,31 @@ def test_the_json_is_the_same_bit_for_bit() -> None:
 def test_map_sums_are_year_centred() -> None:
     sums = map_sums(random_population(0), {"some": np.arange(5)})
     np.testing.assert_allclose(sums["some"].sum(2), 0, atol=1e-9)
+
+
+def test_neurons_in_small_parts_make_the_same_curves_and_maps(
+    mini_cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The neurons in any order, over two layers."""
+    picked = np.random.default_rng(0).permutation(1024)[:300]
+    whole = gather(logit_effects(mini_cache)).take(picked)
+    groups = {"some": np.arange(0, 300, 7), "none": np.zeros(0, int)}
+    assert len(list(whole.parts())) == 1
+    expected = map_sums(whole, groups)
+    parts = gather(logit_effects(mini_cache)).take(picked)
+    monkeypatch.setattr("neurons.analysis.effects.PART_NUMBERS", 20 * 97 * 40)
+    assert len(list(parts.parts())) > 5
+    np.testing.assert_array_equal(parts.curve, whole.curve)
+    np.testing.assert_array_equal(parts.noun_sums, whole.noun_sums)
+    found = map_sums(parts, groups)
+    np.testing.assert_allclose(found["some"], expected["some"], rtol=1e-9, atol=1e-9)
+    assert not found["none"].any()
+
+
+def test_sums_of_nouns_add_up_their_centuries() -> None:
+    made = random_population(0)
+    one = replace(made, noun=made.noun // 2)
+    expected = sums_of(made).reshape(10, 2, 97, 12).sum(1)
+    np.testing.assert_allclose(one.noun_sums, expected, rtol=1e-5, atol=1e-5)
+    assert one.noun_counts.tolist() == np.full((10, 97), 2).tolist()
+    np.testing.assert_allclose(one.curve, made.curve)

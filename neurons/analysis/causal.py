@@ -105,12 +105,13 @@ def neuron_effects(
     """
     found = check_neurons(on.cache, neurons)
     parts = effect_parts(on, intervention) if keep else None
-    changes = np.full((len(found), len(on)), np.nan)
+    by_start_year = np.zeros((len(found), len(on.start_years)))
     for block in on.blocks():
-        for done in fill_block(on, block, found, intervention, parts, changes[:, block]):
+        changes = np.full((len(found), block.stop - block.start), np.nan)
+        for done in fill_block(on, block, found, intervention, parts, changes):
             if progress:
-                progress(len(found) * block.start + done * (block.stop - block.start), changes.size)
-    by_start_year = changes @ on.averaging.T
+                progress(len(found) * block.start + done * changes.shape[1], len(found) * len(on))
+        by_start_year += changes @ on.averaging[:, block].T
     return NeuronEffects(
         model=on.cache.model,
         intervention=intervention,

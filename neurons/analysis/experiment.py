@@ -93,10 +93,16 @@ class Experiment(Shown):
 
     @cached_property
     def _means(self) -> dict[int, Float[Tensor, " N"]]:
-        dtype = self.model.W_E.dtype
-        return {
-            layer: torch.as_tensor(self.cache.post(layer).mean(0, dtype=float)).to(dtype) for layer in self.cache.layers
-        }
+        dtype, cache = self.model.W_E.dtype, self.cache
+        return {layer: torch.as_tensor(mean_activation(cache, layer)).to(dtype) for layer in cache.layers}
+
+
+def mean_activation(cache: Cache, layer: int) -> Float[np.ndarray, " N"]:
+    """Mean activation over all prompts of the cache."""
+    total = np.zeros(cache.d_mlp)
+    for rows in cache.row_blocks(cache.d_mlp):
+        total += cache.post(layer, rows=rows).sum(0, dtype=float)
+    return total / len(cache)
 
 
 def experiment(model: Model, cache: Cache, *, years: Iterable[int] = MEASURED, nouns: int | None = None) -> Experiment:
