@@ -5,9 +5,7 @@ it under its own name.
 """
 
 import io
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,9 @@ import h5py
 import numpy as np
 
 from neurons.cache.layout import MANIFEST, NEURON_CHUNK, PROMPT_CHUNK, Dtype, Sizes, shapes_of, type_of
-from neurons.cache.locks import not_written
 from neurons.cache.manifest import Manifest, arrays_digest, as_array, attributes_digest, dataset_digest
 from neurons.cache.plan import Block
+from neurons.cache.replacing import replacing
 from neurons.cache.seal import SEAL_SIZE, write_seal
 from neurons.task.prompts import PromptSet
 
@@ -33,8 +31,11 @@ def assemble(
     readouts: Iterable[tuple[str, np.ndarray]],
     blocks: FilledBlocks,
 ) -> None:
-    """Write the cache file. Raises `CacheError` when the folder cannot be written; nothing is left then."""
-    with replacing(path) as temporary:
+    """Write the cache file. Raises `CacheError` when the folder cannot be written; nothing is left then.
+
+    Only the holder of the file's lock may come here, so what an earlier one left behind is cleared away.
+    """
+    with replacing(path, path.with_name(f".{path.name}.tmp")) as temporary:
         with _Target(temporary) as target, h5py.File(target, "w", userblock_size=SEAL_SIZE) as file:
             _create_datasets(file, prompts, sizes, attributes["dtype"])
             for name, array in _prompt_arrays(prompts):
@@ -49,33 +50,6 @@ def assemble(
             file.attrs.update(attributes)
             write_manifest(file, digests)
         write_seal(temporary)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that takes the name `path` only when everything was written.
-
-    Only the holder of the file's lock may come here, so what an earlier one left behind is cleared away.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.unlink(missing_ok=True)
-        yield temporary
-        temporary.replace(path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        raise not_written(path.parent, error) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the renaming itself durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class _Target(io.RawIOBase):
