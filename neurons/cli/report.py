@@ -63,7 +63,7 @@ def report(
     """The main job: behaviour, ranking, kinds, composition, figures and a page for each of the top neurons."""
     if figures is not None and figures not in FIGURES:
         raise InputError(f"--figures {figures!r} is unknown: choose {', '.join(FIGURES)}")
-    folder = report_dir / asked.path.stem.rsplit("-", 1)[0]
+    folder = report_dir / asked.folder_name
     cache = open_or_build(asked)
     ablations = run_ablations(cache, asked) if causal else kept_ablations(cache, asked)
     study = kept_study(cache, asked)
