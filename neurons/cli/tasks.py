@@ -80,12 +80,12 @@ def _transfer(requests: list[Request], left_out: dict[str, str], top: int | None
     for asked in requests:
         note(f"{asked.choices.task.name}: {asked.prompts.text(0)}")
         caches.append(open_or_build(asked))
-    reference = scores_of(_rank(caches[0], requests[0]))
+    reference = scores_of(ranked(caches[0], requests[0]))
     results = [_result(cache, asked, reference, top) for cache, asked in zip(caches, requests, strict=True)]
     return Transfer(caches[0].model, caches[0].layers, top, tuple(results), left_out)
 
 
-def _rank(cache: Cache, asked: Request) -> "Ranking":
+def ranked(cache: Cache, asked: Request) -> "Ranking":
     from neurons.analysis.effects import logit_effects
     from neurons.analysis.ranking import rank
 
@@ -110,7 +110,7 @@ def _result(cache: Cache, asked: Request, reference: "Scores", top: int | None) 
 
     task = asked.choices.task
     is_reference = task == DEFAULT
-    scores = reference if is_reference else scores_of(_rank(cache, asked))
+    scores = reference if is_reference else scores_of(ranked(cache, asked))
     return TaskResult(
         name=task.name,
         prompt=task.template.text.strip(),
