@@ -30,17 +30,21 @@ _HOMES = {
     "NeuronsError": "neurons.types",
     "PromptSet": "neurons.task.prompts",
     "Ranking": "neurons.analysis.ranking",
+    "Task": "neurons.task.tasks",
+    "Template": "neurons.task.templates",
     "Tuning": "neurons.analysis.tuning",
     "cache_activations": "neurons.cache.build",
     "cluster": "neurons.analysis.clustering",
     "compose": "neurons.analysis.composition",
     "experiment": "neurons.analysis.experiment",
+    "find_task": "neurons.task.tasks",
     "gather": "neurons.analysis.population",
     "group_effect": "neurons.analysis.causal",
     "load_model": "neurons.model.checkpoint",
     "logit_effects": "neurons.analysis.effects",
     "neuron_effects": "neurons.analysis.causal",
     "open_cache": "neurons.cache.format",
+    "own_task": "neurons.task.tasks",
     "plain_logit_lens": "neurons.analysis.effects",
     "rank": "neurons.analysis.ranking",
     "screen": "neurons.analysis.screen",
@@ -69,6 +73,8 @@ if TYPE_CHECKING:
     from neurons.task.behaviour import Behaviour
     from neurons.task.intervention import Intervention
     from neurons.task.prompts import PromptSet, year_spans
+    from neurons.task.tasks import Task, find_task, own_task
+    from neurons.task.templates import Template
     from neurons.types import NeuronId, NeuronsError
 
 

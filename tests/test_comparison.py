@@ -26,9 +26,9 @@ from neurons.report.folder import MARK
 from neurons.report.render import Site, to_html
 from neurons.types import InputError, NeuronId, OutputError
 
-ZEROED = tuple(map(NeuronId.parse, ("L10N18", "L11N165")))
+ZEROED = tuple(map(NeuronId.parse, ("L11N106", "L11N252")))
 NASTY = '../<b>"a" & $x$</b>'
-FEW = ("--nouns", "4", "--layers", "10-11")
+FEW = ("--nouns", "4", "--layers", "11")
 
 
 def zeroed_mini(folder: Path, neurons: Sequence[NeuronId] = ZEROED) -> Path:
@@ -64,6 +64,7 @@ def side(name: str = "one", *, seed: int = 0, n_layers: int = 12, neurons: int =
             score=score,
             ci_low=score - 0.1,
             ci_high=score + 0.1,
+            p_value=np.where(score > 1, 1e-6, 1.0),
             boosting=score > 1,
             suppressing=score < -1,
         ),

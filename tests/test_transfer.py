@@ -24,9 +24,10 @@ from neurons.cli.common import request
 from neurons.cli.main import main
 from neurons.cli.tasks import scores_of
 from neurons.model.checkpoint import Model, load_model
+from neurons.model.files import BUNDLED
 from neurons.task.prompts import year_spans
 from neurons.task.tasks import TASKS
-from neurons.types import InputError
+from neurons.types import InputError, NeuronId
 
 
 def scores(score: list[float], *, boosting: list[int], width: float = 0.1) -> Scores:
@@ -38,6 +39,7 @@ def scores(score: list[float], *, boosting: list[int], width: float = 0.1) -> Sc
         score=values,
         ci_low=values - width,
         ci_high=values + width,
+        p_value=np.where(called, 1e-6, 1.0),
         boosting=called,
         suppressing=~called,
     )
@@ -125,6 +127,15 @@ def test_boosting_in_one_alone_needs_a_score_that_is_reliably_lower_in_the_other
     assert names(found.only_first) == ["L0N0"]
     assert names(found.undecided) == ["L0N1"]
     assert found.only_second == ()
+
+
+def test_what_is_weakly_significant_in_both_needs_to_be_so_among_all_neurons() -> None:
+    """Of 40 neurons 20 boost in each, 2 in both, at p = 0.02: 40 * 0.02 / 2 = 0.4, although 40 * 0.02 / 20 = 0.04."""
+    one, other = scores([1.0] * 40, boosting=list(range(20))), scores([1.0] * 40, boosting=list(range(18, 38)))
+    weak = [replace(side, p_value=np.where(side.boosting, 0.02, 1.0)) for side in (one, other)]
+    assert share(one, other).both == (NeuronId(0, 18), NeuronId(0, 19))
+    assert share(*weak).both == ()
+    assert set(share(*weak).undecided) >= {NeuronId(0, 18), NeuronId(0, 19)}
 
 
 def test_the_interval_of_a_difference_of_equal_widths_is_wider_by_the_root_of_two() -> None:
@@ -269,3 +280,19 @@ def test_reports_of_two_tasks_lie_in_two_folders(tmp_path: Path) -> None:
     ]
     assert names_of[:2] == ["mini", "mini-price-range"]
     assert re.fullmatch(r"mini-template-[0-9a-f]{8}", names_of[2])
+
+
+@pytest.mark.long
+def test_the_cards_table_of_tasks_is_what_the_command_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("tasks", "--cache-dir", tmp_path, "--json") == 0
+    card = (BUNDLED["mini"] / "README.md").read_text(encoding="utf-8")
+    for task in json.loads(capsys.readouterr().out)["tasks"]:
+        line = next(line for line in card.splitlines() if line.startswith(f"| {task['task']} |"))
+        right, *measured, counts = (cell.strip() for cell in line.split("|")[2:-1])
+        runs = (task["behaviour"][name]["probability_difference"]["mean"] for name in ("model", "counterfactual"))
+        assert [float(cell) for cell in measured] == pytest.approx(list(runs), abs=1e-4)
+        in_both = len(task["shared"]["both"]) if task["shared"] else 0
+        numbers = [int(cell) for cell in counts.split(",")]
+        assert (right, [*numbers, 0][:2]) == (task["right"], [task["boosting"], in_both])

@@ -1,7 +1,9 @@
 """Which neurons boost in two rankings and which in one alone: two tasks of a model, or two checkpoints of one shape.
 
-1. In both: called boosting in each. Each call rejects its own null, so no further correction is needed for
-   the two together (an intersection-union test, Berger 1982).
+1. In both: called boosting in each, and significantly so among all neurons asked whether they boost in both. The
+   p value of "in both" is the larger of the two (an intersection-union test, Berger 1982), its q value
+   Benjamini-Hochberg's over all neurons (Benjamini and Heller 2008): two lists with 5 % false each can have
+   more than that in common.
 2. In one alone: boosting there, not boosting in the other, and its score reliably lower in the other. That one
    result is significant and another is not does not make the two different (Gelman and Stern 2006), so the
    interval of the difference must lie above zero. It is made of the two scores' own intervals (Zou and Donner
@@ -15,18 +17,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from neurons.analysis.stats import Q_BAR, false_discovery_q
 from neurons.types import InputError, NeuronId
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What is compared of a ranking, M neurons by layer and index: score and its interval in logits, and the call."""
+    """What is compared of a ranking, M neurons by layer and index: score and its interval in logits, and the call.
+
+    p_value: one-sided for boosting.
+    """
 
     layer: Int[np.ndarray, " M"]
     index: Int[np.ndarray, " M"]
     score: Float[np.ndarray, " M"]
     ci_low: Float[np.ndarray, " M"]
     ci_high: Float[np.ndarray, " M"]
+    p_value: Float[np.ndarray, " M"]
     boosting: Bool[np.ndarray, " M"]
     suppressing: Bool[np.ndarray, " M"]
 
@@ -82,7 +89,8 @@ def share(first: Scores, second: Scores) -> Sharing:
     """Compare two rankings; raises `InputError` where they are not of the same neurons."""
     if not (np.array_equal(first.layer, second.layer) and np.array_equal(first.index, second.index)):
         raise InputError("neurons can be compared one by one only where both rankings are of the same layers and width")
-    both = first.boosting & second.boosting
+    q_value = false_discovery_q(np.maximum(first.p_value, second.p_value))
+    both = first.boosting & second.boosting & (q_value < Q_BAR)
     only_first = first.boosting & ~second.boosting & (_difference_low(first, second) > 0)
     only_second = second.boosting & ~first.boosting & (_difference_low(second, first) > 0)
     undecided = (first.boosting | second.boosting) & ~(both | only_first | only_second)

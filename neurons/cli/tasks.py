@@ -99,7 +99,7 @@ def scores_of(ranking: "Ranking") -> "Scores":
     from neurons.analysis.sharing import Scores
 
     order = np.lexsort((ranking.index, ranking.layer))
-    columns = ("layer", "index", "score", "ci_low", "ci_high", "boosting", "suppressing")
+    columns = ("layer", "index", "score", "ci_low", "ci_high", "p_value", "boosting", "suppressing")
     return Scores(**{name: getattr(ranking, name)[order] for name in columns})
 
 
@@ -155,8 +155,9 @@ def print_transfer(found: "Transfer") -> None:
         ["task", "boosting", "suppressing", "rank correlation", "in both", "by chance", f"only {name}", "only here",
          "undecided", f"{name}'s carry", "its own carry"],
         [_agreement(task) for task in found.tasks],
-        caption="in both: boosting in each; only: boosting there, and the score reliably lower in the other; carry:"
-        " share of the change of the probability difference when all neurons of the layers are held at the 01-run",
+        caption="in both: boosting in each (q < 0.05 for both); only: boosting there, and the score reliably lower in"
+        " the other; carry: share of the change of the probability difference when all neurons of the layers are held"
+        " at the 01-run",
     )  # fmt: skip
     for task in found.tasks:
         print(f"{task.name}: {task.prompt}")
