@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int
 
-from neurons.task.templates import YEAR_SPAN, Template, Tokenizer
+from neurons.task.templates import YEAR_SPAN, Template, Tokenizer, check_aligned, year_position
 from neurons.task.years import N_YEARS
 from neurons.types import InputError
 
@@ -243,8 +243,8 @@ def _assemble(
     counterfactuals = [[bos, *template.encode(tokenizer, noun, century, 1)] for noun, century in pairs]
     if len({len(row) for row in counterfactuals}) != 1:
         raise InputError(f"the prompts of template {template.text!r} have different lengths with this tokenizer")
-    position = _year_position(np.array(counterfactuals), int(bare[1]), template)
-    _check_aligned(tokenizer, template, dict(zip(pairs, counterfactuals, strict=True)), years, position)
+    position = year_position(template, np.array(counterfactuals), int(bare[1]))
+    check_aligned(template, tokenizer, dict(zip(pairs, counterfactuals, strict=True)), years, bare, position)
     rows = [(q, year) for q, (_, century) in enumerate(pairs) for year in years[century]]
     query = np.array([q for q, _ in rows])
     start_year = np.array([year for _, year in rows], dtype=np.int16)
@@ -264,35 +264,3 @@ def _assemble(
         year_position=position,
         missing=missing,
     )
-
-
-def _year_position(tokens: Int[np.ndarray, "Q T"], token_01: int, template: Template) -> int:
-    """Where YY stands: the one column that holds the bare "01" in every counterfactual."""
-    columns = np.flatnonzero((tokens == token_01).all(0))
-    if len(columns) != 1 or columns[0] == tokens.shape[1] - 1:
-        raise InputError(
-            f"template {template.text!r} must hold the start year once, before the last position: {{XX}}{{YY}}"
-        )
-    return int(columns[0])
-
-
-def _check_aligned(
-    tokenizer: Tokenizer,
-    template: Template,
-    counterfactuals: dict[tuple[str, int], list[int]],
-    years: dict[int, tuple[int, ...]],
-    position: int,
-) -> None:
-    """Every prompt is its 01-counterfactual with another YY, and ends with " XX"; one noun of each century is tried."""
-    bare = year_tokens(tokenizer)
-    by_century = {century: (noun, tokens) for (noun, century), tokens in counterfactuals.items()}
-    for century, (noun, tokens) in by_century.items():
-        if tokens[-1:] != tokenizer.encode(f" {century:02d}", add_special_tokens=False):
-            raise InputError(f"template {template.text!r} does not end with the token ' {century:02d}'")
-        for year in years[century]:
-            expected = [*tokens[1:position], int(bare[year]), *tokens[position + 1 :]]
-            if template.encode(tokenizer, noun, century, year) != expected:
-                raise InputError(
-                    f"template {template.text!r} does not keep '{year:02d}' of {century:02d}{year:02d} a token of its"
-                    " own: let words or punctuation follow {YY}"
-                )

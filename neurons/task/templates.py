@@ -5,9 +5,12 @@ says the answer. All prompts of a template must be as long as each other, with Y
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int
 
 from neurons.task.nouns import NOUNS
 from neurons.types import InputError
@@ -91,3 +94,39 @@ def _check_end(text: str) -> None:
         raise InputError(f"template {text!r} needs a space before {{XX}}{{YY}} and before the final {{XX}}")
     if re.search(r"\{YY\}\d", text):
         raise InputError(f"template {text!r} has a digit after {{YY}}, which would make it another number")
+
+
+def year_position(template: Template, tokens: Int[np.ndarray, "Q T"], token_01: int) -> int:
+    """Where YY stands: the one column that holds the bare "01" in every counterfactual; `InputError` for none."""
+    columns = np.flatnonzero((tokens == token_01).all(0))
+    if len(columns) != 1 or columns[0] == tokens.shape[1] - 1:
+        raise InputError(
+            f"template {template.text!r} must hold the start year once, before the last position: {{XX}}{{YY}}"
+        )
+    return int(columns[0])
+
+
+def check_aligned(
+    template: Template,
+    tokenizer: Tokenizer,
+    counterfactuals: Mapping[tuple[str, int], Sequence[int]],
+    years: Mapping[int, Sequence[int]],
+    bare: Int[np.ndarray, "100"],
+    position: int,
+) -> None:
+    """Every prompt is its 01-counterfactual with another YY, and ends with " XX"; one noun of each century is tried.
+
+    counterfactuals: tokens, BOS in front, by noun and century; bare: the tokens of the two-digit years. Raises
+    `InputError` where it is not so.
+    """
+    by_century = {century: (noun, tokens) for (noun, century), tokens in counterfactuals.items()}
+    for century, (noun, tokens) in by_century.items():
+        if list(tokens[-1:]) != tokenizer.encode(f" {century:02d}", add_special_tokens=False):
+            raise InputError(f"template {template.text!r} does not end with the token ' {century:02d}'")
+        for year in years[century]:
+            expected = [*tokens[1:position], int(bare[year]), *tokens[position + 1 :]]
+            if template.encode(tokenizer, noun, century, year) != expected:
+                raise InputError(
+                    f"template {template.text!r} does not keep '{year:02d}' of {century:02d}{year:02d} a token of its"
+                    " own: let words or punctuation follow {YY}"
+                )
