@@ -266,6 +266,7 @@ def test_the_numbers_of_a_side_are_those_of_the_other_commands(
     assert one["triangle"] == next(term["alone"] for term in composition["basis"] if term["term"] == "step")
 
 
+@pytest.mark.long
 def test_a_model_of_another_shape_is_compared_as_a_whole(
     folder: Path, where: tuple[object, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -275,6 +276,7 @@ def test_a_model_of_another_shape_is_compared_as_a_whole(
     assert "note: other layers or another width" in done.out
 
 
+@pytest.mark.long
 def test_two_checkpoints_of_one_name_are_told_apart(
     folder: Path, where: tuple[object, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,7 +67,7 @@ class Case:
         return carried(group_measures(on, held, ablation="resample")["probability_difference"], held)
 
 
-@pytest.fixture(scope="module", params=[0, 1, 2])
+@pytest.fixture(scope="module", params=[0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))])
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     folder = tmp_path_factory.mktemp("two")
     truth = write_two_tasks(folder / "tasks", seed=request.param)
