@@ -27,6 +27,7 @@ STORIES = {
     },
     "clustering": {"clustering", "clusters", "likeness"},
     "composition": {"composition", "composed", "basis", "parts"},
+    "comparison": {"comparison", "transfer", "sharing"},
     "circuit": {
         "circuit",
         "circuit_results",

@@ -124,7 +124,7 @@ class Cache(Shown):
         }
 
     def read(self, dataset: str, part: Any = ()) -> np.ndarray:
-        """A dataset, or a slice of it, never less than float32; units in `docs/cache-format.md`."""
+        """A dataset as stored, or a slice of it, never less than float32; units in `docs/cache-format.md`."""
         with reading(self.path) as file:
             values = np.asarray(file[dataset][part])
             return values.astype(np.float32) if values.dtype == np.float16 else values

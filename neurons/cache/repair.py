@@ -12,7 +12,8 @@ from neurons.cache.parts import parts_of
 from neurons.cache.plan import plan_of
 from neurons.cache.salvage import PROMPTS, salvage
 from neurons.model.checkpoint import Model
-from neurons.task.prompts import Missing, PromptSet, Template
+from neurons.task.prompts import Missing, PromptSet
+from neurons.task.templates import Template
 from neurons.types import CacheError, Progress
 
 
