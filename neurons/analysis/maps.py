@@ -1,0 +1,75 @@
+"""The shape of a map of start year by year: a triangle, a diagonal, or a limit of the span.
+
+1. Rows and columns are centred, so that neither what all start years share nor a shift common to all years
+   counts: a lean to late years that looks at no YY is nothing here.
+2. What is left is correlated (the cosine) with three centred patterns:
+       triangle     1 for y > YY
+       diagonal     exp(-(y - YY)^2 / 50): the years around YY (a standard deviation of 5 years)
+       span limit   -1 for y > YY + 50
+
+The triangle is odd and the diagonal even in y - YY, so that neither looks like the other: over start years 02-98
+their own cosine is -0.06. A triangle that fades with distance has both, and is a triangle by the first alone.
+
+One neuron's map has rank one. None such has a cosine with the triangle above 0.56 (`rank_one_limit`).
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from neurons.task.years import N_YEARS
+
+Shape = Literal["triangle", "diagonal", "span limit"]
+
+LEAST_CORRELATION = 0.4
+WIDTH, SPAN = 5.0, 50
+"""Years: the diagonal's standard deviation, and the published limit of a span."""
+
+
+def shapes(start_years: Sequence[int]) -> dict[Shape, Float[np.ndarray, "Y 100"]]:
+    """The three patterns, not centred."""
+    after = np.arange(N_YEARS) - np.asarray(start_years)[:, None]
+    return {
+        "triangle": (after > 0).astype(float),
+        "diagonal": np.exp(-(after**2) / (2 * WIDTH**2)),
+        "span limit": -(after > SPAN).astype(float),
+    }
+
+
+def correlations(written: Float[np.ndarray, "Y 100"], start_years: Sequence[int]) -> dict[Shape, float]:
+    """The centred map's cosine with each pattern; 0 where there is nothing to compare."""
+    centred = doubly_centred(written)
+    found: dict[Shape, float] = {}
+    for name, pattern in shapes(start_years).items():
+        size = np.linalg.norm(centred) * np.linalg.norm(doubly_centred(pattern))
+        found[name] = float((centred * doubly_centred(pattern)).sum() / size) if size > 0 else 0.0
+    return found
+
+
+def shape_of(found: dict[Shape, float]) -> Shape | None:
+    """The pattern with the largest correlation, either sign, if it is at least 0.4."""
+    best = max(found, key=lambda name: abs(found[name]))
+    return best if abs(found[best]) >= LEAST_CORRELATION else None
+
+
+def doubly_centred(values: Float[np.ndarray, "Y 100"]) -> Float[np.ndarray, "Y 100"]:
+    return values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
+
+
+def rank_one_limit(start_years: Sequence[int]) -> float:
+    """The largest cosine with the triangle that any map of rank one can have (Eckart and Young)."""
+    sizes = np.linalg.svd(doubly_centred(shapes(start_years)["triangle"]), compute_uv=False)
+    return float(sizes[0] / np.linalg.norm(sizes))
+
+
+def rank_one_cosines(
+    tuning: Float[np.ndarray, "Y N"], readout: Float[np.ndarray, "N 100"], pattern: Float[np.ndarray, "Y 100"]
+) -> Float[np.ndarray, " N"]:
+    """Each neuron's own map against a pattern, both centred: tuning curve times readout, never formed."""
+    A, R = tuning - tuning.mean(0), readout - readout.mean(1, keepdims=True)
+    target = doubly_centred(pattern)
+    products = ((A.T @ target) * R).sum(1)
+    sizes = np.linalg.norm(A, axis=0) * np.linalg.norm(R, axis=1) * np.linalg.norm(target)
+    return np.divide(products, sizes, out=np.zeros_like(products), where=sizes > 0)
