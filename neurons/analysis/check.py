@@ -16,7 +16,16 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.analysis import published
-from neurons.analysis.published import Check, Number, judge_bound, judge_exact, judge_number, judge_order, unjudged
+from neurons.analysis.published import (
+    Check,
+    Number,
+    judge_bound,
+    judge_exact,
+    judge_number,
+    judge_order,
+    standard_error,
+    unjudged,
+)
 from neurons.analysis.stats import noun_resamples
 from neurons.task.sample import Sample
 from neurons.types import NeuronId
@@ -47,12 +56,6 @@ class Resampling:
 
     def error(self, values: Float[np.ndarray, " P"]) -> float:
         return standard_error(self.means(values))
-
-
-def standard_error(resampled: Float[np.ndarray, " B"]) -> float:
-    """Of a statistic, from its bootstrap resamples; NaN without any."""
-    known = resampled[np.isfinite(resampled)]
-    return float(known.std(ddof=1)) if len(known) > 1 else float("nan")
 
 
 def resampling(noun: Int[np.ndarray, " P"], year: Int[np.ndarray, " P"], *, seed: int) -> Resampling:
@@ -93,15 +96,14 @@ def behaviour_checks(sample: Sample, run: SampleRun, *, seed: int) -> tuple[Chec
     """Probability difference, cutoff sharpness, and the 01-run's sign."""
     weights = resampling(sample.noun, sample.year, seed=seed)
     rows = np.flatnonzero(sample.has_counterfactual)
-    run_01, error_01 = run.run_01[rows], float("nan")
-    if len(rows):
-        error_01 = resampling(sample.noun[rows], sample.year[rows], seed=seed).error(run_01)
+    run_01 = run.run_01[rows]
+    error_01 = resampling(sample.noun[rows], sample.year[rows], seed=seed).error(run_01)
     return (
         _mean("probability difference", run.probability_difference, weights, published.PROBABILITY_DIFFERENCE),
         _mean("cutoff sharpness", run.cutoff_sharpness, weights, published.CUTOFF_SHARPNESS),
         judge_bound(
             "probability difference of the 01-run",
-            float(run_01.mean()) if len(rows) else float("nan"),
+            float(run_01.mean()),
             0.0,
             float(np.hypot(error_01, published.RUN_01.error)),
             side="below",

@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.analysis import published
-from neurons.analysis.check import RESAMPLES, layer_of, standard_error
+from neurons.analysis.check import RESAMPLES, layer_of
 from neurons.analysis.effects import LogitEffects, tuning_by_noun
 from neurons.analysis.maps import LEAST_CORRELATION, correlations, doubly_centred, rank_one_cosines, shapes
-from neurons.analysis.published import Check, judge_bound
+from neurons.analysis.published import Check, judge_bound, standard_error
 from neurons.analysis.stats import bootstrap_weighted_mean, noun_resamples
 
 
@@ -149,5 +149,5 @@ def _sum_check(layer: int, found: LayerMaps, neurons: Int[np.ndarray, " k"]) -> 
         value,
         bound,
         standard_error(resampled),
-        side="above", published="the sum is '>'", source=published.SECOND_HAND, claim="'>' by more than any one of them",
+        side="above", published="the sum is '>'", source=published.SECOND_HAND, claim="more of a triangle than any one",
     )  # fmt: skip

@@ -14,7 +14,7 @@ One neuron's map has rank one. None such has a cosine with the triangle above 0.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -22,8 +22,11 @@ from jaxtyping import Float
 from neurons.task.years import N_YEARS
 
 Shape = Literal["triangle", "diagonal", "span limit"]
+SHAPES: tuple[Shape, ...] = get_args(Shape)
 
 LEAST_CORRELATION = 0.4
+NOTHING = 1e-9
+"""Share of a map that may be left of it by rounding when it is centred."""
 WIDTH, SPAN = 5.0, 50
 """Years: the diagonal's standard deviation, and the published limit of a span."""
 
@@ -41,10 +44,11 @@ def shapes(start_years: Sequence[int]) -> dict[Shape, Float[np.ndarray, "Y 100"]
 def correlations(written: Float[np.ndarray, "Y 100"], start_years: Sequence[int]) -> dict[Shape, float]:
     """The centred map's cosine with each pattern; 0 where there is nothing to compare."""
     centred = doubly_centred(written)
-    found: dict[Shape, float] = {}
-    for name, pattern in shapes(start_years).items():
-        size = np.linalg.norm(centred) * np.linalg.norm(doubly_centred(pattern))
-        found[name] = float((centred * doubly_centred(pattern)).sum() / size) if size > 0 else 0.0
+    size, found = np.linalg.norm(centred), dict.fromkeys(SHAPES, 0.0)
+    if size > NOTHING * np.linalg.norm(written):
+        for name, pattern in shapes(start_years).items():
+            target = doubly_centred(pattern)
+            found[name] = float((centred * target).sum() / (size * np.linalg.norm(target)))
     return found
 
 
@@ -71,5 +75,7 @@ def rank_one_cosines(
     A, R = tuning - tuning.mean(0), readout - readout.mean(1, keepdims=True)
     target = doubly_centred(pattern)
     products = ((A.T @ target) * R).sum(1)
-    sizes = np.linalg.norm(A, axis=0) * np.linalg.norm(R, axis=1) * np.linalg.norm(target)
-    return np.divide(products, sizes, out=np.zeros_like(products), where=sizes > 0)
+    sizes = np.linalg.norm(A, axis=0) * np.linalg.norm(R, axis=1)
+    whole = np.linalg.norm(tuning, axis=0) * np.linalg.norm(readout, axis=1)
+    cosines = products / np.linalg.norm(target)
+    return np.divide(cosines, sizes, out=np.zeros_like(products), where=sizes > NOTHING * whole)

@@ -194,11 +194,17 @@ def judge_order(
         (values[a] - values[b], SIGMAS * float(np.std(resampled[a] - resampled[b], ddof=1))) for a, b in pairwise(chain)
     ]
     gap, tolerance = min(gaps, key=sum) if gaps else (0.0, 0.0)
-    positive = all(values[one] > SIGMAS * np.std(resampled[one], ddof=1) for one in order)
+    positive = all(values[one] > SIGMAS * standard_error(resampled[one]) for one in order)
     measured = tuple(sorted(values, key=lambda one: -values[one]))[: len(order)]
-    verdict = _verdict(gap + tolerance >= 0 and positive, *values.values(), tolerance)
+    verdict = _verdict(gap + tolerance >= 0 and positive, *values.values(), *(end for pair in gaps for end in pair))
     claim = "in this order and before all others, each above zero; none exceeds the one before it by the tolerance"
     return Check(name, measured, tuple(order), finite(tolerance), verdict, source, finite(gap), claim)
+
+
+def standard_error(resampled: Float[np.ndarray, " B"]) -> float:
+    """Of a statistic, from its bootstrap resamples; NaN without any."""
+    known = resampled[np.isfinite(resampled)]
+    return float(known.std(ddof=1)) if len(known) > 1 else float("nan")
 
 
 def _verdict(agrees: bool, *known: float) -> Verdict:

@@ -41,8 +41,7 @@ def run_sample(
         model, sample, sample.counterfactual_tokens, "run01", parts, _onward(progress, len(sample), total)
     )
     run_01, rows = np.full(len(sample), np.nan), sample.has_counterfactual
-    if rows.any():
-        run_01[rows] = behaviour.probability_difference(other[sample.counterfactual[rows]], sample.start_year[rows])
+    run_01[rows] = behaviour.probability_difference(other[sample.counterfactual[rows]], sample.start_year[rows])
     found = behaviour.measure(clean, sample.start_year)
     return SampleRun(found.probability_difference, found.cutoff_sharpness, run_01)
 

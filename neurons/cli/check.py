@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from neurons.model.checkpoint import Model
 
 SAMPLE, FULL = 1_000, published.PROMPTS_PUBLISHED
+LEAST = 50
+"""Prompts of the smallest sample: a standard error from fewer means little."""
 PATCHED = 500
 """Prompts of the sample that are patched, at most."""
 CIRCUIT = 64
@@ -62,7 +64,7 @@ def check(
     asked: Request,
     sample: Annotated[
         int | None,
-        typer.Option("--sample", min=1, help="Prompts drawn from the published distribution.", show_default="1000"),
+        typer.Option("--sample", min=LEAST, help="Prompts drawn from the published distribution.", show_default="1000"),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="As many as were published: 10,000.")] = False,
     as_json: JsonOption = False,

@@ -55,7 +55,7 @@ def _shares(found: Checks) -> Table:
     columns = (Column("layer", "count"), Column("share lost", "number"), Column("standard error", "number"))
     rows = tuple((layer, *pair) for layer, pair in enumerate(found.mlp_shares))
     caption = (
-        f"Share of the effect (probability difference of the prompt minus that of its 01-run) that is lost when what the"
-        f" MLP writes at END comes from the 01-run; {found.n_patched:,} prompts"
+        f"Share of the effect (probability difference of the prompt minus that of its 01-run) that is lost when what"
+        f" the MLP writes at END comes from the 01-run; {found.n_patched:,} prompts"
     )
     return Table(caption, columns, rows)

@@ -80,7 +80,8 @@ class Sample:
 def published_sample(tokenizer: Tokenizer, *, size: int, seed: int = 0) -> Sample:
     """Draw `size` prompts of the published distribution; the draw depends on `seed` only.
 
-    Raises `InputError` for a size below 1, or a tokenizer without BOS, single-token years or any usable year.
+    Raises `InputError` for a size below 1, a tokenizer without BOS, single-token years or any usable year, or where no
+    prompt has a 01-counterfactual.
     """
     if size < 1:
         raise InputError(f"{size} prompts asked for: draw at least 1")
@@ -89,16 +90,15 @@ def published_sample(tokenizer: Tokenizer, *, size: int, seed: int = 0) -> Sampl
     bare = year_tokens(tokenizer)
     years = {century: published_years(tokenizer, century) for century in PUBLISHED_CENTURIES}
     nouns = tuple(word for word in NOUNS if len(tokenizer.encode(" " + word, add_special_tokens=False)) == 1)
-    every = np.array([(century, year) for century, kept in years.items() for year in kept], dtype=np.int64)
-    if not len(every) or not nouns:
+    if not any(years.values()) or not nouns:
         raise InputError("this tokenizer splits every year or noun of the published prompts: use GPT-2's tokenizer")
-    rng = np.random.default_rng(seed)
-    drawn = np.column_stack([rng.integers(len(nouns), size=size), every[rng.integers(len(every), size=size)]])
-    noun, century, start_year = drawn[np.lexsort(drawn.T[::-1])].T
+    noun, century, start_year = _draw(len(nouns), years, size, np.random.default_rng(seed))
     rows = zip(noun.tolist(), century.tolist(), start_year.tolist(), strict=True)
     tokens = _encode(tokenizer, [(nouns[n], c, y) for n, c, y in rows])
     aligned = [century for century, kept in years.items() if kept and 1 in usable_years(tokenizer, century)]
     counterfactual, pairs = _counterfactuals(noun, century, aligned)
+    if not pairs:
+        raise InputError(f"none of the {size} prompts drawn has a 01-counterfactual with this tokenizer: draw more")
     return Sample(
         nouns=nouns,
         years=years,
@@ -111,6 +111,15 @@ def published_sample(tokenizer: Tokenizer, *, size: int, seed: int = 0) -> Sampl
         year_token_ids=bare,
         year_position=_position(tokens, bare[start_year]),
     )
+
+
+def _draw(
+    n_nouns: int, years: dict[int, tuple[int, ...]], size: int, rng: np.random.Generator
+) -> Int[np.ndarray, "3 P"]:
+    """Noun, century and start year of each prompt, sorted in this order."""
+    every = np.array([(century, year) for century, kept in years.items() for year in kept])
+    drawn = np.column_stack([rng.integers(n_nouns, size=size), every[rng.integers(len(every), size=size)]])
+    return drawn[np.lexsort(drawn.T[::-1])].T
 
 
 def _counterfactuals(
