@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from neurons.analysis import published
 from neurons.analysis.check import RESAMPLES, layer_of
 from neurons.analysis.effects import LogitEffects, tuning_by_noun
-from neurons.analysis.maps import LEAST_CORRELATION, correlations, doubly_centred, rank_one_cosines, shapes
+from neurons.analysis.maps import LEAST_CORRELATION, cosines, doubly_centred, rank_one_cosines, shapes
 from neurons.analysis.published import Check, judge_bound, standard_error
 from neurons.analysis.stats import bootstrap_weighted_mean, noun_resamples
 
@@ -85,10 +85,11 @@ def map_checks(effects: LogitEffects, n_layers: int, *, seed: int) -> tuple[Chec
 
 
 def _triangle_check(layer: int, found: LayerMaps) -> Check:
-    resampled = np.array([correlations(one, found.start_years)["triangle"] for one in found.resampled_maps()])
+    value = cosines(found.map()[None], found.start_years)["triangle"]
+    resampled = cosines(found.resampled_maps(), found.start_years)["triangle"]
     return judge_bound(
         f"MLP {layer}: map's cosine with the triangle",
-        correlations(found.map(), found.start_years)["triangle"],
+        float(value[0]),
         LEAST_CORRELATION,
         standard_error(resampled),
         side="above", published="upper triangular", source=published.SECOND_HAND, claim="upper triangular",
@@ -98,16 +99,16 @@ def _triangle_check(layer: int, found: LayerMaps) -> Check:
 def _diagonal_check(layer: int, found: LayerMaps) -> Check:
     """Either sign; more like the diagonal than like the triangle."""
 
-    def of(one: Float[np.ndarray, "Y 100"]) -> tuple[float, float]:
-        cosines = correlations(one, found.start_years)
-        return abs(cosines["diagonal"]), max(LEAST_CORRELATION, abs(cosines["triangle"]))
+    def of(maps: Float[np.ndarray, "B Y 100"]) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"]]:
+        like = cosines(maps, found.start_years)
+        return np.abs(like["diagonal"]), np.maximum(LEAST_CORRELATION, np.abs(like["triangle"]))
 
-    value, bound = of(found.map())
-    resampled = np.array([np.subtract(*of(one)) for one in found.resampled_maps()])
+    value, bound = of(found.map()[None])
+    resampled = np.subtract(*of(found.resampled_maps()))
     return judge_bound(
         f"MLP {layer}: map's cosine with the diagonal, size",
-        value,
-        bound,
+        float(value[0]),
+        float(bound[0]),
         standard_error(resampled),
         side="above", published="diagonal", source=published.SECOND_HAND, claim="diagonal",
     )  # fmt: skip
@@ -135,19 +136,19 @@ def _largest_share(projections: Float[np.ndarray, "B N"]) -> Float[np.ndarray, "
 
 
 def _sum_check(layer: int, found: LayerMaps, neurons: Int[np.ndarray, " k"]) -> Check:
-    """Their sum is more of a triangle than any one of them."""
+    """Their sum is more of a triangle than any one of them, and than 0.4."""
     pattern, R = shapes(found.start_years)["triangle"], found.readout[neurons]
 
-    def of(tuning: Float[np.ndarray, "Y k"]) -> tuple[float, float]:
-        one = rank_one_cosines(tuning, R, pattern).max(initial=LEAST_CORRELATION)
-        return correlations(tuning @ R, found.start_years)["triangle"], float(one)
+    def of(tuning: Float[np.ndarray, "B Y k"]) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"]]:
+        ones = [rank_one_cosines(one, R, pattern).max(initial=LEAST_CORRELATION) for one in tuning]
+        return cosines(tuning @ R, found.start_years)["triangle"], np.array(ones)
 
-    value, bound = of(found.tuning[:, neurons])
-    resampled = np.array([np.subtract(*of(one)) for one in found.resampled_tuning(neurons)])
+    value, bound = of(found.tuning[None, :, neurons])
+    resampled = np.subtract(*of(found.resampled_tuning(neurons)))
     return judge_bound(
         f"MLP {layer}: top {len(neurons)}, their sum's cosine with the triangle",
-        value,
-        bound,
+        float(value[0]),
+        float(bound[0]),
         standard_error(resampled),
         side="above", published="the sum is '>'", source=published.SECOND_HAND, claim="more of a triangle than any one",
     )  # fmt: skip

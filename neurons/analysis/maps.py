@@ -1,7 +1,7 @@
 """The shape of a map of start year by year: a triangle, a diagonal, or a limit of the span.
 
 1. Rows and columns are centred, so that neither what all start years share nor a shift common to all years
-   counts: a lean to late years that looks at no YY is nothing here.
+   counts: a lean to late years that looks at no YY is nothing here, nor is a mere slope in y - YY.
 2. What is left is correlated (the cosine) with three centred patterns:
        triangle     1 for y > YY
        diagonal     exp(-(y - YY)^2 / 50): the years around YY (a standard deviation of 5 years)
@@ -14,7 +14,7 @@ One neuron's map has rank one. None such has a cosine with the triangle above 0.
 """
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -22,7 +22,6 @@ from jaxtyping import Float
 from neurons.task.years import N_YEARS
 
 Shape = Literal["triangle", "diagonal", "span limit"]
-SHAPES: tuple[Shape, ...] = get_args(Shape)
 
 LEAST_CORRELATION = 0.4
 NOTHING = 1e-9
@@ -41,15 +40,22 @@ def shapes(start_years: Sequence[int]) -> dict[Shape, Float[np.ndarray, "Y 100"]
     }
 
 
-def correlations(written: Float[np.ndarray, "Y 100"], start_years: Sequence[int]) -> dict[Shape, float]:
-    """The centred map's cosine with each pattern; 0 where there is nothing to compare."""
-    centred = doubly_centred(written)
-    size, found = np.linalg.norm(centred), dict.fromkeys(SHAPES, 0.0)
-    if size > NOTHING * np.linalg.norm(written):
-        for name, pattern in shapes(start_years).items():
-            target = doubly_centred(pattern)
-            found[name] = float((centred * target).sum() / (size * np.linalg.norm(target)))
+def cosines(maps: Float[np.ndarray, "B Y 100"], start_years: Sequence[int]) -> dict[Shape, Float[np.ndarray, " B"]]:
+    """Each centred map's cosine with each pattern; 0 where there is nothing to compare."""
+    centred = doubly_centred(maps)
+    size = np.linalg.norm(centred, axis=(1, 2))
+    there = size > NOTHING * np.linalg.norm(maps, axis=(1, 2))
+    found: dict[Shape, Float[np.ndarray, " B"]] = {}
+    for name, pattern in shapes(start_years).items():
+        target = doubly_centred(pattern)
+        along = np.tensordot(centred, target / np.linalg.norm(target), 2)
+        found[name] = np.divide(along, size, out=np.zeros(len(maps)), where=there)
     return found
+
+
+def correlations(written: Float[np.ndarray, "Y 100"], start_years: Sequence[int]) -> dict[Shape, float]:
+    """The same for one map."""
+    return {name: float(values[0]) for name, values in cosines(written[None], start_years).items()}
 
 
 def shape_of(found: dict[Shape, float]) -> Shape | None:
@@ -58,8 +64,10 @@ def shape_of(found: dict[Shape, float]) -> Shape | None:
     return best if abs(found[best]) >= LEAST_CORRELATION else None
 
 
-def doubly_centred(values: Float[np.ndarray, "Y 100"]) -> Float[np.ndarray, "Y 100"]:
-    return values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
+def doubly_centred(values: Float[np.ndarray, "... Y 100"]) -> Float[np.ndarray, "... Y 100"]:
+    """Rows and columns of mean 0."""
+    rows_done = values - values.mean(-1, keepdims=True)
+    return rows_done - rows_done.mean(-2, keepdims=True)
 
 
 def rank_one_limit(start_years: Sequence[int]) -> float:

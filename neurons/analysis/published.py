@@ -3,13 +3,14 @@
 Four kinds of claim. A standard error of a measurement comes from a bootstrap over nouns and years; tolerances are
 three standard errors, never the spread of single prompts.
 1. A number (`judge_number`): agrees within 3 sqrt(measured SE^2 + published SE^2) of what was published. The
-   published SE is its standard deviation over the root of its number of prompts.
+   published SE is its standard deviation over the root of its number of prompts. A tolerance of more than half
+   the published value judges nothing.
 2. Yes or no (`judge_bound`): a value must lie beyond a bound, and agrees only if it does so by more than 3 SE of the
    distance, so that chance alone never makes it agree.
 3. An order (`judge_order`): each must not be exceeded by the one after it by more than 3 SE of their difference,
    and each must be above zero by more than 3 SE.
 4. A fact about tokens (`judge_exact`): equal or not, tolerance 0.
-Where there is no standard error (one noun) there is no verdict.
+Where there is no standard error (maps with one noun) there is no verdict.
 """
 
 import math
@@ -26,6 +27,8 @@ Side = Literal["above", "below"]
 Value = float | int | str | tuple[int, ...] | tuple[str, ...]
 
 SIGMAS = 3
+TOO_WIDE = 0.5
+"""Share of a published number: with a larger tolerance, agreeing would say nothing."""
 PAPER = "Hanna, Liu and Variengien (NeurIPS 2023)"
 CODE = "code"
 """Read in the authors' released code."""
@@ -152,6 +155,8 @@ def judge_number(name: str, measured: float, error: float, published: Number, cl
     tolerance = SIGMAS * math.hypot(error, published.error)
     difference = measured - published.value
     verdict = _verdict(abs(difference) <= tolerance, difference, tolerance)
+    if tolerance > TOO_WIDE * abs(published.value):
+        verdict = "none"
     return Check(
         name, finite(measured), published.value, finite(tolerance), verdict, published.source, finite(difference),
         claim or "within the tolerance of the published value",

@@ -36,7 +36,7 @@ from neurons.cli.common import (
     progress_bar,
     with_request,
 )
-from neurons.cli.statistics import find_statistics
+from neurons.cli.statistics import kept_statistics
 from neurons.model.files import Checkpoint
 from neurons.task.prompts import Template, year_spans, year_tokens
 from neurons.task.sample import Sample, published_sample
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 SAMPLE, FULL = 1_000, published.PROMPTS_PUBLISHED
 LEAST = 50
 """Prompts of the smallest sample: a standard error from fewer means little."""
-PATCHED = 500
+PATCHED = 250
 """Prompts of the sample that are patched, at most."""
 CIRCUIT = 64
 """Prompts whose residuals at every position are in memory at once."""
@@ -110,7 +110,6 @@ def run_checks(cache: Cache, asked: Request, sample: Sample) -> Checks:
     from neurons.model.checkpoint import load_model
 
     n_layers, seed, judged = asked.checkpoint.config.n_layers, asked.seed, is_judged(asked.checkpoint)
-    statistics = find_statistics(cache, asked)
     model, parts = load_model(asked.checkpoint), _parts(cache, sample)
     rows = _some(np.flatnonzero(sample.has_counterfactual), PATCHED)
     with progress_bar("the published prompts") as progress:
@@ -119,14 +118,13 @@ def run_checks(cache: Cache, asked: Request, sample: Sample) -> Checks:
         patched = patched_shares(
             sample, rows, run, patch_mlps(model, sample, rows, parts=parts, progress=progress), seed=seed
         )
-    last = layer_of(published.ENTROPY_LAYER, n_layers)
     lines = (
         *token_checks(sample),
         *behaviour_checks(sample, run, seed=seed),
         *patch_checks(patched),
         *map_checks(logit_effects(cache, years=asked.years), n_layers, seed=seed),
         *_curve(model, asked),
-        entropy_check(last, statistics.of_kind("entropy")),
+        _entropy(model, cache),
         *(circuit_checks(sample, rows, _circuit(model, sample, rows), run, seed=seed) if judged else ()),
     )
     checks = lines if judged else tuple(map(unjudged, lines))
@@ -177,6 +175,18 @@ def _curve(model: "Model", asked: Request) -> tuple[Check, ...]:
         k: among_years(keeping(model, layer, order[:k]), tokens, start_year, year_ids, shared=shared) for k in sizes
     }
     return curve_checks(layer, values, start_year, seed=asked.seed)
+
+
+def _entropy(model: "Model", cache: Cache) -> Check:
+    """From the statistics kept beside the cache, else of the one layer."""
+    from neurons.analysis.statistics import neuron_statistics
+
+    layer = layer_of(published.ENTROPY_LAYER, model.config.n_layers)
+    statistics = kept_statistics(cache)
+    if statistics is None:
+        with progress_bar("reading the vocabulary") as progress:
+            statistics = neuron_statistics(model, [layer], progress=progress)
+    return entropy_check(layer, statistics.of_kind("entropy"))
 
 
 def _circuit(model: "Model", sample: Sample, rows: np.ndarray) -> np.ndarray:
