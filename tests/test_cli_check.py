@@ -1,6 +1,7 @@
 """`neurons check`: its JSON, its table, who is judged, and the page that a report makes of it."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 
 from neurons.analysis import published
 from neurons.cache.format import Cache
-from neurons.cli.check import is_judged, kept_checks
+from neurons.cli.check import is_judged, kept_checks, print_checks
 from neurons.cli.common import request
 from neurons.cli.main import main
 from neurons.model.checkpoint import Model
@@ -58,12 +59,17 @@ def test_json_is_as_documented_and_kept_and_on_the_report_s_page(run: Run, mini_
     assert not list(mini_cache.path.parent.glob("*.check-*")), "blocks are of no use once the result is kept"
 
 
-def test_the_table_says_that_nothing_is_judged(run: Run) -> None:
-    code, out, _ = run(*QUICK)
-    assert code == 0
-    assert "60 prompts of the published distribution" in out
-    assert "probability difference of the 01-run" in out
-    assert "nothing is judged" in out
+def test_the_table_shows_each_line_and_the_sum_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = (
+        published.judge_number("probability difference", 0.8167, 0.01, published.PROBABILITY_DIFFERENCE),
+        published.judge_exact("years by century 10-18", (74, 53), published.YEARS_BY_CENTURY, published.COMPUTED),
+    )
+    print_checks(published.Checks("mine", True, 1000, 250, 0, lines, ()))
+    out = capsys.readouterr().out
+    assert "mine: the published measurements, on 1,000 prompts" in out
+    assert re.search(r"agrees +probability difference +0.8167 +0.8170 +-0.0003 +0.03", out)
+    assert re.search(r"differs +years by century 10-18 +74, 53 +74, 53, 96, 89", out)
+    assert "mine is different from the published model: 1 of 2 judged measurements agree, 1 differ" in out
 
 
 @pytest.mark.parametrize(
