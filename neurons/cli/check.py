@@ -53,6 +53,7 @@ PATCHED = 250
 CIRCUIT = 64
 """Prompts whose residuals at every position are in memory at once."""
 KEPT = "check"
+COLUMNS = ("verdict", "measurement", "measured", "published", "difference", "tolerance", "source")
 
 
 def register(app: typer.Typer) -> None:
@@ -218,15 +219,16 @@ def print_checks(found: Checks) -> None:
     numbers = [check for check in found.checks if check not in lists]
     print_table(
         f"{found.model}: the published measurements, on {found.n_prompts:,} prompts of the published distribution",
-        ["verdict", "measurement", "measured", "published", "difference", "tolerance", "source"],
+        COLUMNS,
         [_row(check) for check in numbers],
         left=2,
         caption="difference: measured minus published, or how far beyond a bound; tolerance: three standard errors",
     )
     print()
-    columns = ["verdict", "", "measured", "published", "source"]
-    rows = [[c.verdict, c.name, shown(c.measured), shown(c.published), c.source] for c in lists]
-    print_table("Lists: the same, or in the same order", columns, rows, left=2)
+    print_table(
+        "Lists: the same, or in the same order", COLUMNS, [_row(check) for check in lists], left=2,
+        caption="difference: of an order, the narrowest gap between neighbours",
+    )  # fmt: skip
     print(f"\n{conclusion(found)}")
 
 
