@@ -119,8 +119,10 @@ def test_without_judgement_the_measurement_stays() -> None:
     assert unjudged(one) == replace(one, verdict="none")
     all_of = Checks("mini", False, 1, 1, 0, (unjudged(one),), ())
     assert "nothing is judged" in conclusion(all_of)
-    assert "different" in conclusion(replace(all_of, judged=True, checks=(one,)))
-    assert "as published" in conclusion(replace(all_of, judged=True, checks=(judge_exact("n", 1, 1, "code"),)))
+    alike = judge_exact("n", 1, 1, "code")
+    for lines, told in (((one,), "different from"), ((one, alike), "different from"), ((alike,), "is as published"),
+                        ((one, alike, alike), "for the most part as published")):  # fmt: skip
+        assert told in conclusion(replace(all_of, judged=True, checks=lines))
 
 
 # --- standard errors --------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def test_the_table_shows_each_line_and_the_sum_of_it(capsys: pytest.CaptureFixtu
     assert "mine: the published measurements, on 1,000 prompts" in out
     assert re.search(r"agrees +probability difference +0.8167 +0.8170 +-0.0003 +0.03", out)
     assert re.search(r"differs +years by century 10-18 +74, 53 +74, 53, 96, 89", out)
-    assert "mine is different from the published model: 1 of 2 judged measurements agree, 1 differ" in out
+    assert "mine is different from what was published: 1 of 2 judged measurements agree, 1 differ" in out
 
 
 @pytest.mark.parametrize(

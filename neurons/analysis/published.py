@@ -134,6 +134,7 @@ class Checks:
             "n_prompts": self.n_prompts,
             "n_patched": self.n_patched,
             "seed": self.seed,
+            "conclusion": conclusion(self),
             "checks": [check.to_json() for check in self.checks],
             "mlp_shares": [
                 {"layer": layer, "share": share, "standard_error": error}
@@ -231,7 +232,9 @@ def conclusion(found: Checks) -> str:
             " comparison, and nothing is judged."
         )
     agrees, differs = found.count("agrees"), found.count("differs")
-    told = "as published" if not differs else "different from the published model"
+    told = "different from what was published"
+    if agrees > differs:
+        told = "for the most part as published" if differs else "as published"
     return f"{found.model} is {told}: {agrees} of {agrees + differs} judged measurements agree, {differs} differ."
 
 
