@@ -14,7 +14,10 @@ from neurons.analysis import check, check_maps, published, sampled
 from neurons.analysis.check import SampleRun, layer_of, patch_checks, patched_shares, resampling
 from neurons.analysis.check_maps import LayerMaps, map_checks
 from neurons.analysis.effects import logit_effects
+from neurons.analysis.evaluation import behaviour_alone
+from neurons.analysis.graph import Circuit
 from neurons.analysis.maps import doubly_centred, shapes
+from neurons.analysis.paths import patching_of
 from neurons.analysis.published import (
     Checks,
     Number,
@@ -183,6 +186,22 @@ def test_a_patched_mlp_equals_a_plain_hook_at_end(double: Model, sample: Sample)
             start = sample.start_year[row]
             expected = p[start + 1 :].sum() - p[: start + 1].sum()
             assert found[layer, place] == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_circuit_of_everything_is_the_model_and_one_of_nothing_the_01_run(double: Model, sample: Sample) -> None:
+    rows, run = some(sample, 5), run_sample(double, sample)
+    here = patching_of(
+        double,
+        sample.tokens[rows],
+        sample.counterfactual_tokens[sample.counterfactual[rows]],
+        first=sample.year_position,
+        start_year=sample.start_year[rows],
+        year_ids=sample.year_token_ids,
+    )
+    everything = tuple(node for at in here.layout.positions for node in here.layout.components(at))
+    for nodes, expected in ((everything, run.probability_difference), ((), run.run_01)):
+        found = behaviour_alone(here, Circuit("these", nodes))
+        assert found.probability_difference == pytest.approx(expected[rows], abs=1e-9)
 
 
 def test_prompts_without_a_counterfactual_have_no_01_run(mini_model: Model, sample: Sample) -> None:
