@@ -107,12 +107,22 @@ def test_gpt2_small_s_shape_with_its_tokenizer_is_judged_and_nothing_else(
 def test_a_random_model_of_gpt2_small_s_shape_is_judged_as_different(
     run: Run, gpt2_shaped: Model, gpt2_tokenizer: Gpt2Tokenizer, tmp_path: Path
 ) -> None:
-    code, out, _ = run(
-        "--model", gpt2_shaped.checkpoint.folder, "--nouns", "2", *QUICK, "--cache-dir", tmp_path, "--json"
+    code, out, err = run(
+        "--model",
+        gpt2_shaped.checkpoint.folder,
+        "--nouns",
+        "2",
+        "--years",
+        "41-49",
+        *QUICK,
+        "--cache-dir",
+        tmp_path,
+        "--json",
     )
+    assert code == 0, err
     found = json.loads(out)
     verdicts = {one["name"]: one["verdict"] for one in found["checks"]}
-    assert (code, found["judged"]) == (0, True)
+    assert found["judged"]
     assert verdicts["years to draw from"] == verdicts["tokens of a prompt, places of YY and END"] == "agrees"
     for name in (
         "probability difference",

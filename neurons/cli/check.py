@@ -110,6 +110,7 @@ def run_checks(cache: Cache, asked: Request, sample: Sample) -> Checks:
     from neurons.analysis.sampled import patch_mlps, run_sample
     from neurons.model.checkpoint import load_model
 
+    effects = logit_effects(cache, years=asked.years)  # refuses start years that the cache has not, before the work
     n_layers, seed, judged = asked.checkpoint.config.n_layers, asked.seed, is_judged(asked.checkpoint)
     model, parts = load_model(asked.checkpoint), _parts(cache, sample)
     rows = _some(np.flatnonzero(sample.has_counterfactual), PATCHED)
@@ -123,7 +124,7 @@ def run_checks(cache: Cache, asked: Request, sample: Sample) -> Checks:
         *token_checks(sample),
         *behaviour_checks(sample, run, seed=seed),
         *patch_checks(patched),
-        *map_checks(logit_effects(cache, years=asked.years), n_layers, seed=seed),
+        *map_checks(effects, n_layers, seed=seed),
         *_curve(model, asked),
         _entropy(model, cache),
         *(circuit_checks(sample, rows, _circuit(model, sample, rows), run, seed=seed) if judged else ()),
