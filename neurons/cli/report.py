@@ -1,8 +1,8 @@
 """`neurons report`: the main job, everything known of a model in one folder.
 
 1. The cache is opened, or built. 2. Neurons are ranked, clustered and composed, from the cache alone.
-3. Interventions and the circuit are shown where they were kept beside the cache (`--causal` and `--circuit`
-make them, with the model).
+3. Interventions, the circuit and the published checks are shown where they were kept beside the cache (`--causal`,
+`--circuit` and `neurons check` make them, with the model).
 4. Pages are written. What was computed is kept, so a second report only writes pages.
 """
 
@@ -15,6 +15,7 @@ import typer
 
 from neurons.cache.format import Cache
 from neurons.cli.causal import kept_ablations, run_ablations
+from neurons.cli.check import kept_checks
 from neurons.cli.circuit import kept_study, prompt_tokens, run_study
 from neurons.cli.common import (
     REPORT_DIR,
@@ -83,6 +84,7 @@ def _write(
     from neurons.analysis.effects import logit_effects
     from neurons.analysis.ranking import rank
     from neurons.report.causal_page import causal_page
+    from neurons.report.check_page import check_page
     from neurons.report.circuit_page import circuit_page
     from neurons.report.composition_page import cluster_pages, composition_page
     from neurons.report.pages import paged_neurons, write_report
@@ -97,6 +99,9 @@ def _write(
         extra.insert(0, causal_page(ablations, paged))
     if study is not None:
         extra.append(circuit_page(study, prompt_tokens(asked)))
+    checks = kept_checks(cache, asked)
+    if checks is not None:
+        extra.append(check_page(checks))
     labels: dict[str, dict[NeuronId, str]] = {
         "family": {fit.neuron: fit.tuning.family for fit in clustering.tuning.neurons},
         "cluster": {neuron: str(c.id) for c in clustering.clusters for neuron in c.members},
