@@ -37,11 +37,12 @@ STORIES = {
         "roles",
         "preactivation",
     },
+    "statistics": {"statistics", "statistics_results", "vocabulary", "contexts", "text_study"},
 }
 """Analyses told in several files, which may import each other; any other module is a story of its own."""
 FIRST = {"effects", "stats", "tuning", "experiment"}
 """Stories that every analysis may build on. The others stand side by side."""
-FROM_FILES = {"causal_results", "circuit_results", "graph"}
+FROM_FILES = {"causal_results", "circuit_results", "graph", "statistics_results"}
 """Modules of a story with a model that must open without one."""
 RUNS = {"checkpoint", "forward", "at_end", "rerun"}
 NEEDS_A_MODEL = {f"neurons.model.{module}" for module in RUNS} | {
@@ -51,7 +52,7 @@ NEEDS_A_MODEL = {f"neurons.model.{module}" for module in RUNS} | {
 }
 NEEDS_A_MODEL |= {
     f"neurons.analysis.{module}"
-    for story in ("causal", "circuit", "experiment")
+    for story in ("causal", "circuit", "experiment", "statistics")
     for module in STORIES.get(story, {story}) - FROM_FILES
 }
 """What runs with a model in memory. Nothing else may load torch, directly or through others."""

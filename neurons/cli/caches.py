@@ -13,26 +13,20 @@ from neurons.cache.locks import is_being_built
 from neurons.cache.parts import count_blocks, folders_beside
 from neurons.cli.common import (
     CACHE_DIR,
-    CENTURIES,
     MODEL,
-    NOUNS,
-    SEED,
     CacheDirOption,
-    CenturiesOption,
     JobsOption,
     JsonOption,
-    LayersOption,
     ModelOption,
-    NounsOption,
+    Request,
     SchedulerOption,
-    SeedOption,
     help_without_command,
     note,
     open_or_build,
     print_json,
     print_table,
     progress_bar,
-    request,
+    with_request,
 )
 from neurons.types import CacheError, InputError
 
@@ -45,19 +39,14 @@ FilesArgument = Annotated[
 
 
 @app.command()
+@with_request("years")
 def build(
-    model: ModelOption = MODEL,
-    layers: LayersOption = None,
-    nouns: NounsOption = NOUNS,
-    centuries: CenturiesOption = CENTURIES,
-    seed: SeedOption = SEED,
-    cache_dir: CacheDirOption = CACHE_DIR,
+    asked: Request,
     jobs: JobsOption = None,
     scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Cache the activations of all start years, once; an existing cache is reused."""
-    asked = request(model=model, layers=layers, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir)
     reused = is_there(asked.path)
     cache = open_or_build(asked, jobs=jobs, scheduler=scheduler)
     if as_json:
@@ -68,17 +57,12 @@ def build(
 
 
 @app.command()
+@with_request("years")
 def path(
-    model: ModelOption = MODEL,
-    layers: LayersOption = None,
-    nouns: NounsOption = NOUNS,
-    centuries: CenturiesOption = CENTURIES,
-    seed: SeedOption = SEED,
-    cache_dir: CacheDirOption = CACHE_DIR,
+    asked: Request,
     as_json: JsonOption = False,
 ) -> None:
     """Where the cache of these options lies, whether it is built or not."""
-    asked = request(model=model, layers=layers, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir)
     if as_json:
         print_json({"path": str(asked.path), "exists": is_there(asked.path)})
     else:

@@ -10,27 +10,14 @@ from neurons.cache.results import keep_result, kept_result
 from neurons.cache.tasks import is_spread
 from neurons.cli.causal_tables import print_curves, print_effects, print_layers
 from neurons.cli.common import (
-    CACHE_DIR,
-    CENTURIES,
-    MODEL,
-    NOUNS,
-    SEED,
-    YEARS,
-    CacheDirOption,
-    CenturiesOption,
     JobsOption,
     JsonOption,
-    LayersOption,
-    ModelOption,
-    NounsOption,
     Request,
     SchedulerOption,
-    SeedOption,
-    YearsOption,
     open_or_build,
     print_json,
     progress_bar,
-    request,
+    with_request,
 )
 from neurons.task.intervention import Intervention
 from neurons.types import Ablation, Effect, InputError, Measure, NeuronId
@@ -49,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Removal:
     """The options of the command, checked. exact None: all of them."""
 
     neurons: tuple[NeuronId, ...]
@@ -60,14 +47,9 @@ class Asked:
     scheduler: str | None = None
 
 
+@with_request()
 def causal(
-    model: ModelOption = MODEL,
-    layers: LayersOption = None,
-    years: YearsOption = YEARS,
-    nouns: NounsOption = NOUNS,
-    centuries: CenturiesOption = CENTURIES,
-    seed: SeedOption = SEED,
-    cache_dir: CacheDirOption = CACHE_DIR,
+    asked: Request,
     neurons: Annotated[
         str | None,
         typer.Option("--neurons", help="These neurons, like L9N12,L10N7; several are ablated together too."),
@@ -109,49 +91,46 @@ def causal(
     as_json: JsonOption = False,
 ) -> None:
     """What really happens when neurons are removed at END: exact effects, not estimates."""
-    asked = replace(check(neurons, exact, ablation, effect, measure), jobs=jobs, scheduler=scheduler)
+    removal = replace(check(neurons, exact, ablation, effect, measure), jobs=jobs, scheduler=scheduler)
     is_spread(jobs, scheduler)
     if effect != "total" and (curves or layers_table):
         raise InputError(f"--curves and --layers-table show total effects: leave out --effect {effect}")
-    base = request(
-        model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
-    )
-    _check_against(base, asked)
-    cache = open_or_build(base)
-    found = _find(cache, base, asked, on_nouns=on_nouns, curves=curves, layers_table=layers_table)
+    _check_against(asked, removal)
+    cache = open_or_build(asked)
+    found = _find(cache, asked, removal, on_nouns=on_nouns, curves=curves, layers_table=layers_table)
     if as_json:
-        print_json(found.to_json(asked.group_measure))
+        print_json(found.to_json(removal.group_measure))
         return
     references = {str(measure): values.to_json() for measure, values in found.references.items()}
-    print_effects(found.effects, found.group, found.agreement, asked.group_measure, references, top)
+    print_effects(found.effects, found.group, found.agreement, removal.group_measure, references, top)
     if found.curves and found.published:
-        print_curves(found.curves, found.published, asked.group_measure, references)
+        print_curves(found.curves, found.published, removal.group_measure, references)
     if found.layers:
-        print_layers(found.layers, asked.group_measure, references)
+        print_layers(found.layers, removal.group_measure, references)
 
 
-def run_ablations(cache: Cache, base: Request) -> "Ablations":
+def run_ablations(cache: Cache, asked: Request) -> "Ablations":
     """Everything that a report shows, with the command's defaults: as kept beside the cache, or run and kept."""
-    kept = kept_ablations(cache, base)
+    kept = kept_ablations(cache, asked)
     if kept is None:
-        asked = check(None, EXACT, "resample", "total", None)
-        kept = _find(cache, base, asked, on_nouns=None, curves=True, layers_table=True)
-        keep_result(cache, "causal", _settings(base), kept)
+        removal = check(None, EXACT, "resample", "total", None)
+        kept = _find(cache, asked, removal, on_nouns=None, curves=True, layers_table=True)
+        keep_result(cache, "causal", _settings(asked), kept)
     return kept
 
 
-def kept_ablations(cache: Cache, base: Request) -> "Ablations | None":
+def kept_ablations(cache: Cache, asked: Request) -> "Ablations | None":
     """The ablations that an earlier report ran on this cache, without torch; None where there are none."""
     from neurons.analysis.causal_results import RESULT_CLASSES
 
-    return kept_result(cache, "causal", _settings(base), RESULT_CLASSES)
+    return kept_result(cache, "causal", _settings(asked), RESULT_CLASSES)
 
 
-def _settings(base: Request) -> dict[str, Any]:
-    return {"years": list(base.years), "seed": base.seed, "exact": EXACT}
+def _settings(asked: Request) -> dict[str, Any]:
+    return {"years": list(asked.years), "seed": asked.seed, "exact": EXACT}
 
 
-def check(neurons: str | None, exact: str, ablation: str, effect: str, measure: str | None) -> Asked:
+def check(neurons: str | None, exact: str, ablation: str, effect: str, measure: str | None) -> Removal:
     """Read the options; raises `InputError` for unknown choices, or an effect and a measure that do not fit."""
     named = tuple(dict.fromkeys(NeuronId.parse(part) for part in neurons.split(","))) if neurons is not None else ()
     if exact != "all" and not (exact.isascii() and exact.isdigit() and int(exact) > 0):
@@ -161,7 +140,7 @@ def check(neurons: str | None, exact: str, ablation: str, effect: str, measure: 
     _choose("--measure", measure or "contrast", get_args(Measure))
     intervention = Intervention(ablation, effect, measure or "contrast")  # type: ignore[arg-type]
     group: Measure = "contrast" if effect == "frozen" else GROUP_MEASURE
-    return Asked(named, None if exact == "all" else int(exact), intervention, measure or group)  # type: ignore[arg-type]
+    return Removal(named, None if exact == "all" else int(exact), intervention, measure or group)  # type: ignore[arg-type]
 
 
 def _choose(option: str, given: str, choices: tuple[str, ...]) -> None:
@@ -169,18 +148,18 @@ def _choose(option: str, given: str, choices: tuple[str, ...]) -> None:
         raise InputError(f"{option} {given!r} is unknown: choose {', '.join(choices)}")
 
 
-def _check_against(base: Request, asked: Asked) -> None:
+def _check_against(asked: Request, removal: Removal) -> None:
     """Neurons and numbers against the checkpoint, before anything is loaded."""
-    config = base.checkpoint.config
-    for neuron in asked.neurons:
-        config.check_neuron(neuron, base.layers)
-    count = len(base.layers) * config.d_mlp
-    if asked.exact is not None and asked.exact > count and not (asked.neurons or str(asked.exact) == EXACT):
-        raise InputError(f"--exact {asked.exact} is more than there are: these layers have {count} neurons")
+    config = asked.checkpoint.config
+    for neuron in removal.neurons:
+        config.check_neuron(neuron, asked.layers)
+    count = len(asked.layers) * config.d_mlp
+    if removal.exact is not None and removal.exact > count and not (removal.neurons or str(removal.exact) == EXACT):
+        raise InputError(f"--exact {removal.exact} is more than there are: these layers have {count} neurons")
 
 
 def _find(
-    cache: Cache, base: Request, asked: Asked, *, on_nouns: int | None, curves: bool, layers_table: bool
+    cache: Cache, asked: Request, removal: Removal, *, on_nouns: int | None, curves: bool, layers_table: bool
 ) -> "Ablations":
     from neurons.analysis.causal import references
     from neurons.analysis.causal_results import Ablations
@@ -188,9 +167,9 @@ def _find(
     from neurons.analysis.experiment import experiment
     from neurons.model.checkpoint import load_model
 
-    on = experiment(load_model(base.checkpoint), cache, years=base.years, nouns=on_nouns)
-    effects = _effects(on, asked)
-    found_curves, published = _curves(on, effects, asked, base.seed) if curves else (None, None)
+    on = experiment(load_model(asked.checkpoint), cache, years=asked.years, nouns=on_nouns)
+    effects = _effects(on, removal)
+    found_curves, published = _curves(on, effects, removal, asked.seed) if curves else (None, None)
     table = None
     if layers_table:
         with progress_bar("ablating MLPs and heads") as progress:
@@ -198,7 +177,7 @@ def _find(
     return Ablations(
         effects=effects,
         references={measure: references(on, measure) for measure in get_args(Measure)},
-        group=_group(on, asked),
+        group=_group(on, removal),
         agreement=_agreement(on, effects),
         curves=found_curves,
         published=published,
@@ -206,22 +185,22 @@ def _find(
     )
 
 
-def _effects(on: "Experiment", asked: Asked) -> "NeuronEffects":
+def _effects(on: "Experiment", removal: Removal) -> "NeuronEffects":
     from neurons.analysis.causal import neuron_effects, top_of
     from neurons.analysis.screen import screen
 
     with progress_bar("first-order screen") as progress:
-        screened = screen(on, asked.intervention, progress=progress)
-    count = min(asked.exact or screened.size, screened.size)
-    chosen = asked.neurons or top_of(on, screened, count)
-    if is_spread(asked.jobs, asked.scheduler) and not asked.neurons:
+        screened = screen(on, removal.intervention, progress=progress)
+    count = min(removal.exact or screened.size, screened.size)
+    chosen = removal.neurons or top_of(on, screened, count)
+    if is_spread(removal.jobs, removal.scheduler) and not removal.neurons:
         from neurons.analysis.sweep import sweep
 
         with progress_bar(f"exact effects of {len(chosen)} neurons, by block") as progress:
-            sweep(on, chosen, asked.intervention, jobs=asked.jobs, scheduler=asked.scheduler, progress=progress)
+            sweep(on, chosen, removal.intervention, jobs=removal.jobs, scheduler=removal.scheduler, progress=progress)
     with progress_bar(f"exact effects of {len(chosen)} neurons") as progress:
         return neuron_effects(
-            on, chosen, asked.intervention, screened=screened, scores=_scores(on), keep=not asked.neurons,
+            on, chosen, removal.intervention, screened=screened, scores=_scores(on), keep=not removal.neurons,
             progress=progress,
         )  # fmt: skip
 
@@ -236,10 +215,10 @@ def _scores(on: "Experiment") -> Any:
     return np.stack([effects.layer_contrast(layer).mean(0) for layer in on.cache.layers])
 
 
-def _group(on: "Experiment", asked: Asked) -> "GroupEffect | None":
+def _group(on: "Experiment", removal: Removal) -> "GroupEffect | None":
     from neurons.analysis.causal import group_effect
 
-    return group_effect(on, asked.neurons, asked.intervention) if len(asked.neurons) > 1 else None
+    return group_effect(on, removal.neurons, removal.intervention) if len(removal.neurons) > 1 else None
 
 
 def _agreement(on: "Experiment", total: "NeuronEffects") -> "Agreement | None":
@@ -259,7 +238,7 @@ def _agreement(on: "Experiment", total: "NeuronEffects") -> "Agreement | None":
     return agreement(total.neurons, total.score, frozen=frozen.effect, direct=direct.effect, total=total.effect)
 
 
-def _curves(on: "Experiment", effects: "NeuronEffects", asked: Asked, seed: int) -> "tuple[Curves, PublishedCurve]":
+def _curves(on: "Experiment", effects: "NeuronEffects", removal: Removal, seed: int) -> "tuple[Curves, PublishedCurve]":
     import numpy as np
 
     from neurons.analysis.curves import curves, effect_order, published_curve, variance_order
@@ -270,7 +249,7 @@ def _curves(on: "Experiment", effects: "NeuronEffects", asked: Asked, seed: int)
         "activation variance": variance_order(on),
     }
     with progress_bar("top-k curves") as progress:
-        found = curves(on, orders, ablation=asked.intervention.ablation, seed=seed, progress=progress)
+        found = curves(on, orders, ablation=removal.intervention.ablation, seed=seed, progress=progress)
     layer = min(max(on.model.config.n_layers - 2, on.cache.layers[0]), on.cache.layers[-1])
     with progress_bar("the published curve") as progress:
         return found, published_curve(on, layer=layer, progress=progress)

@@ -20,26 +20,13 @@ from neurons.analysis.graph import Circuit, Layout, layout, published_circuit, r
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result
 from neurons.cli.common import (
-    CACHE_DIR,
-    CENTURIES,
-    MODEL,
-    NOUNS,
-    SEED,
-    YEARS,
-    CacheDirOption,
-    CenturiesOption,
     JsonOption,
-    LayersOption,
-    ModelOption,
-    NounsOption,
     Request,
-    SeedOption,
-    YearsOption,
     open_or_build,
     print_json,
     print_table,
     progress_bar,
-    request,
+    with_request,
 )
 from neurons.task.prompts import YEAR_SPAN
 from neurons.types import NeuronId
@@ -58,14 +45,9 @@ def register(app: typer.Typer) -> None:
     app.command()(circuit)
 
 
+@with_request()
 def circuit(
-    model: ModelOption = MODEL,
-    layers: LayersOption = None,
-    years: YearsOption = YEARS,
-    nouns: NounsOption = NOUNS,
-    centuries: CenturiesOption = CENTURIES,
-    seed: SeedOption = SEED,
-    cache_dir: CacheDirOption = CACHE_DIR,
+    asked: Request,
     depth: Annotated[int, typer.Option("--depth", help="Edges at most between a node and the logits.")] = DEPTH,
     threshold: Annotated[
         float, typer.Option("--threshold", help="Least share of the behaviour's change that an edge must carry.")
@@ -93,9 +75,6 @@ def circuit(
     """The circuit around the neurons: how the start year reaches them, and whether it is enough."""
     search = Search(depth, threshold, breadth)
     named = NeuronId.parse(neuron) if neuron is not None else None
-    asked = request(
-        model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
-    )
     config = asked.checkpoint.config
     if named is not None:
         config.check_neuron(named, tuple(range(config.n_layers)))

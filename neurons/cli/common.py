@@ -6,9 +6,11 @@ Arguments are checked in full before torch is imported, and torch only when a ca
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -54,6 +56,9 @@ MODEL, YEARS, NOUNS, CENTURIES, SEED = "mini", "02-98", "20", "draw", 0
 CACHE_DIR, REPORT_DIR = Path("cache"), Path("reports")
 
 
+Command = Callable[..., None]
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """What the common options mean: checked, nothing loaded."""
@@ -74,13 +79,13 @@ class Request:
 
 def request(
     *,
-    model: str,
-    layers: str | None,
-    years: str = YEARS,
-    nouns: str,
-    centuries: str,
-    seed: int,
-    cache_dir: Path,
+    model: ModelOption = MODEL,
+    layers: LayersOption = None,
+    years: YearsOption = YEARS,
+    nouns: NounsOption = NOUNS,
+    centuries: CenturiesOption = CENTURIES,
+    seed: SeedOption = SEED,
+    cache_dir: CacheDirOption = CACHE_DIR,
 ) -> Request:
     """Check the common options; raises `InputError` or `CheckpointError` in one line."""
     measured = parse_years(years)
@@ -91,6 +96,27 @@ def request(
     chosen = checkpoint.config.check_layers(wanted if wanted is not None else checkpoint.config.default_layers)
     prompts = year_spans(checkpoint.tokenizer, nouns=words, centuries=drawn, seed=seed)
     return Request(checkpoint, prompts, chosen, measured, seed, cache_dir)
+
+
+def with_request(*leave_out: str) -> Callable[[Command], Command]:
+    """A command whose first parameter is a `Request` is given the common options, those of `request`, instead."""
+    common = [option for name, option in signature(request).parameters.items() if name not in leave_out]
+
+    def decorate(command: Command) -> Command:
+        asked, *own = signature(command).parameters.values()
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            options = {option.name: given.pop(option.name) for option in common}
+            command(**{asked.name: request(**options)}, **given)
+
+        positional = [parameter for parameter in own if parameter.default is Parameter.empty]
+        rest = [parameter for parameter in own if parameter not in positional]
+        shown = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in [*positional, *common, *rest]]
+        run.__signature__ = Signature(shown)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
 
 
 def open_or_build(asked: Request, *, jobs: int | None = None, scheduler: str | None = None) -> Cache:

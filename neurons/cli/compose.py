@@ -9,26 +9,14 @@ import typer
 
 from neurons.cache.format import Cache
 from neurons.cli.common import (
-    CACHE_DIR,
-    CENTURIES,
-    MODEL,
-    NOUNS,
     SEED,
-    YEARS,
-    CacheDirOption,
-    CenturiesOption,
     JsonOption,
-    LayersOption,
-    ModelOption,
-    NounsOption,
     Request,
-    SeedOption,
-    YearsOption,
     open_or_build,
     print_json,
     print_table,
     progress_bar,
-    request,
+    with_request,
 )
 from neurons.types import InputError, NeuronId
 
@@ -54,14 +42,9 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+@with_request()
 def cluster(
-    model: ModelOption = MODEL,
-    layers: LayersOption = None,
-    years: YearsOption = YEARS,
-    nouns: NounsOption = NOUNS,
-    centuries: CenturiesOption = CENTURIES,
-    seed: SeedOption = SEED,
-    cache_dir: CacheDirOption = CACHE_DIR,
+    asked: Request,
     method: MethodOption = "hdbscan",
     cap: CapOption = CAP,
     smallest: SmallestOption = None,
@@ -70,9 +53,6 @@ def cluster(
 ) -> None:
     """Which kinds of neurons boost or suppress, and what each kind adds to the contrast."""
     chosen = check_method(method)
-    asked = request(
-        model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
-    )
     kinds = find_kinds(open_or_build(asked), asked, method=chosen, cap=cap, smallest=smallest)
     if figures:
         from neurons.report.composition_plots import cluster_figures, save_all
@@ -84,14 +64,9 @@ def cluster(
         _print_clusters(kinds.clustering)
 
 
+@with_request()
 def compose(
-    model: ModelOption = MODEL,
-    layers: LayersOption = None,
-    years: YearsOption = YEARS,
-    nouns: NounsOption = NOUNS,
-    centuries: CenturiesOption = CENTURIES,
-    seed: SeedOption = SEED,
-    cache_dir: CacheDirOption = CACHE_DIR,
+    asked: Request,
     neuron: Annotated[
         list[str] | None, typer.Option("--neuron", help="Fit this neuron's tuning too, like L9N12; may be repeated.")
     ] = None,
@@ -104,9 +79,6 @@ def compose(
 ) -> None:
     """How neurons add up to '>': tuning, components, sparse reconstruction, and how much of it is a step."""
     also = [NeuronId.parse(name) for name in neuron or []]
-    asked = request(
-        model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
-    )
     cache = open_or_build(asked)
     for one in also:
         cache.check_neuron(one)

@@ -5,32 +5,27 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from neurons.analysis.statistics_results import NeuronStatistics
 from neurons.cache.format import Cache, format_layers
 from neurons.cli.common import (
-    CACHE_DIR,
-    CENTURIES,
-    MODEL,
-    NOUNS,
-    SEED,
-    YEARS,
-    CacheDirOption,
-    CenturiesOption,
     JsonOption,
-    LayersOption,
-    ModelOption,
-    NounsOption,
     Request,
-    SeedOption,
-    YearsOption,
     open_or_build,
     print_json,
     print_table,
     progress_bar,
-    request,
+    with_request,
 )
+from neurons.cli.statistics import find_statistics
 from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
 from neurons.task.years import contrast_weights
 from neurons.types import InputError, Measure, NeuronId
+
+WEIGHTS = ("skew", "kurtosis", "norm", "cos in/out", "years", "kind")
+WEIGHTS_CAPTION = (
+    "skew, kurtosis: of the cosine of w_out with every token; norm: of w_out; cos in/out: of w_in and w_out;"
+    " years: share of the cosine's variance between two-digit years and the rest"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -38,14 +33,9 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+@with_request()
 def behaviour(
-    model: ModelOption = MODEL,
-    layers: LayersOption = None,
-    years: YearsOption = YEARS,
-    nouns: NounsOption = NOUNS,
-    centuries: CenturiesOption = CENTURIES,
-    seed: SeedOption = SEED,
-    cache_dir: CacheDirOption = CACHE_DIR,
+    asked: Request,
     resample: Annotated[
         bool,
         typer.Option("--resample", help="Also with the MLPs of --layers taken from the 01-run (loads the model)."),
@@ -53,9 +43,6 @@ def behaviour(
     as_json: JsonOption = False,
 ) -> None:
     """Probability difference and cutoff sharpness, beside the 01-run's and the average distribution's."""
-    asked = request(
-        model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
-    )
     cache = open_or_build(asked)
     from neurons.analysis.measured import measured_behaviour, measured_rows
 
@@ -102,26 +89,24 @@ def _resampled(cache: Cache, asked: Request) -> dict[str, dict[str, dict[str, fl
     return {"mlps_resampled": {name: {"mean": float(values[name].mean())} for name in names}}
 
 
+@with_request()
 def rank(
-    model: ModelOption = MODEL,
-    layers: LayersOption = None,
-    years: YearsOption = YEARS,
-    nouns: NounsOption = NOUNS,
-    centuries: CenturiesOption = CENTURIES,
-    seed: SeedOption = SEED,
-    cache_dir: CacheDirOption = CACHE_DIR,
+    asked: Request,
     year: Annotated[
         int | None, typer.Option("--year", help="Rank for one start year: which neurons boost year > YY.")
     ] = None,
     top: Annotated[
         int | None, typer.Option("--top", min=1, help="Only the first K.", show_default="20; all with --json")
     ] = None,
+    stats: Annotated[
+        bool,
+        typer.Option(
+            "--stats", help="Also each neuron's statistics over the whole vocabulary (loads the model once; kept)."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Which neurons raise the years after the start year, with intervals and significance."""
-    asked = request(
-        model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
-    )
     if year is not None and year not in asked.years:
         raise InputError(
             f"start year {year:02d} is not measured: choose within {asked.years[0]:02d}-{asked.years[-1]:02d}"
@@ -130,33 +115,50 @@ def rank(
     from neurons.analysis.effects import logit_effects
     from neurons.analysis.ranking import rank as rank_neurons
 
-    ranking = rank_neurons(logit_effects(cache, years=asked.years), start_year=year, seed=seed)
+    ranking = rank_neurons(logit_effects(cache, years=asked.years), start_year=year, seed=asked.seed)
+    statistics = find_statistics(cache, asked) if stats else None
     if as_json:
         shown = range(min(len(ranking), top or len(ranking)))
         neurons = [ranking.record(row) for row in shown]
+        if statistics is not None:
+            neurons = [one | {"statistics": statistics.record(one["neuron"])} for one in neurons]
         about = {"model": cache.model, "prompts": len(cache), "layers": list(cache.layers), "start_year": year}
         print_json({**about, "neurons": neurons})
         return
-    print_ranking(ranking, cache, top or 20)
+    print_ranking(ranking, cache, top or 20, statistics)
 
 
-def print_ranking(ranking: Any, cache: Cache, top: int) -> None:
+def print_ranking(ranking: Any, cache: Cache, top: int, statistics: NeuronStatistics | None) -> None:
     records = [ranking.record(row) for row in range(min(len(ranking), top))]
     rows = [
         [str(r["rank"]), r["neuron"], _signed(r["score"]), _range(r), _signed(r["static"]), _signed(r["year_specific"]),
-         f"{r['q_value']:.1e}", _verdict(r)]
+         f"{r['q_value']:.1e}", _verdict(r), *(_weights(statistics, r["neuron"]) if statistics else ())]
         for r in records
     ]  # fmt: skip
+    columns = ["rank", "neuron", "score", "95 % interval", "static", "specific", "q", ""]
+    about = "" if statistics is None else f"; {WEIGHTS_CAPTION}"
     boosting, suppressing = int(ranking.boosting.sum()), int(ranking.suppressing.sum())
     of_year = "" if ranking.start_year is None else f" at start year {ranking.start_year:02d}"
     print_table(
         f"{cache.model}: boosting score{of_year} of {len(ranking)} neurons, layers {format_layers(cache.layers)},"
         f" {len(cache)} prompts",
-        ["rank", "neuron", "score", "95 % interval", "static", "specific", "q", ""],
+        columns if statistics is None else [*columns, *WEIGHTS],
         rows,
         left=2,
-        caption=f"logits; {boosting} neurons boost, {suppressing} suppress (interval, sign and q < 0.05)",
+        caption=f"logits; {boosting} neurons boost, {suppressing} suppress (interval, sign and q < 0.05){about}",
     )
+
+
+def _weights(statistics: NeuronStatistics, neuron: str) -> list[str]:
+    """The columns `WEIGHTS` of one neuron."""
+    found = statistics.record(neuron)
+    numbers = [found["skew"], found["kurtosis"], found["norm"], found["in_out_cosine"]]
+    share = found["explained"]["years"]
+    return [
+        *("–" if value is None else f"{value:.2f}" for value in numbers),
+        "–" if share is None else f"{100 * share:.0f} %",
+        "" if found["kind"] == "none" else found["kind"],
+    ]
 
 
 def _signed(value: float) -> str:
@@ -173,21 +175,16 @@ def _verdict(record: dict[str, Any]) -> str:
     return "boosting" if record["boosting"] else "suppressing" if record["suppressing"] else ""
 
 
+@with_request("years")
 def effect(
+    asked: Request,
     neuron: Annotated[str, typer.Argument(help="A neuron by layer and index, like L9N12.")],
     year: Annotated[int, typer.Option("--year", help="The start year YY.")],
-    model: ModelOption = MODEL,
-    layers: LayersOption = None,
-    nouns: NounsOption = NOUNS,
-    centuries: CenturiesOption = CENTURIES,
-    seed: SeedOption = SEED,
-    cache_dir: CacheDirOption = CACHE_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """What one neuron adds to the logits of the 100 years, for one start year."""
     named = NeuronId.parse(neuron)
     weights = contrast_weights([year])[0]
-    asked = request(model=model, layers=layers, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir)
     asked.checkpoint.config.check_neuron(named, asked.layers)
     cache = open_or_build(asked)
     from neurons.analysis.effects import LogitEffects

@@ -18,25 +18,12 @@ from neurons.cache.results import keep_result, kept_result
 from neurons.cli.causal import kept_ablations, run_ablations
 from neurons.cli.circuit import kept_study, prompt_tokens, run_study
 from neurons.cli.common import (
-    CACHE_DIR,
-    CENTURIES,
-    MODEL,
-    NOUNS,
     REPORT_DIR,
-    SEED,
-    YEARS,
-    CacheDirOption,
-    CenturiesOption,
-    LayersOption,
-    ModelOption,
-    NounsOption,
     ReportDirOption,
     Request,
-    SeedOption,
-    YearsOption,
     open_or_build,
     progress_bar,
-    request,
+    with_request,
 )
 from neurons.cli.compose import compose_kinds, find_kinds
 from neurons.types import InputError, NeuronId
@@ -55,14 +42,9 @@ def register(app: typer.Typer) -> None:
     app.command()(report)
 
 
+@with_request()
 def report(
-    model: ModelOption = MODEL,
-    layers: LayersOption = None,
-    years: YearsOption = YEARS,
-    nouns: NounsOption = NOUNS,
-    centuries: CenturiesOption = CENTURIES,
-    seed: SeedOption = SEED,
-    cache_dir: CacheDirOption = CACHE_DIR,
+    asked: Request,
     report_dir: ReportDirOption = REPORT_DIR,
     top: Annotated[int, typer.Option("--top", min=1, help="Neurons that get a page of their own.")] = 24,
     causal: Annotated[
@@ -81,9 +63,6 @@ def report(
     """The main job: behaviour, ranking, kinds, composition, figures and a page for each of the top neurons."""
     if figures is not None and figures not in FIGURES:
         raise InputError(f"--figures {figures!r} is unknown: choose {', '.join(FIGURES)}")
-    asked = request(
-        model=model, layers=layers, years=years, nouns=nouns, centuries=centuries, seed=seed, cache_dir=cache_dir
-    )
     folder = report_dir / asked.path.stem.rsplit("-", 1)[0]
     cache = open_or_build(asked)
     ablations = run_ablations(cache, asked) if causal else kept_ablations(cache, asked)
