@@ -23,7 +23,9 @@ from neurons.types import InputError, NeuronId
 if TYPE_CHECKING:
     from neurons.analysis.clusters import Clustering, Method
     from neurons.analysis.composed import Composition
+    from neurons.analysis.effects import LogitEffects
     from neurons.analysis.population import Population
+    from neurons.analysis.ranking import Ranking
 
 CAP, CANDIDATES = 1500, 1000
 METHODS: tuple["Method", ...] = ("hdbscan", "agglomerative")
@@ -113,18 +115,32 @@ def find_kinds(
     cache: Cache, asked: Request, *, cap: int = CAP, method: "Method" = "hdbscan", smallest: int | None = None
 ) -> Kinds:
     """Rank the neurons of a cache, and cluster those that boost or suppress."""
-    from neurons.analysis.clustering import cluster as cluster_neurons
     from neurons.analysis.effects import logit_effects
-    from neurons.analysis.population import gather
     from neurons.analysis.ranking import rank
 
     effects = logit_effects(cache, years=asked.years)
     ranking = rank(effects, seed=asked.seed)
+    return cluster_ranked(effects, ranking, cap=cap, method=method, smallest=smallest, seed=asked.seed)
+
+
+def cluster_ranked(
+    effects: "LogitEffects",
+    ranking: "Ranking",
+    *,
+    cap: int = CAP,
+    method: "Method" = "hdbscan",
+    smallest: int | None = None,
+    seed: int = SEED,
+) -> Kinds:
+    """Cluster the ranked neurons that boost or suppress."""
+    from neurons.analysis.clustering import cluster as cluster_neurons
+    from neurons.analysis.population import gather
+
     called = (*ranking.boosting_neurons(), *ranking.suppressing_neurons())
     population = gather(effects)
     with progress_bar("clustering") as progress:
         clustering = cluster_neurons(
-            population, called, method=method, cap=cap, smallest=smallest, seed=asked.seed, progress=progress
+            population, called, method=method, cap=cap, smallest=smallest, seed=seed, progress=progress
         )
     return Kinds(population, clustering)
 

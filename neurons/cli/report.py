@@ -1,9 +1,10 @@
 """`neurons report`: the main job, everything known of a model in one folder.
 
 1. The cache is opened, or built. 2. Neurons are ranked, clustered and composed, from the cache alone.
-3. Interventions and the circuit are shown where they were kept beside the cache (`--causal` and `--circuit`
+3. What the paged neurons' weights say is found with one load of the model, and kept beside the cache.
+4. Interventions and the circuit are shown where they were kept beside the cache (`--causal` and `--circuit`
 make them, with the model).
-4. Pages are written. What was computed is kept, so a second report only writes pages.
+5. Pages are written. What was computed is kept, so a second report only writes pages.
 """
 
 import shlex
@@ -25,7 +26,8 @@ from neurons.cli.common import (
     progress_bar,
     with_request,
 )
-from neurons.cli.compose import compose_kinds, find_kinds
+from neurons.cli.compose import cluster_ranked, compose_kinds
+from neurons.cli.from_weights import find_weights
 from neurons.types import InputError, NeuronId
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from neurons.analysis.circuit_results import Study
     from neurons.analysis.clusters import Clustering
     from neurons.analysis.composed import Composition
+    from neurons.analysis.effects import LogitEffects
+    from neurons.analysis.ranking import Ranking
     from neurons.report.blocks import Section
 
 FIGURES = ("svg", "pdf", "png")
@@ -87,12 +91,12 @@ def _write(
     from neurons.analysis.ranking import rank
     from neurons.report.causal_page import causal_page
     from neurons.report.circuit_page import circuit_page
-    from neurons.report.composition_page import cluster_pages, composition_page
+    from neurons.report.composition_page import cluster_pages, composition_page, kinds_section
     from neurons.report.pages import paged_neurons, write_report
 
-    clustering, composition = _kinds(cache, asked)
     effects = logit_effects(cache, years=asked.years)
     ranking = rank(effects, seed=asked.seed)
+    clustering, composition = _kinds(effects, ranking, asked)
     chosen = paged_neurons(ranking, top)
     paged = frozenset(map(str, chosen))
     extra = [composition_page(composition), *cluster_pages(clustering, paged)]
@@ -115,6 +119,9 @@ def _write(
             tuning=clustering.tuning,
             labels=labels,
             sections={neuron: _sections(neuron, ablations, study) for neuron in chosen},
+            weights=find_weights(cache, asked, chosen),
+            summaries=(kinds_section(clustering, composition),),
+            analyses=_analyses(asked, ablations, study),
             figures=figures,  # type: ignore[arg-type]
             progress=progress,
         )
@@ -132,7 +139,24 @@ def _sections(neuron: NeuronId, ablations: "Ablations | None", study: "Study | N
     return [*([removal] if removal else []), *inputs]
 
 
-def _kinds(cache: Cache, asked: Request) -> "tuple[Clustering, Composition]":
+def _analyses(asked: Request, ablations: "Ablations | None", study: "Study | None") -> dict[str, str]:
+    """What was run beside the ranking, and how, for the page of provenance."""
+    told = {
+        "clusters and composition": f"seed {asked.seed}, from the cache alone",
+        "vocabulary, prompts, controls, neighbours": "of the neurons with a page, from the weights",
+    }
+    if ablations is not None:
+        how = ablations.effects.intervention
+        told["causal"] = (
+            f"{len(ablations.effects.neurons):,} neurons, {how.ablation}-ablated at END; {how.effect} effect on"
+            f" {ablations.effects.n_prompts:,} prompts"
+        )
+    if study is not None:
+        told["circuit"] = f"path patching on {study.evaluation.n_prompts:,} prompts"
+    return told
+
+
+def _kinds(effects: "LogitEffects", ranking: "Ranking", asked: Request) -> "tuple[Clustering, Composition]":
     """Clusters and composition: as kept beside the cache, or computed and kept."""
     from neurons.analysis import basis, clusters, composed, heuristics, tuning
 
@@ -141,10 +165,10 @@ def _kinds(cache: Cache, asked: Request) -> "tuple[Clustering, Composition]":
         composed.Pursuit, composed.Signs, basis.Regression, basis.Term, tuning.Tuning, tuning.NeuronTuning,
         tuning.CurveFit, heuristics.Match, NeuronId,
     )  # fmt: skip
-    settings = {"years": list(asked.years), "seed": asked.seed}
+    cache, settings = effects.cache, {"years": list(asked.years), "seed": asked.seed}
     kept = kept_result(cache, "kinds", settings, classes)
     if kept is None:
-        kinds = find_kinds(cache, asked)
+        kinds = cluster_ranked(effects, ranking, seed=asked.seed)
         kept = (kinds.clustering, compose_kinds(kinds, seed=asked.seed))
         keep_result(cache, "kinds", settings, kept)
     clustering, composition = kept
