@@ -109,15 +109,11 @@ class TokenRow:
 
 @dataclass(frozen=True)
 class TokenText:
-    """Texts whose tokens are coloured by their values, all on one scale that is centred at zero."""
+    """Texts whose tokens are coloured by their values, on a scale from -limit to limit."""
 
     caption: str
     rows: tuple[TokenRow, ...]
-
-    @property
-    def limit(self) -> float:
-        """The end of the scale."""
-        return max((abs(value) for row in self.rows for _, value in row.tokens), default=0.0) or 1.0
+    limit: float
 
     def number_of(self, value: float) -> str | None:
         """What is written under a token: its value where that is among the strongest."""

@@ -113,20 +113,16 @@ def _prompts(numbers: Numbers) -> tuple[Block, ...]:
             " the number. In front: a/σ at the last token, by which the prompts are chosen.",
         )
     )
-    strongest, weakest = (_token_text(end, found[end]) for end in ("strongest", "weakest"))
-    return (told, strongest, weakest)
+    limit = max(abs(value) for end in found.values() for one in end for value in one["activation"]) or 1.0
+    return (told, *(_token_text(end, found[end], limit) for end in ("strongest", "weakest")))
 
 
-def _token_text(end: str, prompts: Sequence[Numbers]) -> TokenText:
+def _token_text(end: str, prompts: Sequence[Numbers], limit: float) -> TokenText:
     rows = tuple(
         TokenRow(f"a/σ {number(one['strength'])}", tuple(zip(one["tokens"], one["activation"], strict=True)))
         for one in prompts
     )
-    return TokenText(f"{end.capitalize()}: activation, up to {number(_largest(prompts))}", rows)
-
-
-def _largest(prompts: Sequence[Numbers]) -> float:
-    return max(abs(value) for one in prompts for value in one["activation"])
+    return TokenText(f"{end.capitalize()}; the scale ends at ±{number(limit)}", rows, limit)
 
 
 def _controls(numbers: Numbers) -> tuple[Block, ...]:

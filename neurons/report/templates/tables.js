@@ -33,6 +33,7 @@ function show(cell, kind) {
 function heldRows(element) {
   const rows = element.parentElement.querySelector("script.rows");
   if (!rows) return {};
+  element.tBodies[0].replaceChildren();
   const columns = Array.from(element.tHead.rows[0].cells, (head) => ({ className: head.className, render: show }));
   return { data: JSON.parse(rows.textContent), columns, deferRender: true };
 }
