@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
-@pytest.mark.parametrize("page", ["index", "causal", "composition", "clusters", "explorer"])
+@pytest.mark.parametrize("page", ["index", "causal", "composition", "clusters", "explorer", "provenance"])
 def test_the_report_has_the_page(folder: Path, page: str) -> None:
     assert (folder / "reports" / "mini" / f"{page}.html").is_file()
 
@@ -53,6 +53,26 @@ def test_a_second_report_is_the_same_and_loads_no_model(folder: Path) -> None:
     command = ["report", *FEW, "--cache-dir", str(folder / "cache"), "--report-dir", str(folder / "reports")]
     subprocess.run([sys.executable, "-c", code, *command], check=True, capture_output=True)
     assert (folder / "reports/mini/causal.html").read_bytes() == before
+
+
+def test_pages_tell_what_the_weights_say(folder: Path) -> None:
+    numbers = json.loads((folder / "reports/mini/report.json").read_text())
+    for neuron in numbers["neurons"].values():
+        assert set(neuron["similar"]) == {"w_in", "w_out", "tuning", "readout"}
+        assert neuron["controls"][0]["kind"] == "year_span"
+        assert neuron["weights"]["kind"] in {"prediction", "suppression", "entropy", "none"}
+
+
+def test_the_provenance_names_what_was_run(folder: Path) -> None:
+    analyses = json.loads((folder / "reports/mini/report.json").read_text())["provenance"]["analyses"]
+    assert {"ranking", "clusters and composition", "causal"} <= set(analyses)
+    assert "circuit" not in analyses
+
+
+def test_the_index_shows_the_kinds(folder: Path) -> None:
+    index = (folder / "reports/mini/index.html").read_text()
+    assert "Which kinds, and how they add up" in index
+    assert "components for 90 % and 99 % of the map" in index
 
 
 def test_without_kept_interventions_there_is_no_causal_page(folder: Path, tmp_path: Path) -> None:
