@@ -1,6 +1,7 @@
 """`neurons report` puts all analyses together, keeps what it computed, and then needs no model."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,19 @@ def test_the_provenance_names_what_was_run(folder: Path) -> None:
     analyses = json.loads((folder / "reports/mini/report.json").read_text())["provenance"]["analyses"]
     assert {"ranking", "clusters and composition", "causal"} <= set(analyses)
     assert "circuit" not in analyses
+
+
+def test_pages_show_direct_and_frozen_effects_by_start_year(folder: Path) -> None:
+    """Their means are the effects that the page names."""
+    numbers = json.loads((folder / "reports/mini/report.json").read_text())
+    others = numbers["pages"]["causal"]["others"]
+    for name in numbers["neurons"]:
+        page = (folder / "reports/mini/neurons" / f"{name}.html").read_text()
+        for effect, term in (("direct", "direct effect"), ("frozen", "frozen direct effect")):
+            by_start_year = others[effect][name]
+            assert len(by_start_year) == 97
+            shown = float(re.search(f"<dt>{term}</dt><dd>(\\S+) logits", page)[1].replace("−", "-"))
+            assert shown == pytest.approx(sum(by_start_year) / 97, rel=1e-3)
 
 
 def test_the_index_shows_the_kinds(folder: Path) -> None:

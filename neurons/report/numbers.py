@@ -12,14 +12,14 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.analysis.effects import LogitEffects, tuning_by_noun
-from neurons.analysis.measured import measured_probabilities, measured_rows
+from neurons.analysis.measured import measured_behaviour, measured_probabilities, measured_rows
 from neurons.analysis.neighbours import curve_features, every_neuron, nearest
 from neurons.analysis.ranking import Ranking
 from neurons.analysis.stats import RESAMPLES, interval, noun_resamples
 from neurons.analysis.tuning import NeuronTuning, Tuning
 from neurons.cache.format import Cache
 from neurons.report.weight_numbers import DIGITS, FromWeights
-from neurons.task.behaviour import by_start_year, measure
+from neurons.task.behaviour import by_start_year
 from neurons.task.years import N_YEARS, contrast_weights
 from neurons.types import NeuronId
 
@@ -43,12 +43,11 @@ def behaviour_numbers(effects: LogitEffects) -> dict[str, Any]:
     mean distribution over all prompts, the same for every YY.
     """
     cache, years = effects.cache, effects.start_years
-    start_year = cache.start_year[measured_rows(cache, years)]
-    probabilities = measured_probabilities(cache, years)
-    probability = by_start_year(probabilities["model"], start_year)[list(years)]
+    actual = measured_probabilities(cache, years)["model"]
+    probability = by_start_year(actual, cache.start_year[measured_rows(cache, years)])[list(years)]
     return {
-        "n_prompts": len(start_year),
-        **{name: measure(values, start_year).summary() for name, values in probabilities.items()},
+        "n_prompts": len(actual),
+        **{name: found.summary() for name, found in measured_behaviour(cache, years).items()},
         "mean_probability": rounded(probability),
     }
 
