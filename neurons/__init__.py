@@ -40,6 +40,7 @@ _HOMES = {
     "group_effect": "neurons.analysis.causal",
     "load_model": "neurons.model.checkpoint",
     "logit_effects": "neurons.analysis.effects",
+    "measured_behaviour": "neurons.analysis.measured",
     "neuron_effects": "neurons.analysis.causal",
     "neuron_statistics": "neurons.analysis.statistics",
     "open_cache": "neurons.cache.format",
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from neurons.analysis.composition import compose
     from neurons.analysis.effects import LogitEffects, logit_effects, plain_logit_lens
     from neurons.analysis.experiment import Experiment, experiment
+    from neurons.analysis.measured import measured_behaviour
     from neurons.analysis.population import gather
     from neurons.analysis.ranking import Ranking, rank
     from neurons.analysis.screen import screen

@@ -2,8 +2,7 @@
 
 1. `Unembedding`: every token's direction u_v as the residual stream meets it, made a block of tokens at a time.
    Gain folded, centred over dimensions, mean over tokens taken out: TransformerLens's processed weights, which
-   are what Gurnee et al. (2024) and Stolfo et al. (2024) measured. w_out is centred, w_in has its LayerNorm's
-   gain and is centred.
+   are what Gurnee et al. (2024) measured. w_out is centred, w_in has its LayerNorm's gain and is centred.
 2. With unit vectors u and w, the cosine's mean is w . E u and its variance w . Cov(u) w; a class of tokens
    explains n1 n2 / n^2 (w . (E1 u - E2 u))^2 of it. Logits likewise, with u not scaled to unit length. So these
    need d x d moments of the vocabulary alone, taken in float64, and are exact.
@@ -11,8 +10,9 @@
    mean and variance, whose third and fourth powers are summed, each block in the weights' precision and the
    blocks in float64.
 
-In float32, skew and kurtosis equal a float64 computation over all tokens to 1e-4 of their size (plus 1e-4);
-everything else to 1e-6. Memory: one block of directions and its product with one layer.
+With float32 weights everything equals a float64 computation over all tokens to 1e-6 of its size or of 1 (variances of
+their size), skew and kurtosis to 1e-4; with float64 weights to 1e-10. Memory: one block of directions and its product
+with one layer.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -3,8 +3,8 @@
 No model and no torch is needed to read or draw them: they are kept beside the cache
 (`neurons.cache.results`; `RESULT_CLASSES` are all the classes that they hold).
 
-All weights are taken as they act, which is what TransformerLens calls its processed weights and what the
-papers measured: LayerNorm's gain folded in, the mean over residual dimensions taken out of what is written
+All weights are taken as they act, which is what TransformerLens calls its processed weights and what Gurnee et
+al. (2024) measured: LayerNorm's gain folded in, the mean over residual dimensions taken out of what is written
 and read, the mean over tokens taken out of the unembedding.
 """
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from neurons.shown import Shown
 from neurons.types import InputError, NeuronId
 
 if TYPE_CHECKING:
@@ -27,22 +28,23 @@ HIGH_KURTOSIS = 10.0
 distribution has 3)."""
 LARGE_NORM, SMALL_VARIANCE = 2.0, -4.0
 """Entropy-like: robust z of log ||w_out|| at least, and of log Var cos at most, within the layer. Stolfo et al.
-(2024) picked theirs by eye, as those of large norm and least variance; the cuts are ours."""
+(2024) describe theirs as of unusually large norm, and took those of least variance; the cuts are ours."""
 
 COLUMNS = (
     "mean", "variance", "skew", "kurtosis", "norm", "norm_z", "variance_z", "logit_variance", "in_out_cosine",
 )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class NeuronStatistics:
+@dataclass(frozen=True, eq=False, repr=False)
+class NeuronStatistics(Shown):
     """Every neuron of the layers, in their order: M neurons, C classes of tokens.
 
-    mean, variance, skew, kurtosis (non-excess: 3 for a normal distribution) over all `n_tokens` tokens v of
-    cos(w_out, u_v), u_v the unembedding's direction (Gurnee et al. 2024). norm: of w_out. logit_variance: over
-    tokens, of the logits written for each unit of a/sigma. explained [M, C]: share of the cosine's variance that
-    lies between a class of tokens and the rest. in_out_cosine: of w_in and w_out. norm_z, variance_z: log norm
-    and log variance less their medians in the layer, over 1.4826 times the median absolute deviation.
+    layer, index [M]: which neuron. mean, variance, skew, kurtosis [M] (non-excess: 3 for a normal distribution): over
+    all `n_tokens` tokens v, of cos(w_out, u_v), u_v the unembedding's direction (Gurnee et al. 2024). norm [M]: of
+    w_out. logit_variance [M]: over tokens, of the logits written for each unit of a/sigma. explained [M, C]: share of
+    the cosine's variance that lies between a class of tokens (`class_sizes` many) and the rest. in_out_cosine [M]: of
+    w_in and w_out. norm_z, variance_z [M]: log norm and log variance less their medians in the layer, over 1.4826
+    times the median absolute deviation.
 
     NaN where there is nothing to describe: a neuron that writes nothing, a class without tokens.
     """
@@ -79,6 +81,10 @@ class NeuronStatistics:
         """The neurons of a kind, by layer and index."""
         found = zip(self.layer, self.index, self.kind, strict=True)
         return tuple(NeuronId(int(layer), int(index)) for layer, index, one in found if one == kind)
+
+    def facts(self) -> dict[str, object]:
+        kinds = {kind: self.kind.count(kind) for kind in ("prediction", "suppression", "entropy")}
+        return {"model": self.model, "neurons": len(self), "tokens": self.n_tokens, **kinds}
 
     def row_of(self, neuron: str | NeuronId) -> int:
         """Where a neuron stands; `InputError` when it is not here."""
@@ -189,13 +195,17 @@ class NeuronText:
     controls: tuple[ControlCurve, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class TextStudy:
+@dataclass(frozen=True, eq=False, repr=False)
+class TextStudy(Shown):
     """`NeuronText` of some neurons. left_out: control kinds that the tokenizer cannot express, with the reason."""
 
     model: str
     neurons: tuple[NeuronText, ...]
     left_out: dict[str, str]
+
+    def facts(self) -> dict[str, object]:
+        kinds = [curve.kind for curve in self.neurons[0].controls] if self.neurons else []
+        return {"model": self.model, "neurons": len(self.neurons), "prompts": ", ".join(kinds)}
 
     def of(self, neuron: str | NeuronId) -> NeuronText:
         """One neuron's; `InputError` when it was not looked at."""
