@@ -215,7 +215,7 @@ def test_neighbours_on_the_pages_are_those_of_report_json(report, pages):
 
 def test_a_neuron_names_its_cluster(report, pages):
     for name, page in pages.items():
-        assert page.terms.get("kind") == ("cluster 0" if report["neurons"][name]["boosting"] else None)
+        assert page.terms.get("cluster") == ("cluster 0" if report["neurons"][name]["boosting"] else None)
 
 
 def test_tokens_and_controls_on_the_pages_are_those_of_report_json(report, pages, ranking):

@@ -18,13 +18,17 @@ NEIGHBOURS = "neighbours"
 
 def find_weights(cache: Cache, asked: Request, neurons: Sequence[NeuronId]) -> "FromWeights":
     """Statistics, text and neighbours of these neurons; the model is loaded where one of them was not kept."""
+    kept = (kept_statistics(cache), kept_text(cache, neurons), kept_neighbours(cache, neurons))
+    if any(one is None for one in kept):
+        _measure(cache, asked, neurons)
+    return kept_weights(cache)
+
+
+def kept_weights(cache: Cache) -> "FromWeights":
+    """Whatever was kept of the weights, of whichever neurons; no model is loaded."""
     from neurons.report.weight_numbers import FromWeights
 
-    statistics, text, near = kept_statistics(cache), kept_text(cache, neurons), kept_neighbours(cache, neurons)
-    if statistics is None or text is None or near is None:
-        _measure(cache, asked, neurons)
-        statistics, text, near = kept_statistics(cache), kept_text(cache, neurons), kept_neighbours(cache, neurons)
-    return FromWeights(statistics, text, near or ())
+    return FromWeights(kept_statistics(cache), kept_text(cache, ()), kept_neighbours(cache, ()) or ())
 
 
 def kept_neighbours(cache: Cache, neurons: Sequence[NeuronId]) -> tuple[Neighbours, ...] | None:

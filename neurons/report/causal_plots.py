@@ -107,14 +107,18 @@ def layers_figure(table: ComponentEffects, *, measure: Measure) -> Figure:
 
 @styled
 def agreement_figure(agreement: Agreement) -> Figure:
-    """What each neuron's removal takes from the contrast against its boosting score; flagged neurons in red."""
+    """What each neuron's removal takes from the contrast against its boosting score; flagged neurons in red.
+
+    Dots are an image within the drawing.
+    """
     figure = new_figure(COLUMN, 2.7)
     axes = add_axes(figure)
     flagged = agreement.sign_differs | agreement.rank_differs
     ends = np.array([agreement.score.min(), agreement.score.max()])
     axes.plot(ends, ends, color=NEUTRAL, linewidth=0.6)
     for rows, colour, label in ((~flagged, LOWERS, "agrees"), (flagged, RAISES, "sign or rank differs")):
-        axes.plot(agreement.score[rows], agreement.total[rows], "o", color=colour, markersize=2, label=label)
+        x, y = agreement.score[rows], agreement.total[rows]
+        axes.plot(x, y, "o", color=colour, markersize=2, label=label, rasterized=True)
     found = agreement.correlation["total"]
     axes.set(xlabel="boosting score (logits)", ylabel="minus total effect (logits)")
     axes.set_title(f"Spearman {found['spearman']:.2f}, Pearson {found['pearson']:.2f}")

@@ -49,9 +49,10 @@ def _clusters_page(found: Clustering) -> Page:
     told = tuple(Text((f"{c.id}: {c.description}.",)) for c in found.clusters)
     sections = [Section("Kinds", (Table(f"Stability bar: {STABILITY_BAR}", columns, rows), *told))]
     sections.append(Section("What each adds", (_shares(found),)))
-    sections.append(
-        Section("Figures", (_gallery("clusters", composition_plots.cluster_figures(found), CLUSTER_CAPTIONS),))
-    )
+    figures = composition_plots.cluster_figures(found)
+    if found.clusters:
+        figures.pop("tuning", None)  # each cluster's page shows its members' curves
+    sections.append(Section("Figures", (_gallery("clusters", figures, CLUSTER_CAPTIONS),)))
     if found.notes:
         sections.append(Section("Notes", tuple(Text((note,)) for note in found.notes)))
     return Page("clusters", "Clusters", lead, tuple(sections), data=found.to_json())

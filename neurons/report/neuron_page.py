@@ -93,7 +93,7 @@ def _score(numbers: Numbers, n_ranked: int, clustered: bool) -> Facts:
         ]
     if numbers["cluster"] is not None:
         name, page = f"cluster {numbers['cluster']}", f"clusters/cluster-{numbers['cluster']}"
-        entries.append(("kind", PageLink(name, page) if clustered else name))
+        entries.append(("cluster", PageLink(name, page) if clustered else name))
     return Facts(tuple(entries))
 
 
