@@ -120,7 +120,7 @@ def _write(
             labels=labels,
             sections={neuron: _sections(neuron, ablations, study) for neuron in chosen},
             weights=find_weights(cache, asked, chosen),
-            summaries=(kinds_section(clustering, composition),),
+            summaries=(kinds_section(clustering, composition, paged),),
             analyses=_analyses(asked, ablations, study),
             figures=figures,  # type: ignore[arg-type]
             progress=progress,

@@ -58,14 +58,20 @@ def _clusters_page(found: Clustering) -> Page:
     return Page("clusters", "Clusters", lead, tuple(sections), data=found.to_json())
 
 
-def kinds_section(clustering: Clustering, composition: Composition) -> Section:
-    """For the index: the clusters' maps, and in short how the neurons add up."""
+def kinds_section(clustering: Clustering, composition: Composition, paged: frozenset[str]) -> Section:
+    """For the index: the clusters' maps, and in short how the neurons add up. paged: the neurons that have a page."""
     gallery = composition_plots.cluster_gallery(clustering) if clustering.clusters else None
     medoids = _gallery("clusters", {"medoids": gallery}, CLUSTER_CAPTIONS) if gallery else None
     columns = (Column("cluster"), Column("typical"), Column("neurons", "count"), Column("share (logits)", "number"),
                Column("what it is"))  # fmt: skip
     rows = tuple(
-        (PageLink(str(c.id), _cluster_key(c)), str(c.medoid), len(c.members), c.share, c.description)
+        (
+            PageLink(str(c.id), _cluster_key(c)),
+            neuron_link(str(c.medoid), paged),
+            len(c.members),
+            c.share,
+            c.description,
+        )
         for c in clustering.clusters
     )
     kinds = (medoids, Table("Clusters of the neurons that boost or suppress", columns, rows)) if medoids else ()
