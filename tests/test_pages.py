@@ -310,38 +310,35 @@ def test_pages_of_other_analyses_are_linked_from_the_index(effects, ranking, tmp
     assert json.loads((tmp_path / "r" / "report.json").read_text(encoding="utf-8"))["pages"] == {"causal": {"k": 3}}
 
 
-def test_the_page_of_provenance_names_the_cache_and_what_was_run(effects, ranking, tmp_path):
-    write_report(effects, ranking, folder=tmp_path / "r", command="x", top=1, analyses={"causal": "512 neurons"})
-    shown = Reader((tmp_path / "r" / "provenance.html").read_text(encoding="utf-8")).texts
+@pytest.fixture(scope="module")
+def told(effects, ranking, tmp_path_factory) -> Path:
+    """A report with what other analyses tell it: a cluster, a section of the index, what was run."""
+    folder = tmp_path_factory.mktemp("told") / "mini"
+    write_report(
+        effects, ranking, folder=folder, command="x", top=1,
+        extra=(Page("clusters/cluster-3", "Cluster 3", "lead", ()),),
+        labels={"cluster": {ranking.neurons[0]: "3"}},
+        summaries=(Section("Which kinds", (Text(("four kinds",)),)),),
+        analyses={"causal": "512 neurons"},
+    )  # fmt: skip
+    return folder
+
+
+def test_the_page_of_provenance_names_the_cache_and_what_was_run(told, effects):
+    shown = Reader((told / "provenance.html").read_text(encoding="utf-8")).texts
     cache = effects.cache
     written = datetime.fromtimestamp(cache.path.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    for text in (
-        cache.model_sha256,
-        cache.key,
-        cache.prompts_sha256,
-        cache.path.name,
-        written,
-        "causal",
-        "512 neurons",
-    ):
-        assert text in shown
+    assert {cache.model_sha256, cache.key, cache.prompts_sha256, cache.path.name, written} <= set(shown)
+    assert {"causal", "512 neurons"} <= set(shown)
 
 
-def test_a_neuron_leads_to_its_cluster_where_that_has_a_page(effects, ranking, tmp_path):
-    neuron = ranking.neurons[0]
-    cluster = Page("clusters/cluster-3", "Cluster 3", "lead", ())
-    write_report(
-        effects, ranking, folder=tmp_path / "r", command="x", top=1, extra=(cluster,),
-        labels={"cluster": {neuron: "3"}},
-    )  # fmt: skip
-    page = (tmp_path / "r" / "neurons" / f"{neuron}.html").read_text(encoding="utf-8")
+def test_a_neuron_leads_to_its_cluster_where_that_has_a_page(told, ranking):
+    page = (told / "neurons" / f"{ranking.neurons[0]}.html").read_text(encoding="utf-8")
     assert "../clusters/cluster-3.html" in Reader(page).links
 
 
-def test_what_analyses_say_in_short_stands_on_the_index(effects, ranking, tmp_path):
-    section = Section("Which kinds", (Text(("four kinds",)),))
-    write_report(effects, ranking, folder=tmp_path / "r", command="x", top=1, summaries=(section,))
-    assert "four kinds" in (tmp_path / "r" / "index.html").read_text(encoding="utf-8")
+def test_what_analyses_say_in_short_stands_on_the_index(told):
+    assert "four kinds" in (told / "index.html").read_text(encoding="utf-8")
 
 
 def test_report_of_one_noun_says_that_there_is_no_interval(effects, tmp_path):

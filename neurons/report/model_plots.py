@@ -79,7 +79,6 @@ def score_distribution(
         [score[chosen] for _, chosen, _ in groups],
         edges.tolist(),
         stacked=True,
-        histtype="stepfilled",
         color=[colour for *_, colour in groups],
         label=[f"{name} ({int(chosen.sum())})" for name, chosen, _ in groups],
     )
