@@ -176,9 +176,11 @@ function choose(i) {
   element("facts").textContent = `${CALLS[data.call[i]]}, rank ${i + 1} of ${M}: score ${digits(data.score[i])} logits, ` +
     `static ${digits(data.static[i])}, year-specific ${digits(data.year_specific[i])}, q ${digits(data.q_value[i])}`;
   drawMap("map", summedMap([i]));
-  drawTuning();
-  drawLogits();
+  drawCurves();
 }
+
+// A frame after the map, so that no task keeps the page waiting.
+const drawCurves = oncePerFrame(() => { drawTuning(); drawLogits(); });
 
 function find() {
   const wanted = element("name").value.trim().toUpperCase();
