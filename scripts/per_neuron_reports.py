@@ -5,7 +5,8 @@
 
 The neurons come from the command line or from a file, one a line (`#` begins a comment). The cache is the
 one that the options name, or the file given with --cache; `neurons cache build` makes one. The report
-lands in <report-dir>/<model>-neurons/, the pages in the order given.
+lands in <report-dir>/<model>-neurons/, the pages in the order given. What an earlier `neurons report` kept beside
+the cache of these neurons' weights is shown too.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from neurons.analysis.effects import logit_effects
 from neurons.analysis.ranking import rank
 from neurons.cache.format import Cache, open_cache
 from neurons.cli.common import CACHE_DIR, CENTURIES, MODEL, NOUNS, REPORT_DIR, SEED, YEARS, request
+from neurons.cli.from_weights import kept_weights
 from neurons.report.pages import write_report
 from neurons.task.years import parse_years
 from neurons.types import CacheError, InputError, NeuronId, NeuronsError
@@ -46,6 +48,7 @@ def write_pages(asked: argparse.Namespace) -> Path:
         folder=asked.report_dir / f"{cache.path.stem.rsplit('-', 1)[0]}-neurons",
         command=shlex.join(["python", *sys.argv]),
         neurons=chosen,
+        weights=kept_weights(cache),
         figures=asked.figures,
     )
 

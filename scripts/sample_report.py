@@ -3,9 +3,11 @@
     python scripts/sample_report.py reports/sample
 
 Runs `neurons report` with all analyses and one neuron page into a temporary folder, and keeps what a forge
-shows. The folder is replaced; the same checkpoint and versions give the same files.
+shows. The folder is replaced; the same checkpoint and versions give the same files, so the time at which the
+cache was written is left out.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -21,10 +23,12 @@ def main() -> None:
     if target.exists() and not (target / MARK).is_file():
         sys.exit(f"{target} is no sample report: remove it or name another folder")
     with tempfile.TemporaryDirectory() as temporary:
-        command = ["report", "--causal", "--top", "1", "--report-dir", temporary]
+        command = ["report", "--causal", "--circuit", "--top", "1", "--report-dir", temporary]
         subprocess.run([sys.executable, "-m", "neurons", *command], check=True)
         shutil.rmtree(target, ignore_errors=True)
-        keep(Path(temporary) / "mini", target, shown_command="neurons report --causal --top 1", command=command)
+        keep(
+            Path(temporary) / "mini", target, shown_command="neurons report --causal --circuit --top 1", command=command
+        )
     print(f"{sum(file.stat().st_size for file in target.rglob('*') if file.is_file()) / 1e6:.2f} MB in {target}")
 
 
@@ -36,7 +40,7 @@ def keep(written: Path, target: Path, *, shown_command: str, command: list[str])
         if file.suffix != ".md":
             shutil.copyfile(file, place)
             continue
-        text = file.read_text(encoding="utf-8")
+        text = re.sub(r"- cache written: .*\n", "", file.read_text(encoding="utf-8"))
         for left_out in ("report.json", "ranking.csv"):
             text = text.replace(f"]({left_out})", "]")
         place.write_text(text.replace(f"neurons {' '.join(command)}", shown_command), encoding="utf-8")

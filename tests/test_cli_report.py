@@ -1,6 +1,7 @@
 """`neurons report` puts all analyses together, keeps what it computed, and then needs no model."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
-@pytest.mark.parametrize("page", ["index", "causal", "composition", "clusters", "explorer"])
+@pytest.mark.parametrize("page", ["index", "causal", "composition", "clusters", "explorer", "provenance"])
 def test_the_report_has_the_page(folder: Path, page: str) -> None:
     assert (folder / "reports" / "mini" / f"{page}.html").is_file()
 
@@ -57,6 +58,39 @@ def test_a_second_report_is_the_same_and_loads_no_model(folder: Path) -> None:
     command = ["report", *FEW, "--cache-dir", str(folder / "cache"), "--report-dir", str(folder / "reports")]
     subprocess.run([sys.executable, "-c", code, *command], check=True, capture_output=True)
     assert (folder / "reports/mini/causal.html").read_bytes() == before
+
+
+def test_pages_tell_what_the_weights_say(folder: Path) -> None:
+    numbers = json.loads((folder / "reports/mini/report.json").read_text())
+    for neuron in numbers["neurons"].values():
+        assert set(neuron["similar"]) == {"w_in", "w_out", "tuning", "readout"}
+        assert neuron["controls"][0]["kind"] == "year_span"
+        assert neuron["weights"]["kind"] in {"prediction", "suppression", "entropy", "none"}
+
+
+def test_the_provenance_names_what_was_run(folder: Path) -> None:
+    analyses = json.loads((folder / "reports/mini/report.json").read_text())["provenance"]["analyses"]
+    assert {"ranking", "clusters and composition", "causal"} <= set(analyses)
+    assert "circuit" not in analyses
+
+
+def test_pages_show_direct_and_frozen_effects_by_start_year(folder: Path) -> None:
+    """Their means are the effects that the page names."""
+    numbers = json.loads((folder / "reports/mini/report.json").read_text())
+    others = numbers["pages"]["causal"]["others"]
+    for name in numbers["neurons"]:
+        page = (folder / "reports/mini/neurons" / f"{name}.html").read_text()
+        for effect, term in (("direct", "direct effect"), ("frozen", "frozen direct effect")):
+            by_start_year = others[effect][name]
+            assert len(by_start_year) == 97
+            shown = float(re.search(f"<dt>{term}</dt><dd>(\\S+) logits", page)[1].replace("−", "-"))
+            assert shown == pytest.approx(sum(by_start_year) / 97, rel=1e-3)
+
+
+def test_the_index_shows_the_kinds(folder: Path) -> None:
+    index = (folder / "reports/mini/index.html").read_text()
+    assert "Which kinds, and how they add up" in index
+    assert "components for 90 % and 99 % of the map" in index
 
 
 def test_without_kept_interventions_there_is_no_causal_page(folder: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from neurons.analysis.effects import LogitEffects, logit_effects
 from neurons.analysis.ranking import Ranking, rank
+from neurons.report.blocks import decimals_for, number
 from neurons.report.explorer import write_explorer
 from neurons.report.pages import write_report
 from neurons.report.render import Site
@@ -74,6 +75,11 @@ def plotted(page, place: str) -> np.ndarray:
     return np.array(page.evaluate(f"Array.from(element('{place}').data[0].{key}, (v) => v.length ? [...v] : v)"))
 
 
+def next_frame(page) -> None:
+    """Sliders draw at most once a frame."""
+    page.evaluate("painted()")
+
+
 @browser_needed
 def test_index_sorts_by_a_column(page, report, ranking):
     page.goto((report / "index.html").as_uri())
@@ -100,6 +106,23 @@ def test_index_filters_by_call(page, report, ranking):
 
 
 @browser_needed
+def test_index_holds_every_neuron_and_finds_one(page, report, ranking):
+    """Also those far down, of which no element is made before they are seen."""
+    page.goto((report / "index.html").as_uri())
+    last = len(ranking) - 1
+    page.locator(".dt-search input").fill(str(ranking.neurons[last]))
+    cells = page.locator("table.interactive tbody tr").first.locator("td").all_inner_texts()
+    assert cells[:2] == [f"{last + 1:,}", str(ranking.neurons[last])]
+    assert cells[4] == number(ranking.score[last], decimals=decimals_for(widest(ranking)))
+
+
+def widest(ranking: Ranking) -> float:
+    """The largest number of the ranked table."""
+    columns = ("score", "ci_low", "ci_high", "static", "year_specific")
+    return max(np.abs(getattr(ranking, name)).max() for name in columns)
+
+
+@browser_needed
 def test_neuron_page_shows_its_map(page, report, ranking):
     page.goto((report / "neurons" / f"{ranking.neurons[0]}.html").as_uri())
     image = page.locator(f"img[src$='{ranking.neurons[0]}-map.svg']")
@@ -119,6 +142,7 @@ def test_explorer_finds_a_neuron_by_name_and_shows_its_map(explorer, effects):
 def test_slider_shows_the_effect_at_its_start_year(explorer, effects, ranking):
     before = plotted(explorer, "logits")
     explorer.locator("#year").fill("75")
+    next_frame(explorer)
     expected = effects.of(ranking.neurons[0], start_year=75)
     shown = plotted(explorer, "logits")
     np.testing.assert_allclose(shown, expected, rtol=0, atol=2e-3 * max(np.abs(expected).max(), 1e-9))
@@ -128,6 +152,7 @@ def test_slider_shows_the_effect_at_its_start_year(explorer, effects, ranking):
 @browser_needed
 def test_basket_of_the_planted_neurons_shows_the_triangle(explorer, ranking):
     explorer.locator("#first").fill(str(int(ranking.boosting.sum())))
+    next_frame(explorer)
     summed = plotted(explorer, "basket-map")
     later = np.arange(100)[None, :] > np.array(ranking.start_years)[:, None]
     assert summed[later].mean() - summed[~later].mean() > 1.0
@@ -157,6 +182,35 @@ def test_unknown_neuron_is_told(explorer):
     explorer.fill("#name", "L99N1")
     explorer.press("#name", "Enter")
     assert "no neuron L99N1" in explorer.inner_text("#unknown")
+
+
+@browser_needed
+def test_the_first_neuron_is_drawn_before_the_others_are_unpacked(explorer):
+    first, ready = (int(explorer.get_attribute("body", f"data-{name}")) for name in ("first", "ready"))
+    print(f"first neuron drawn after {first} ms, all neurons listed after {ready} ms")  # noqa: T201
+    assert first < ready
+
+
+@browser_needed
+def test_a_neuron_is_redrawn_at_once(explorer):
+    """The time is told, not judged: this machine may be busy."""
+    maps, all_plots = explorer.evaluate(
+        """async () => {
+          const maps = [], all = [];
+          for (let k = 1; k <= 15; k++) {
+            await new Promise((resolve) => setTimeout(resolve, 30));
+            const start = performance.now();
+            choose((k * 37) % M);
+            document.body.offsetHeight;
+            maps.push(performance.now() - start);
+            await painted();
+            all.push(performance.now() - start);
+          }
+          return [maps, all].map((times) => times.sort((a, b) => a - b)[7]);
+        }"""
+    )
+    print(f"medians: a neuron's map {maps:.0f} ms, its curves too {all_plots:.0f} ms")  # noqa: T201
+    assert explorer.inner_text("#chosen") != ""
 
 
 @browser_needed

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,10 +19,23 @@ from neurons.analysis.ranking import COLUMNS, Ranking, rank
 from neurons.analysis.tuning import tune
 from neurons.cache.format import Cache
 from neurons.report import markdown
-from neurons.report.blocks import Code, Column, Facts, Page, Section, Span, Table, Text, number
+from neurons.report.blocks import (
+    Code,
+    Column,
+    Facts,
+    Page,
+    Section,
+    Span,
+    Table,
+    Text,
+    TokenRow,
+    TokenText,
+    number,
+    with_space,
+)
 from neurons.report.numbers import active_range, behaviour_numbers, best_split, by_distance, layer_numbers
 from neurons.report.pages import paged_neurons, report_numbers, write_report
-from neurons.report.render import Site, to_html
+from neurons.report.render import MANY, Site, row_data, shade, to_html
 from neurons.task.behaviour import contrast, measure, year_probabilities
 from neurons.types import OutputError
 
@@ -296,6 +310,37 @@ def test_pages_of_other_analyses_are_linked_from_the_index(effects, ranking, tmp
     assert json.loads((tmp_path / "r" / "report.json").read_text(encoding="utf-8"))["pages"] == {"causal": {"k": 3}}
 
 
+@pytest.fixture(scope="module")
+def told(effects, ranking, tmp_path_factory) -> Path:
+    """A report with what other analyses tell it: a cluster, a section of the index, what was run."""
+    folder = tmp_path_factory.mktemp("told") / "mini"
+    write_report(
+        effects, ranking, folder=folder, command="x", top=1,
+        extra=(Page("clusters/cluster-3", "Cluster 3", "lead", ()),),
+        labels={"cluster": {ranking.neurons[0]: "3"}},
+        summaries=(Section("Which kinds", (Text(("four kinds",)),)),),
+        analyses={"causal": "512 neurons"},
+    )  # fmt: skip
+    return folder
+
+
+def test_the_page_of_provenance_names_the_cache_and_what_was_run(told, effects):
+    shown = Reader((told / "provenance.html").read_text(encoding="utf-8")).texts
+    cache = effects.cache
+    written = datetime.fromtimestamp(cache.path.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    assert {cache.model_sha256, cache.key, cache.prompts_sha256, cache.path.name, written} <= set(shown)
+    assert {"causal", "512 neurons"} <= set(shown)
+
+
+def test_a_neuron_leads_to_its_cluster_where_that_has_a_page(told, ranking):
+    page = (told / "neurons" / f"{ranking.neurons[0]}.html").read_text(encoding="utf-8")
+    assert "../clusters/cluster-3.html" in Reader(page).links
+
+
+def test_what_analyses_say_in_short_stands_on_the_index(told):
+    assert "four kinds" in (told / "index.html").read_text(encoding="utf-8")
+
+
 def test_report_of_one_noun_says_that_there_is_no_interval(effects, tmp_path):
     one = dataclasses.replace(effects, cache=dataclasses.replace(effects.cache, noun=("war",) * len(effects.cache)))
     write_report(one, rank(one), folder=tmp_path / "r", command="x", top=1)
@@ -344,6 +389,66 @@ def test_numbers_have_four_digits_and_a_true_minus(value, text):
 )
 def test_markdown_shows_exactly_the_text(text, escaped):
     assert markdown.escape(text) == escaped
+
+
+TOKENS = TokenText("caption", (TokenRow("a", ((" 17", 4.0), ("<b>", -3.0), ("\n", 0.5))),), 4.0)
+
+
+def test_the_strongest_tokens_carry_their_numbers_in_html():
+    page = to_html(Page("page", "T", "l", (Section("S", (TOKENS,)),)), Site(model="m", footer=""))
+    assert Reader(page).texts.count("4.00") == Reader(page).texts.count("−3.00") == 1
+    assert "0.50" not in Reader(page).texts
+    assert all(title in page for title in ('title="4"', 'title="-3"', 'title="0.5"'))
+    assert "<b>" not in page
+    assert "\\n" in Reader(page).texts
+
+
+def test_the_strongest_tokens_carry_their_numbers_in_markdown():
+    text = markdown.render(Page("page", "T", "l", (Section("S", (TOKENS,)),)), picture_file=str)
+    assert r"| a | **17** (4.00) **&lt;b&gt;** (−3.00) \\n |" in text
+
+
+def test_token_colours_are_centred_at_zero():
+    assert shade(0.0) == "#ffffff"
+    assert shade(1.0) == "#ef8a62"
+    assert shade(-1.0) == shade(-2.0) == "#67a9cf"
+
+
+@pytest.mark.parametrize("share", [-1.0, -0.5, 0.0, 0.5, 1.0])
+def test_tokens_are_readable_on_their_colour(share):
+    """Contrast of the text's colour (#1a1a1a) with the background: WCAG asks for 4.5."""
+    assert contrast_ratio(shade(share), "#1a1a1a") > 4.5
+
+
+def contrast_ratio(one: str, other: str) -> float:
+    """By the relative luminance of WCAG 2."""
+
+    def luminance(colour: str) -> float:
+        parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize(("token", "text"), [(" 17", "␣17"), ("17", "17"), ("\x1f", r"\x1f"), ("  a", "␣␣a")])
+def test_tokens_show_their_leading_spaces(token, text):
+    assert with_space(token) == text
+
+
+def test_a_table_cut_in_markdown_says_so():
+    table = Table("", (Column("a", "count"),), tuple((i,) for i in range(60)), interactive=True)
+    text = markdown.render(Page("page", "T", "l", (Section("S", (table,)),)), picture_file=str)
+    assert "The first 50 of 60 rows." in text
+
+
+def test_rows_held_by_a_script_cannot_end_it():
+    rows = tuple((f"</script><b>{i}", 0.5 + i) for i in range(MANY + 1))
+    table = Table("", (Column("a"), Column("b", "number")), rows, interactive=True)
+    page = to_html(Page("page", "T", "l", (Section("S", (table,)),)), Site(model="m", footer=""))
+    assert "</script><b>" not in page
+    assert row_data(table, str)[3] == ["</script><b>3", ["3.5", 3.5]]
 
 
 def test_fence_cannot_be_ended_by_the_text():

@@ -2,9 +2,14 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+
+from neurons.analysis.statistics import neuron_statistics
+from neurons.cache.format import open_cache
+from neurons.cache.results import keep_result
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "per_neuron_reports.py"
 
@@ -25,6 +30,16 @@ def test_pages_follow_the_order_of_arguments_and_file(script, mini_cache, tmp_pa
     found = json.loads((tmp_path / "mini-neurons" / "report.json").read_text(encoding="utf-8"))
     assert list(found["neurons"]) == ["L9N12", "L8N3"]
     assert str(tmp_path / "mini-neurons" / "index.html") in capsys.readouterr().out
+
+
+def test_what_was_kept_of_the_weights_is_shown(script, mini_model, mini_cache, tmp_path):
+    """Statistics are of every neuron, so those of any page are there."""
+    cache = open_cache(shutil.copy(mini_cache.path, tmp_path))
+    keep_result(cache, "statistics", {}, neuron_statistics(mini_model, cache.layers))
+    assert script.main(["L9N12", "--cache", str(cache.path), "--report-dir", str(tmp_path)]) == 0
+    page = (tmp_path / "mini-neurons" / "neurons" / "L9N12.html").read_text(encoding="utf-8")
+    assert "kurtosis" in page
+    assert "Strongest and weakest prompts" not in page
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,10 @@ class ComponentEffects(Shown):
 
 @dataclass(frozen=True, eq=False)
 class Ablations:
-    """All that one call of `neurons causal` found; None for what was not asked for. references: by measure."""
+    """All that one call of `neurons causal` found; None for what was not asked for. references: by measure.
+
+    others: the direct and the frozen effects of the same neurons, where agreement was looked at.
+    """
 
     effects: NeuronEffects
     references: dict[Measure, References]
@@ -244,6 +247,7 @@ class Ablations:
     curves: Curves | None
     published: PublishedCurve | None
     layers: ComponentEffects | None
+    others: tuple[NeuronEffects, ...] = ()
 
     def to_json(self, group_measure: Measure = "probability_difference") -> dict[str, Any]:
         """The result of `neurons causal --json`; group_measure: that of groups and curves."""

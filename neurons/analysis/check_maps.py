@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from neurons.analysis import published
 from neurons.analysis.check import RESAMPLES, layer_of
-from neurons.analysis.effects import LogitEffects, tuning_by_noun
+from neurons.analysis.effects import LogitEffects
 from neurons.analysis.maps import LEAST_CORRELATION, cosines, doubly_centred, rank_one_cosines, shapes
 from neurons.analysis.published import Check, judge_bound, standard_error
 from neurons.analysis.stats import bootstrap_weighted_mean, noun_resamples
@@ -24,7 +24,7 @@ from neurons.analysis.stats import bootstrap_weighted_mean, noun_resamples
 
 @dataclass(frozen=True, eq=False)
 class LayerMaps:
-    """One layer's neurons by noun: sums and counts as `tuning_by_noun` makes them, readout [N, 100]."""
+    """One layer's neurons by noun: sums of a/sigma and counts of prompts (`LogitEffects`), readout [N, 100]."""
 
     start_years: tuple[int, ...]
     sums: Float[np.ndarray, "nouns Y N"]
@@ -61,11 +61,9 @@ class LayerMaps:
 def layer_maps(effects: LogitEffects, layer: int, *, seed: int) -> LayerMaps:
     """From a cache file. Without a second noun there is nothing to resample."""
     nouns, which = np.unique(effects.cache.noun, return_inverse=True)
-    sums, counts = tuning_by_noun(
-        effects.activation(layer), effects.cache.start_year, which.reshape(-1), effects.start_years
-    )
+    noun, readout = which.reshape(-1), effects.readout(layer).astype(float)
+    sums, counts = effects.sums(layer, np.arange(len(readout)), noun), effects.counts(noun)
     B = RESAMPLES if len(nouns) > 1 else 0
-    readout = effects.readout(layer).astype(float)
     return LayerMaps(effects.start_years, sums, counts, readout, noun_resamples(len(nouns), B, seed))
 
 

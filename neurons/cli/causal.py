@@ -169,6 +169,7 @@ def _find(
 
     on = experiment(load_model(asked.checkpoint), cache, years=asked.years, nouns=on_nouns)
     effects = _effects(on, removal)
+    others = _other_effects(on, effects)
     found_curves, published = _curves(on, effects, removal, asked.seed) if curves else (None, None)
     table = None
     if layers_table:
@@ -178,10 +179,11 @@ def _find(
         effects=effects,
         references={measure: references(on, measure) for measure in get_args(Measure)},
         group=_group(on, removal),
-        agreement=_agreement(on, effects),
+        agreement=_agreement(effects, *others) if others else None,
         curves=found_curves,
         published=published,
         layers=table,
+        others=others,
     )
 
 
@@ -221,20 +223,24 @@ def _group(on: "Experiment", removal: Removal) -> "GroupEffect | None":
     return group_effect(on, removal.neurons, removal.intervention) if len(removal.neurons) > 1 else None
 
 
-def _agreement(on: "Experiment", total: "NeuronEffects") -> "Agreement | None":
-    """Needs total effects on the contrast of at least three neurons; the other two effects cost little."""
+def _other_effects(on: "Experiment", total: "NeuronEffects") -> "tuple[NeuronEffects, ...]":
+    """Direct and frozen effects of neurons whose total effects on the contrast are known; they cost little."""
     if total.intervention.effect != "total" or total.intervention.measure != "contrast" or len(total.neurons) < 3:
-        return None
-    from neurons.analysis.agreement import agreement
+        return ()
     from neurons.analysis.causal import neuron_effects
 
     with progress_bar("direct and frozen effects") as progress:
-        direct, frozen = (
+        return tuple(
             neuron_effects(
                 on, total.neurons, Intervention(total.intervention.ablation, effect), keep=False, progress=progress
             )
             for effect in ("direct", "frozen")
         )
+
+
+def _agreement(total: "NeuronEffects", direct: "NeuronEffects", frozen: "NeuronEffects") -> "Agreement":
+    from neurons.analysis.agreement import agreement
+
     return agreement(total.neurons, total.score, frozen=frozen.effect, direct=direct.effect, total=total.effect)
 
 

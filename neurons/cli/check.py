@@ -38,8 +38,9 @@ from neurons.cli.common import (
 )
 from neurons.cli.statistics import kept_statistics
 from neurons.model.files import Checkpoint
-from neurons.task.prompts import Template, year_spans, year_tokens
+from neurons.task.prompts import year_spans, year_tokens
 from neurons.task.sample import Sample, published_sample
+from neurons.task.templates import Template
 from neurons.types import InputError
 
 if TYPE_CHECKING:

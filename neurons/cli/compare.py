@@ -100,10 +100,11 @@ def _side(cache: Cache, asked: Request, name: str) -> "Side":
     import numpy as np
 
     from neurons.analysis.comparison import Side
+    from neurons.analysis.effects import logit_effects
     from neurons.analysis.measured import measured_behaviour, measured_rows
 
-    scores = scores_of(ranked(cache, asked))
-    clustering, composition = kept_kinds(cache, asked)
+    ranking = ranked(cache, asked)
+    clustering, composition = kept_kinds(logit_effects(cache, years=asked.years), ranking, asked)
     readout = np.concatenate([cache.readout(layer) for layer in cache.layers]).astype(float)
     steps = [term.alone for term in composition.whole.regression.terms if term.term == "step"]
     return Side(
@@ -113,7 +114,7 @@ def _side(cache: Cache, asked: Request, name: str) -> "Side":
         layers=cache.layers,
         n_prompts=len(measured_rows(cache, asked.years)),
         behaviour={run: value.summary() for run, value in measured_behaviour(cache, asked.years).items()},
-        scores=scores,
+        scores=scores_of(ranking),
         readout=readout - readout.mean(1, keepdims=True),
         contrast=composition.whole.contrast,
         triangle=steps[0] if composition.whole.regression.r2 is not None else None,

@@ -24,7 +24,9 @@ from neurons.types import InputError, NeuronId
 if TYPE_CHECKING:
     from neurons.analysis.clusters import Clustering, Method
     from neurons.analysis.composed import Composition
+    from neurons.analysis.effects import LogitEffects
     from neurons.analysis.population import Population
+    from neurons.analysis.ranking import Ranking
 
 CAP, CANDIDATES = 1500, 1000
 METHODS: tuple["Method", ...] = ("hdbscan", "agglomerative")
@@ -114,18 +116,32 @@ def find_kinds(
     cache: Cache, asked: Request, *, cap: int = CAP, method: "Method" = "hdbscan", smallest: int | None = None
 ) -> Kinds:
     """Rank the neurons of a cache, and cluster those that boost or suppress."""
-    from neurons.analysis.clustering import cluster as cluster_neurons
     from neurons.analysis.effects import logit_effects
-    from neurons.analysis.population import gather
     from neurons.analysis.ranking import rank
 
     effects = logit_effects(cache, years=asked.years)
     ranking = rank(effects, seed=asked.seed)
+    return cluster_ranked(effects, ranking, cap=cap, method=method, smallest=smallest, seed=asked.seed)
+
+
+def cluster_ranked(
+    effects: "LogitEffects",
+    ranking: "Ranking",
+    *,
+    cap: int = CAP,
+    method: "Method" = "hdbscan",
+    smallest: int | None = None,
+    seed: int = SEED,
+) -> Kinds:
+    """Cluster the ranked neurons that boost or suppress."""
+    from neurons.analysis.clustering import cluster as cluster_neurons
+    from neurons.analysis.population import gather
+
     called = (*ranking.boosting_neurons(), *ranking.suppressing_neurons())
     population = gather(effects)
     with progress_bar("clustering") as progress:
         clustering = cluster_neurons(
-            population, called, method=method, cap=cap, smallest=smallest, seed=asked.seed, progress=progress
+            population, called, method=method, cap=cap, smallest=smallest, seed=seed, progress=progress
         )
     return Kinds(population, clustering)
 
@@ -154,7 +170,7 @@ def compose_kinds(
         )
 
 
-def kept_kinds(cache: Cache, asked: Request) -> "tuple[Clustering, Composition]":
+def kept_kinds(effects: "LogitEffects", ranking: "Ranking", asked: Request) -> "tuple[Clustering, Composition]":
     """Clusters and composition: as kept beside the cache, or computed and kept."""
     from neurons.analysis import basis, clusters, composed, heuristics, tuning
 
@@ -163,10 +179,10 @@ def kept_kinds(cache: Cache, asked: Request) -> "tuple[Clustering, Composition]"
         composed.Pursuit, composed.Signs, basis.Regression, basis.Term, tuning.Tuning, tuning.NeuronTuning,
         tuning.CurveFit, heuristics.Match, NeuronId,
     )  # fmt: skip
-    settings = {"years": list(asked.years), "seed": asked.seed}
+    cache, settings = effects.cache, {"years": list(asked.years), "seed": asked.seed}
     kept = kept_result(cache, "kinds", settings, classes)
     if kept is None:
-        kinds = find_kinds(cache, asked)
+        kinds = cluster_ranked(effects, ranking, seed=asked.seed)
         kept = (kinds.clustering, compose_kinds(kinds, seed=asked.seed))
         keep_result(cache, "kinds", settings, kept)
     clustering, composition = kept

@@ -1,9 +1,10 @@
 """`neurons report`: the main job, everything known of a model in one folder.
 
 1. The cache is opened, or built. 2. Neurons are ranked, clustered and composed, from the cache alone.
-3. Interventions, the circuit and the published checks are shown where they were kept beside the cache (`--causal`,
+3. What the paged neurons' weights say is found with one load of the model, and kept beside the cache.
+4. Interventions, the circuit and the published checks are shown where they were kept beside the cache (`--causal`,
 `--circuit` and `neurons check` make them, with the model).
-4. Pages are written. What was computed is kept, so a second report only writes pages.
+5. Pages are written. What was computed is kept, so a second report only writes pages.
 """
 
 import shlex
@@ -26,6 +27,7 @@ from neurons.cli.common import (
     with_request,
 )
 from neurons.cli.compose import kept_kinds
+from neurons.cli.from_weights import find_weights
 from neurons.types import InputError, NeuronId
 
 if TYPE_CHECKING:
@@ -86,12 +88,12 @@ def _write(
     from neurons.report.causal_page import causal_page
     from neurons.report.check_page import check_page
     from neurons.report.circuit_page import circuit_page
-    from neurons.report.composition_page import cluster_pages, composition_page
+    from neurons.report.composition_page import cluster_pages, composition_page, kinds_section
     from neurons.report.pages import paged_neurons, write_report
 
-    clustering, composition = kept_kinds(cache, asked)
     effects = logit_effects(cache, years=asked.years)
     ranking = rank(effects, seed=asked.seed)
+    clustering, composition = kept_kinds(effects, ranking, asked)
     chosen = paged_neurons(ranking, top)
     paged = frozenset(map(str, chosen))
     extra = [composition_page(composition), *cluster_pages(clustering, paged)]
@@ -117,6 +119,9 @@ def _write(
             tuning=clustering.tuning,
             labels=labels,
             sections={neuron: _sections(neuron, ablations, study) for neuron in chosen},
+            weights=find_weights(cache, asked, chosen),
+            summaries=(kinds_section(clustering, composition, paged),),
+            analyses=_analyses(asked, ablations, study),
             figures=figures,  # type: ignore[arg-type]
             progress=progress,
         )
@@ -132,3 +137,20 @@ def _sections(neuron: NeuronId, ablations: "Ablations | None", study: "Study | N
     removal = removal_section(ablations, neuron) if ablations else None
     inputs = [input_section(one) for one in study.inputs if one.neuron == neuron] if study else []
     return [*([removal] if removal else []), *inputs]
+
+
+def _analyses(asked: Request, ablations: "Ablations | None", study: "Study | None") -> dict[str, str]:
+    """What was run beside the ranking, and how, for the page of provenance."""
+    told = {
+        "clusters and composition": f"seed {asked.seed}, from the cache alone",
+        "vocabulary, prompts, controls, neighbours": "of the neurons with a page, from the weights",
+    }
+    if ablations is not None:
+        how = ablations.effects.intervention
+        told["causal"] = (
+            f"{len(ablations.effects.neurons):,} neurons, {how.ablation}-ablated at END; {how.effect} effect on"
+            f" {ablations.effects.n_prompts:,} prompts"
+        )
+    if study is not None:
+        told["circuit"] = f"path patching on {study.evaluation.n_prompts:,} prompts"
+    return told

@@ -1,6 +1,6 @@
 """What a page is made of: frozen blocks that know their content and nothing of HTML or Markdown.
 
-    Page ── sections ── blocks: Text, Facts, Code, Table, Gallery of Pictures
+    Page ── sections ── blocks: Text, Facts, Code, Table, TokenText, Gallery of Pictures
 
 One description, two renderings (`render.py`, `markdown.py`). An analysis adds its page to the report by
 handing over a `Page`; the index links it.
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INDEX = "index"
+NUMBERED = 0.5
+"""Share of the scale from which on a coloured token carries its number: the text can be read without colours."""
 SIGNIFICANT = 4
 """Digits shown of the largest number of a table; report.json has them all."""
 
@@ -98,6 +100,30 @@ class Table:
 
 
 @dataclass(frozen=True)
+class TokenRow:
+    """A text as its tokens, each with a value; `label` stands before it."""
+
+    label: str
+    tokens: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class TokenText:
+    """Texts whose tokens are coloured by their values, on a scale from -limit to limit."""
+
+    caption: str
+    rows: tuple[TokenRow, ...]
+    limit: float
+
+    def number_of(self, value: float) -> str | None:
+        """What is written under a token: its value where that is among the strongest."""
+        return number(value, decimals=decimals_for(self.limit) - 1) if self.stands_out(value) else None
+
+    def stands_out(self, value: float) -> bool:
+        return abs(value) >= NUMBERED * self.limit
+
+
+@dataclass(frozen=True)
 class Picture:
     """A figure, drawn when the page is written. name: its file's stem; alt: what a person who sees none should know."""
 
@@ -113,7 +139,7 @@ class Gallery:
     pictures: tuple[Picture, ...]
 
 
-Block = Text | Facts | Code | Table | Gallery
+Block = Text | Facts | Code | Table | TokenText | Gallery
 
 
 @dataclass(frozen=True)
@@ -168,6 +194,17 @@ def shown_cell(cell: Cell, kind: str, decimals: int) -> str:
     if kind == "count":
         return f"{cell:,}"
     return number(float(cell), decimals=decimals) if kind == "number" else scientific(float(cell))
+
+
+def visible(token: str) -> str:
+    """A token as text on one line: what does not print is escaped."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in token)
+
+
+def with_space(token: str) -> str:
+    """`visible`, with its leading spaces marked."""
+    bare = token.lstrip(" ")
+    return "␣" * (len(token) - len(bare)) + visible(bare)
 
 
 def decimals_for(size: float) -> int:

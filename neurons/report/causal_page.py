@@ -14,7 +14,7 @@ from neurons.analysis.causal_results import (
     NeuronEffects,
     References,
 )
-from neurons.report import causal_plots, plots
+from neurons.report import causal_plots
 from neurons.report.blocks import Column, Facts, Gallery, Page, Picture, Section, Table, Text, number
 from neurons.report.neuron_page import neuron_link
 from neurons.types import Measure, NeuronId
@@ -44,7 +44,16 @@ def causal_page(found: Ablations, paged: frozenset[str]) -> Page:
         f" prompts. Exact: everything after the change is run again. An effect is ablated minus as it is, so a boosting"
         " neuron's is negative."
     )
-    return Page("causal", "Causal", lead, tuple(sections), data=found.to_json())
+    return Page("causal", "Causal", lead, tuple(sections), data=found.to_json() | {"others": _others(found, paged)})
+
+
+def _others(found: Ablations, paged: frozenset[str]) -> dict[str, dict[str, list[float]]]:
+    """Direct and frozen effects by start year of the neurons whose pages show them."""
+    rows = {str(neuron): row for row, neuron in enumerate(found.effects.neurons) if str(neuron) in paged}
+    return {
+        one.intervention.effect: {name: one.by_start_year[row].tolist() for name, row in rows.items()}
+        for one in found.others
+    }
 
 
 def removal_section(found: Ablations, neuron: NeuronId) -> Section | None:
@@ -61,17 +70,14 @@ def removal_section(found: Ablations, neuron: NeuronId) -> Section | None:
         ("disagrees with the score in", _differs(agreement, row) or "nothing"),
         ("the step that parts them most", agreement.step[row]),
     )
+    curves = {str(one.intervention.effect): one.by_start_year[row] for one in (effects, *found.others)}
     picture = Picture(
         f"{neuron}-removal",
-        partial(
-            plots.curve,
-            effects.start_years,
-            effects.by_start_year[row],
-            xlabel=plots.START_YEAR,
-            ylabel="total effect (logits)",
-        ),
-        f"Total effect of removing {neuron} on the contrast, by start year",
-        f"Total effect of removing {neuron} ({effects.intervention.ablation}-ablated) on the contrast, by start year.",
+        partial(causal_plots.removal_figure, curves, effects.start_years),
+        f"Effect of removing {neuron} on the contrast, by start year: {', '.join(curves)}",
+        f"What removing {neuron} ({effects.intervention.ablation}-ablated) does to the contrast, by start year. Total:"
+        " everything after it runs again. Direct: only its own write changes. Frozen: the final LayerNorm's scale"
+        " stays too.",
     )
     return Section("What its removal does", (Facts(entries), Gallery((picture,))))
 

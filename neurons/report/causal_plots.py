@@ -1,6 +1,9 @@
 """Figures of ablations: top-k curves with the random band, the layer table as bars, scores against effects."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,9 +17,13 @@ from neurons.report.plots import (
     NEUTRAL,
     NO_DATA,
     RAISES,
+    START_YEAR,
     WIDE,
     add_axes,
+    ends,
+    legend_above,
     new_figure,
+    plain_ticks,
     styled,
 )
 from neurons.types import Measure
@@ -100,16 +107,34 @@ def layers_figure(table: ComponentEffects, *, measure: Measure) -> Figure:
 
 @styled
 def agreement_figure(agreement: Agreement) -> Figure:
-    """What each neuron's removal takes from the contrast against its boosting score; flagged neurons in red."""
+    """What each neuron's removal takes from the contrast against its boosting score; flagged neurons in red.
+
+    Dots are an image within the drawing.
+    """
     figure = new_figure(COLUMN, 2.7)
     axes = add_axes(figure)
     flagged = agreement.sign_differs | agreement.rank_differs
     ends = np.array([agreement.score.min(), agreement.score.max()])
     axes.plot(ends, ends, color=NEUTRAL, linewidth=0.6)
     for rows, colour, label in ((~flagged, LOWERS, "agrees"), (flagged, RAISES, "sign or rank differs")):
-        axes.plot(agreement.score[rows], agreement.total[rows], "o", color=colour, markersize=2, label=label)
+        x, y = agreement.score[rows], agreement.total[rows]
+        axes.plot(x, y, "o", color=colour, markersize=2, label=label, rasterized=True)
     found = agreement.correlation["total"]
     axes.set(xlabel="boosting score (logits)", ylabel="minus total effect (logits)")
     axes.set_title(f"Spearman {found['spearman']:.2f}, Pearson {found['pearson']:.2f}")
     axes.legend(loc="upper left")
+    return figure
+
+
+@styled
+def removal_figure(curves: Mapping[str, Float[np.ndarray, " Y"]], start_years: Sequence[int]) -> Figure:
+    """What removing one neuron does to the contrast at each start year, a line for each kind of effect."""
+    figure = new_figure()
+    axes = add_axes(figure)
+    for (effect, values), colour, dash in zip(curves.items(), LAYER_COLOURS, ("-", "--", ":"), strict=False):
+        axes.plot(start_years, values, color=colour, linestyle=dash, label=effect)
+    axes.axhline(0, color="black", linewidth=0.6)
+    axes.set(xlabel=START_YEAR, ylabel="effect (logits)", xlim=ends(start_years))
+    plain_ticks(axes)
+    legend_above(axes)
     return figure

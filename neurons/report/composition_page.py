@@ -49,12 +49,33 @@ def _clusters_page(found: Clustering) -> Page:
     told = tuple(Text((f"{c.id}: {c.description}.",)) for c in found.clusters)
     sections = [Section("Kinds", (Table(f"Stability bar: {STABILITY_BAR}", columns, rows), *told))]
     sections.append(Section("What each adds", (_shares(found),)))
-    sections.append(
-        Section("Figures", (_gallery("clusters", composition_plots.cluster_figures(found), CLUSTER_CAPTIONS),))
-    )
+    figures = composition_plots.cluster_figures(found)
+    if found.clusters:
+        figures.pop("tuning", None)  # each cluster's page shows its members' curves
+    sections.append(Section("Figures", (_gallery("clusters", figures, CLUSTER_CAPTIONS),)))
     if found.notes:
         sections.append(Section("Notes", tuple(Text((note,)) for note in found.notes)))
     return Page("clusters", "Clusters", lead, tuple(sections), data=found.to_json())
+
+
+def kinds_section(clustering: Clustering, composition: Composition, paged: frozenset[str]) -> Section:
+    """For the index: the clusters' maps, and in short how the neurons add up. paged: the neurons that have a page."""
+    gallery = composition_plots.cluster_gallery(clustering) if clustering.clusters else None
+    medoids = _gallery("clusters", {"medoids": gallery}, CLUSTER_CAPTIONS) if gallery else None
+    columns = (Column("cluster"), Column("typical"), Column("neurons", "count"), Column("share (logits)", "number"),
+               Column("what it is"))  # fmt: skip
+    rows = tuple(
+        (
+            PageLink(str(c.id), _cluster_key(c)),
+            neuron_link(str(c.medoid), paged),
+            len(c.members),
+            c.share,
+            c.description,
+        )
+        for c in clustering.clusters
+    )
+    kinds = (medoids, Table("Clusters of the neurons that boost or suppress", columns, rows)) if medoids else ()
+    return Section("Which kinds, and how they add up", (*kinds, _summary(composition)))
 
 
 def _shares(found: Clustering) -> Facts:

@@ -2,7 +2,8 @@
 
 1. A neuron's map is its tuning curve times its readout, so only these two are stored: float16, each divided
    by its largest size, which is kept beside it.
-2. All columns are packed one after the other, deflated and written into the page as base64.
+2. All columns are packed one after the other, deflated and written into the page as base64; the first neuron's
+   once more alone, so that it is drawn before the others are unpacked.
 3. In the browser `templates/explorer.js` unpacks them, multiplies, and draws with Plotly; the list is DataTables'.
 
 Nothing is loaded from another file or host, so the page can be mailed.
@@ -11,11 +12,12 @@ Nothing is loaded from another file or host, so the page can be mailed.
 import base64
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from markupsafe import Markup
 
 from neurons.analysis.effects import LogitEffects
@@ -44,13 +46,15 @@ def write_explorer(
         "scores": list(SCORES),
         "labels": {name: [known.get(neuron, "") for neuron in ranking.neurons] for name, known in labels.items()},
     }
+    columns = columns_of(effects, ranking)
     page = environment().get_template("explorer.html")
     write_text(
         path,
         page.render(
             site=site,
             about=about,
-            data=pack(effects, ranking),
+            first=pack(columns.first()),
+            data=pack(columns),
             style=Markup(template_text("style.css")),
             scripts=[
                 Markup(_plotly()),
@@ -61,26 +65,49 @@ def write_explorer(
     )
 
 
-def pack(effects: LogitEffects, ranking: Ranking) -> str:
-    """All columns of the ranked neurons, in rank order: base64 of the deflated bytes, little-endian.
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """What the page holds of each of M neurons, in rank order. call: 0 neither, 1 boosting, 2 suppressing."""
 
-    float32 [M] each: the sizes of tuning and readout, then `SCORES`; uint16 [M]: layer, index, and the call
-    (0 neither, 1 boosting, 2 suppressing); float16: tuning [M, Y] and readout [M, 100] over their sizes, each
-    as all its low bytes, then all its high bytes, which deflates a sixth better.
-    """
+    tuning: Float[np.ndarray, "M Y"]
+    readout: Float[np.ndarray, "M 100"]
+    scores: Float[np.ndarray, "S M"]
+    layer: Int[np.ndarray, " M"]
+    index: Int[np.ndarray, " M"]
+    call: Int[np.ndarray, " M"]
+
+    def first(self) -> "Columns":
+        """The first neuron alone."""
+        return Columns(
+            self.tuning[:1], self.readout[:1], self.scores[:, :1], self.layer[:1], self.index[:1], self.call[:1]
+        )
+
+
+def columns_of(effects: LogitEffects, ranking: Ranking) -> Columns:
     tuning, readout = _factors(effects, ranking)
-    sizes = [np.abs(values).max(1) for values in (tuning, readout)]
+    scores = np.stack([getattr(ranking, name) for name in SCORES])
+    return Columns(tuning, readout, scores, ranking.layer, ranking.index, ranking.boosting + 2 * ranking.suppressing)
+
+
+def pack(columns: Columns) -> str:
+    """Base64 of the deflated bytes of all columns, little-endian.
+
+    float32 [M] each: the sizes of tuning and readout, then `SCORES`; uint16 [M]: layer, index, and the call;
+    float16: tuning [M, Y] and readout [M, 100] over their sizes, each as all its low bytes, then all its high
+    bytes, which deflates a sixth better.
+    """
+    factors = (columns.tuning, columns.readout)
+    sizes = [np.abs(values).max(1) for values in factors]
     scaled = [
         np.divide(values, size[:, None], where=size[:, None] > 0, out=np.zeros_like(values))
-        for values, size in zip((tuning, readout), sizes, strict=True)
+        for values, size in zip(factors, sizes, strict=True)
     ]
-    call = ranking.boosting + 2 * ranking.suppressing
-    columns = [
-        *(values.astype("<f4") for values in (*sizes, *(getattr(ranking, name) for name in SCORES))),
-        *(values.astype("<u2") for values in (ranking.layer, ranking.index, call)),
+    parts = [
+        *(values.astype("<f4") for values in (*sizes, *columns.scores)),
+        *(values.astype("<u2") for values in (columns.layer, columns.index, columns.call)),
         *(values.astype("<f2").reshape(-1, 1).view("u1").T for values in scaled),
     ]
-    return base64.b64encode(zlib.compress(b"".join(column.tobytes() for column in columns), 6)).decode("ascii")
+    return base64.b64encode(zlib.compress(b"".join(part.tobytes() for part in parts), 6)).decode("ascii")
 
 
 def _factors(effects: LogitEffects, ranking: Ranking) -> tuple[Float[np.ndarray, "M Y"], Float[np.ndarray, "M 100"]]:

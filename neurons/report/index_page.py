@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,8 @@ from neurons.report import model_plots, plots
 from neurons.report.blocks import (
     INDEX,
     Block,
-    Code,
     Column,
-    Facts,
-    FileLink,
     Gallery,
-    Inline,
     Page,
     PageLink,
     Picture,
@@ -27,6 +22,7 @@ from neurons.report.blocks import (
     Text,
     number,
 )
+from neurons.report.provenance_page import prompt_tables, reproduce, short_provenance, shown_years
 from neurons.report.ranking_section import centred, neurons_section
 
 RUNS = {
@@ -43,8 +39,10 @@ def index_page(
     *,
     paged: Sequence[str],
     extra: Sequence[Page] = (),
+    summaries: Sequence[Section] = (),
 ) -> Page:
-    """numbers: as in report.json; paged: neurons with a page, in rank order; extra: pages of other analyses."""
+    """numbers: as in report.json; paged: neurons with a page, in rank order; extra: pages of other analyses;
+    summaries: what these say in short."""
     return Page(
         key=INDEX,
         title=numbers["model"],
@@ -53,10 +51,10 @@ def index_page(
             Section("What the model does", _behaviour(numbers["behaviour"], effects.start_years)),
             Section("Which layers matter", _layers(effects, numbers["layers"])),
             Section("Which neurons", neurons_section(effects, ranking, frozenset(paged))),
+            *summaries,
             *([Section("More", tuple(_pointer(page) for page in extra if "/" not in page.key))] if extra else []),
-            Section("Prompts", _prompts(numbers["prompts"])),
-            Section("How to reproduce", _reproduce(numbers["command"])),
-            Section("Provenance", (_provenance(numbers["provenance"]),)),
+            Section("Prompts", prompt_tables(numbers["prompts"])),
+            Section("How to reproduce", (*reproduce(numbers["command"]), short_provenance(numbers))),
         ),
     )
 
@@ -97,18 +95,12 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
         Column("cutoff sharpness", "number", "p(YY + 1) minus p(YY - 1)"),
         Column("sd", "number", "over prompts"),
     )
-    caption = f"Means over {behaviour['n_prompts']:,} prompts, start years {_years(start_years)}"
+    caption = f"Means over {behaviour['n_prompts']:,} prompts, start years {shown_years(start_years)}"
     meaning = (
         "Probability difference: sum of p(y > YY) minus sum of p(y ≤ YY). Cutoff sharpness: p(YY + 1) minus p(YY − 1)."
         " The 01-run and the average distribution do not know YY; both are scored against the true YY."
     )
     return (Gallery((picture,)), Table(caption, columns, rows), Text((meaning,)))
-
-
-def _years(years: Sequence[int]) -> str:
-    """`02-31, 33-98`: runs of consecutive years."""
-    runs = [[year for _, year in run] for _, run in groupby(enumerate(years), lambda pair: pair[1] - pair[0])]
-    return ", ".join(f"{run[0]:02d}" if len(run) == 1 else f"{run[0]:02d}–{run[-1]:02d}" for run in runs)
 
 
 def _layers(effects: LogitEffects, layers: Mapping[str, Any]) -> tuple[Block, ...]:
@@ -157,44 +149,3 @@ def _layers(effects: LogitEffects, layers: Mapping[str, Any]) -> tuple[Block, ..
 
 def _pointer(page: Page) -> Text:
     return Text((PageLink(page.title, page.key), f": {page.lead}"))
-
-
-def _prompts(prompts: Mapping[str, Any]) -> tuple[Block, ...]:
-    nouns = groupby(sorted(prompts["nouns"], key=lambda pair: pair["century"]), key=lambda pair: pair["century"])
-    words = {century: ", ".join(pair["noun"] for pair in pairs) for century, pairs in nouns}
-    rows = tuple(
-        (
-            cell["century"],
-            words[cell["century"]],
-            cell["start_years"],
-            _years(cell["missing"]) or "none",
-            cell["reason"] or "",
-        )
-        for cell in prompts["centuries"]
-    )
-    columns = (
-        Column("XX", "count"),
-        Column("nouns"),
-        Column("start years", "count"),
-        Column("YY left out"),
-        Column("because, for example"),
-    )
-    template: Inline = f"{prompts['n_prompts']:,} prompts of the form “{prompts['template']}”."
-    return (Text((template,)), Table("Centuries, their nouns and the start years left out", columns, rows))
-
-
-def _reproduce(command: str) -> tuple[Block, ...]:
-    numbers = Text(("Every number of these pages: ", FileLink("report.json", "report.json"), "."))
-    return (Code(command), numbers)
-
-
-def _provenance(provenance: Mapping[str, Any]) -> Facts:
-    versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
-    return Facts(
-        (
-            ("model", provenance["model"]),
-            ("checkpoint, SHA-256", provenance["model_sha256"]),
-            ("cache key, SHA-256", provenance["cache_key"]),
-            ("versions", versions),
-        )
-    )

@@ -17,6 +17,8 @@ from neurons.report.blocks import (
     Section,
     Table,
     Text,
+    TokenText,
+    visible,
 )
 
 SUFFIX = ".md"
@@ -75,12 +77,33 @@ def _block(block: Block, to: Callable[[str], str], picture_file: Callable[[str],
         case Code(text):
             return [fenced(text)]
         case Table():
-            return [f"*{escape(block.caption)}*" if block.caption else "", _table(block, to)]
+            return [f"*{escape(block.caption)}*" if block.caption else "", _table(block, to), _cut(block)]
+        case TokenText():
+            return [f"*{escape(block.caption)}*", _token_table(block)]
         case Gallery(pictures):
             return [
                 f"![{escape(picture.alt)}]({to(picture_file(picture.name))})\n\n{escape(picture.caption)}"
                 for picture in pictures
             ]
+
+
+def _cut(table: Table) -> str:
+    """Says so where rows were left out."""
+    if not table.interactive or len(table.rows) <= LONGEST:
+        return ""
+    return f"The first {LONGEST} of {len(table.rows):,} rows."
+
+
+def _token_table(block: TokenText) -> str:
+    """A forge shows no colours: the strongest tokens are bold and carry their numbers."""
+    rows = ["|  | text |", "|:--|:--|"]
+    for row in block.rows:
+        parts = []
+        for token, value in row.tokens:
+            told, shown = block.number_of(value), visible(token)
+            parts.append(escape(shown) if told is None else f"**{escape(shown)}** ({told})")
+        rows.append(f"| {escape(row.label)} | {' '.join(parts)} |")
+    return "\n".join(rows)
 
 
 def fenced(text: str) -> str:

@@ -23,6 +23,7 @@ from neurons.report.blocks import (
     scientific,
 )
 from neurons.report.numbers import call_of
+from neurons.report.weight_section import weight_sections
 from neurons.task.years import N_YEARS
 
 Numbers = Mapping[str, Any]
@@ -43,19 +44,22 @@ def neuron_page(
     *,
     n_ranked: int,
     paged: frozenset[str],
+    clustered: bool = False,
     previous: str | None = None,
     following: str | None = None,
 ) -> Page:
-    """numbers: of this neuron, by `neuron_numbers`; paged: the neurons that have a page in this report."""
+    """numbers: of this neuron, by `neuron_numbers`; paged: the neurons that have a page in this report;
+    clustered: whether the clusters have."""
     name = numbers["neuron"]
     return Page(
         key=neuron_key(name),
         title=name,
         lead=numbers["description"],
         sections=(
-            Section("Score", (_score(numbers, n_ranked),)),
+            Section("Score", (_score(numbers, n_ranked, clustered),)),
             Section("Direct effect on the years", (_effect_figures(numbers, start_years),)),
             Section("Tuning and readout", (_factor_figures(numbers, start_years),)),
+            *weight_sections(numbers),
             Section("Similar neurons", _similar(numbers, paged)),
         ),
         previous=_link(previous),
@@ -68,7 +72,7 @@ def _link(name: str | None) -> PageLink | None:
     return None if name is None else PageLink(name, neuron_key(name))
 
 
-def _score(numbers: Numbers, n_ranked: int) -> Facts:
+def _score(numbers: Numbers, n_ranked: int, clustered: bool) -> Facts:
     interval = "not known with a single noun"
     if numbers["ci_low"] is not None:
         interval = f"{number(numbers['ci_low'])} to {number(numbers['ci_high'])} logits"
@@ -87,6 +91,9 @@ def _score(numbers: Numbers, n_ranked: int) -> Facts:
             ("tuning", _family(numbers["fit"]["family"], numbers["fit"]["r2_cv"])),
             ("readout", _family(numbers["fit"]["readout_family"], numbers["fit"]["readout_r2_cv"])),
         ]
+    if numbers["cluster"] is not None:
+        name, page = f"cluster {numbers['cluster']}", f"clusters/cluster-{numbers['cluster']}"
+        entries.append(("cluster", PageLink(name, page) if clustered else name))
     return Facts(tuple(entries))
 
 
@@ -191,19 +198,19 @@ def _range(values: Sequence[float]) -> str:
     return f"from {number(min(values))} to {number(max(values))}"
 
 
+SIMILAR = {"w_in": "by w_in", "w_out": "by w_out", "tuning": "by tuning", "readout": "by readout"}
+
+
 def _similar(numbers: Numbers, paged: frozenset[str]) -> tuple[Block, ...]:
     similar = numbers["similar"]
+    kinds = [kind for kind in SIMILAR if kind in similar]
     rows = tuple(
-        (neuron_link(t["neuron"], paged), t["cosine"], neuron_link(r["neuron"], paged), r["cosine"])
-        for t, r in zip(similar["tuning"], similar["readout"], strict=True)
+        tuple(cell for one in row for cell in (neuron_link(one["neuron"], paged), one["cosine"]))
+        for row in zip(*(similar[kind] for kind in kinds), strict=True)
     )
-    columns = (
-        Column("by tuning"),
-        Column("cosine", "number"),
-        Column("by readout"),
-        Column("cosine", "number"),
+    columns = tuple(c for kind in kinds for c in (Column(SIMILAR[kind]), Column("cosine", "number")))
+    told = (
+        "Cosine with the other neurons of the cached layers: of what they read (w_in) and write (w_out), of the centred"
+        " tuning curves, and of the readouts centred over the years. Neurons with a page are linked."
     )
-    return (
-        Table("", columns, rows),
-        Text(("Cosine of the centred tuning curves, and of the readouts centred over the years.",)),
-    )
+    return (Table("", columns, rows), Text((told,)))

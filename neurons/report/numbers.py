@@ -5,6 +5,7 @@ cache file. Arrays are rounded to `DIGITS` significant digits; scores and p valu
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,17 @@ from jaxtyping import Float
 
 from neurons.analysis.effects import LogitEffects
 from neurons.analysis.measured import mean_probability, mean_year_logits, measured_behaviour, measured_rows
+from neurons.analysis.neighbours import curve_features, every_neuron, nearest
 from neurons.analysis.ranking import Ranking
 from neurons.analysis.stats import RESAMPLES, interval, noun_resamples
 from neurons.analysis.tuning import NeuronTuning, Tuning
 from neurons.cache.format import Cache
+from neurons.report.weight_numbers import DIGITS, FromWeights
 from neurons.task.years import N_YEARS, contrast_weights
 from neurons.types import NeuronId
 
-DIGITS = 6
-NEIGHBOURS = 5
+NOTHING_KEPT = FromWeights()
+NO_CLUSTERS: Mapping[NeuronId, str] = MappingProxyType({})
 ACTIVE_SHARE = 0.75
 """A neuron's active range is the shortest run of start years with this share of its total activation."""
 
@@ -105,18 +108,27 @@ def prompt_numbers(cache: Cache) -> dict[str, Any]:
 
 
 def neuron_numbers(
-    effects: LogitEffects, ranking: Ranking, neurons: Sequence[NeuronId], *, tuning: Tuning | None = None
+    effects: LogitEffects,
+    ranking: Ranking,
+    neurons: Sequence[NeuronId],
+    *,
+    tuning: Tuning | None = None,
+    weights: FromWeights = NOTHING_KEPT,
+    clusters: Mapping[NeuronId, str] = NO_CLUSTERS,
 ) -> dict[str, dict[str, Any]]:
     """For each neuron its record in the ranking and what its page shows, in the units of the figures.
 
     tuning: mean a/sigma with the bootstrap interval over nouns; readout: logits per unit of a/sigma; the
     effect map is their outer product. contrast: by start year, logits. by_distance: mean effect over the
-    cells with the same y - YY, logits. similar: the neurons of closest tuning and readout, by cosine.
-    fit: the families of tuning and readout where `tuning` has fitted the neuron, else None.
+    cells with the same y - YY, logits. similar: the neurons of closest tuning and readout, by cosine, and where
+    they are known those of closest w_in and w_out. fit: the families of tuning and readout where `tuning` has
+    fitted the neuron, else None. cluster: its cluster's id, None where it has none. The rest is as in
+    `FromWeights.numbers`.
     """
     fits = {one.neuron: one for one in tuning.neurons} if tuning else {}
     curves = {layer: effects.tuning(layer) for layer in effects.layers}
-    similar = _Similar(effects, curves)
+    every = every_neuron(effects.layers, effects.cache.d_mlp)
+    similar = {near.neuron: near for near in nearest(curve_features(effects), every, neurons)}
     bands = _tuning_bands(effects, neurons)
     numbers = {}
     for neuron in neurons:
@@ -125,6 +137,7 @@ def neuron_numbers(
         record = ranking.record(ranking.row_of(neuron))
         low, high = bands[neuron] if bands else (None, None)
         fit = fits.get(neuron)
+        known = weights.numbers(neuron)
         said = fit.description if fit else describe(curve, readout, effects.start_years)
         numbers[str(neuron)] = {
             **record,
@@ -135,7 +148,9 @@ def neuron_numbers(
             "readout": rounded(readout),
             **_derived(curve, low, high, readout, effects.start_years),
             "fit": _fit_numbers(fit) if fit else None,
-            "similar": similar.to(neuron),
+            "cluster": clusters.get(neuron),
+            **known,
+            "similar": known["similar"] | similar[neuron].record(),
         }
     return numbers
 
@@ -206,33 +221,6 @@ def _tuning_bands(
         low, high = interval(samples)
         bands[neuron] = (low, high)
     return bands
-
-
-class _Similar:
-    """The neurons whose centred tuning curve, or year-centred readout, points the same way."""
-
-    def __init__(self, effects: LogitEffects, curves: dict[int, Float[np.ndarray, "Y N"]]) -> None:
-        self._names = [NeuronId(layer, index) for layer in effects.layers for index in range(effects.cache.d_mlp)]
-        self._place = {neuron: place for place, neuron in enumerate(self._names)}
-        self._features = {
-            "tuning": _unit(np.concatenate([curves[layer].T for layer in effects.layers])),
-            "readout": _unit(np.concatenate([effects.readout(layer) for layer in effects.layers])),
-        }
-
-    def to(self, neuron: NeuronId) -> dict[str, list[dict[str, Any]]]:
-        found = {}
-        for name, features in self._features.items():
-            cosine = features @ features[self._place[neuron]]
-            cosine[self._place[neuron]] = -np.inf
-            closest = np.argsort(-cosine, kind="stable")[: min(NEIGHBOURS, len(cosine) - 1)]
-            found[name] = [{"neuron": str(self._names[i]), "cosine": float(f"{cosine[i]:.4g}")} for i in closest]
-        return found
-
-
-def _unit(rows: Float[np.ndarray, "M X"]) -> Float[np.ndarray, "M X"]:
-    centred = rows - rows.mean(1, keepdims=True)
-    norm = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.divide(centred, norm, where=norm > 0, out=np.zeros_like(centred))
 
 
 def describe(tuning: Float[np.ndarray, " Y"], readout: Float[np.ndarray, "100"], start_years: Sequence[int]) -> str:

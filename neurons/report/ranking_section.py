@@ -13,8 +13,6 @@ from neurons.report.neuron_page import neuron_link
 from neurons.report.numbers import call_of
 from neurons.types import NeuronId
 
-LISTED = 300
-"""Rows of the ranked table; ranking.csv has every neuron."""
 GROWTH = (1, 4, 16, 64, 256, 1024)
 
 
@@ -75,7 +73,7 @@ def centred(effect: np.ndarray) -> np.ndarray:
 
 
 def _ranked_table(ranking: Ranking, paged: frozenset[str]) -> Table:
-    records = [ranking.record(row) for row in _listed(ranking)]
+    records = [ranking.record(row) for row in range(len(ranking))]
     rows = tuple(
         (
             record["rank"],
@@ -103,17 +101,5 @@ def _ranked_table(ranking: Ranking, paged: frozenset[str]) -> Table:
         Column("p", "scientific", "one-sided; null: the neuron, tuned as it is, writes in a random direction"),
         Column("q", "scientific", "Benjamini-Hochberg"),
     )
-    omitted = (
-        "" if len(rows) == len(ranking) else f": {len(rows)} of {len(ranking):,} neurons, both ends of the ranking"
-    )
-    return Table(
-        f"Ranked neurons, scores in logits{omitted}", columns, rows, interactive=True, filters=("layer", "call")
-    )
-
-
-def _listed(ranking: Ranking) -> list[int]:
-    """Rows of the table: the head of the ranking, and its tail, where the suppressing neurons are."""
-    tail = min(LISTED // 3, int(ranking.suppressing.sum()))
-    if len(ranking) <= LISTED:
-        return list(range(len(ranking)))
-    return [*range(LISTED - tail), *range(len(ranking) - tail, len(ranking))]
+    caption = f"All {len(ranking):,} neurons of the cached layers in rank order, scores in logits"
+    return Table(caption, columns, rows, interactive=True, filters=("layer", "call"))

@@ -13,11 +13,15 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from neurons.report import markdown
-from neurons.report.blocks import Cell, FileLink, Gallery, Page, PageLink, Span
+from neurons.report.blocks import Cell, FileLink, Gallery, Page, PageLink, Span, Table, visible
 from neurons.report.folder import write_text
 from neurons.report.plots import FileFormat, save
 
 FIGURES = "figures"
+MANY = 100
+"""Rows of an interactive table that are elements of the page; where there are more, a script holds them all."""
+HIGH, LOW = (239, 138, 98), (103, 169, 207)
+"""Ends of the scale behind tokens, told apart with every common colour blindness, under which black text is read."""
 ASSETS = ("style.css", "tables.js", "datatables.min.js", "datatables.LICENSE.txt")
 
 
@@ -53,6 +57,8 @@ def write_page(page: Page, site: Site, folder: Path) -> None:
 def _write_pictures(gallery: Gallery, site: Site, folder: Path) -> None:
     (folder / FIGURES).mkdir(exist_ok=True)
     for picture in gallery.pictures:
+        if (folder / picture_file(picture.name)).exists():  # another page shows it too
+            continue
         figure = picture.draw()
         save(figure, folder / picture_file(picture.name))
         if site.figures not in (None, "svg"):
@@ -83,6 +89,29 @@ def sort_key(cell: Cell) -> float | int | None:
     return cell if isinstance(cell, int | float) else None
 
 
+def shade(share: float) -> str:
+    """The colour behind a token: white at 0, towards an end of the scale at -1 and 1."""
+    end = HIGH if share > 0 else LOW
+    return "#" + "".join(f"{round(255 + (colour - 255) * min(1, abs(share))):02x}" for colour in end)
+
+
+def row_data(table: Table, to: Callable[[str], str]) -> list[list[object]]:
+    """An interactive table's rows for its script: a cell is its text, or [text, what it is sorted by, its link]."""
+    return [
+        [_cell_data(cell, text, to) for cell, text in zip(cells, texts, strict=True)]
+        for cells, texts in zip(table.rows, table.shown(), strict=True)
+    ]
+
+
+def _cell_data(cell: Cell, text: str, to: Callable[[str], str]) -> object:
+    if isinstance(cell, PageLink):
+        return [text, None, to(html_file(cell.page))]
+    if isinstance(cell, FileLink):
+        return [text, None, to(cell.file)]
+    order = sort_key(cell)
+    return text if order is None else [text, float(f"{order:.6g}")]
+
+
 @cache
 def environment() -> Environment:
     made = Environment(
@@ -95,6 +124,10 @@ def environment() -> Environment:
     made.globals.update(
         html_file=html_file,
         picture_file=picture_file,
+        row_data=row_data,
+        many=MANY,
+        shade=shade,
+        visible=visible,
         sort_key=sort_key,
         kind_of=lambda value: type(value).__name__,
         zip=zip,

@@ -16,14 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from neurons.task.nouns import NOUNS
-from neurons.task.prompts import (
-    PUBLISHED_CENTURIES,
-    YEAR_SPAN,
-    Tokenizer,
-    published_years,
-    usable_years,
-    year_tokens,
-)
+from neurons.task.prompts import PUBLISHED_CENTURIES, published_years, usable_years, year_tokens
+from neurons.task.templates import YEAR_SPAN, Tokenizer
 from neurons.types import InputError
 
 

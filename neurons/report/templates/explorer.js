@@ -1,5 +1,6 @@
 "use strict";
 // The page's data are factors: tuning [M, Y] and readout [M, 100]. A map is their product; a basket's map is a sum.
+// The first neuron has a small block of its own, so that it is on the screen before the others are unpacked.
 
 const about = JSON.parse(document.getElementById("about").textContent);
 const { count: M, start_years: startYears } = about;
@@ -13,8 +14,11 @@ let chosen = 0;
 
 // --- data ---------------------------------------------------------------------------------------
 
-async function unpack(text) {
-  const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+async function unpack(id, count) {
+  const text = atob(element(id).textContent.trim());
+  element(id).remove();
+  const packed = new Uint8Array(text.length);
+  for (let k = 0; k < text.length; k++) packed[k] = text.charCodeAt(k);
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   const bytes = await new Response(stream).arrayBuffer();
   let at = 0;
@@ -23,11 +27,11 @@ async function unpack(text) {
     at += column.byteLength;
     return column;
   };
-  const found = { tuningSize: take(Float32Array, M), readoutSize: take(Float32Array, M) };
-  for (const name of about.scores) found[name] = take(Float32Array, M);
-  for (const name of ["layer", "index", "call"]) found[name] = take(Uint16Array, M);
+  const found = { tuningSize: take(Float32Array, count), readoutSize: take(Float32Array, count) };
+  for (const name of about.scores) found[name] = take(Float32Array, count);
+  for (const name of ["layer", "index", "call"]) found[name] = take(Uint16Array, count);
   for (const [name, length] of [["tuning", Y], ["readout", 100]]) {
-    found[name] = { length, low: take(Uint8Array, M * length), high: take(Uint8Array, M * length) };
+    found[name] = { length, low: take(Uint8Array, count * length), high: take(Uint8Array, count * length) };
   }
   return found;
 }
@@ -71,43 +75,96 @@ function contrastOf(map) {
 const CENTRED = [[0, "#053061"], [0.1, "#2166ac"], [0.2, "#4393c3"], [0.3, "#92c5de"], [0.4, "#d1e5f0"], [0.5, "#f7f7f7"],
   [0.6, "#fddbc7"], [0.7, "#f4a582"], [0.8, "#d6604d"], [0.9, "#b2182b"], [1, "#67001f"]];
 const CONFIG = { displaylogo: false, displayModeBar: false, responsive: true, plotlyServerURL: "" };
-const axis = (title, more) => ({ title: { text: title }, zeroline: false, exponentformat: "power", ...more });
-const layout = (x, y) => ({
-  margin: { l: 60, r: 10, t: 10, b: 45 }, height: 330, xaxis: x, yaxis: y, showlegend: false, font: { size: 12 },
+// No zoom, and ticks of our own: Plotly's take half of a redraw.
+const axis = (title, more) => ({ title: { text: title }, zeroline: false, fixedrange: true, ...more });
+const years = (title, more) => axis(title, { tickvals: [0, 20, 40, 60, 80], ...more });
+const layout = (x, y, more) => ({
+  margin: { l: 60, r: 10, t: 10, b: 45 }, height: 330, xaxis: x, yaxis: y, showlegend: false, dragmode: false,
+  font: { size: 12 }, ...more,
 });
+const dashed = (ends) => ({ type: "line", line: { color: "black", width: 1, dash: "dash" }, ...ends });
+
+function ticks(low, high) {
+  const raw = (high - low) / 5;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = power * [1, 2, 2.5, 5, 10].find((times) => times * power >= raw * 0.999);
+  const first = Math.ceil(low / step - 1e-9);
+  const tickvals = Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, k) => (first + k) * step);
+  return { tickvals, ticktext: tickvals.map((value) => String(Number(value.toPrecision(6))).replace("-", "−")) };
+}
+
+// The y axis of a curve: zero always shows.
+function upright(values) {
+  const low = Math.min(0, ...values);
+  const high = Math.max(0, ...values);
+  const room = 0.05 * (high - low) || 1;
+  const scale = ticks(low - room, high + room);
+  return { "yaxis.range": [low - room, high + room], "yaxis.tickvals": scale.tickvals, "yaxis.ticktext": scale.ticktext };
+}
+
+// Draws a plot the first time; later only what changed: `changes` of its trace, `moved` in its layout.
+function draw(place, trace, first, changes, moved) {
+  const plot = element(place);
+  if (!plot.data) Plotly.newPlot(plot, [trace], first, CONFIG);
+  const each = Object.entries(changes).map(([name, value]) => [name, [value]]);
+  if (moved) Plotly.update(plot, Object.fromEntries(each), moved);
+  else Plotly.restyle(plot, Object.fromEntries(each));
+}
+
+const MAP = {
+  type: "heatmap", x: YEARS, y: startYears, z: startYears.map(() => YEARS), colorscale: CENTRED, showscale: false,
+  hovertemplate: "YY %{y}, year %{x}: %{z:.4f} logits<extra></extra>",
+};
+const ENDS = [startYears[0], startYears[Y - 1]];
+const MAP_LAYOUT = layout(
+  years("year y", { range: [-0.5, 99.5] }),
+  years("start year YY", { range: [ENDS[1] + 0.5, ENDS[0] - 0.5] }),
+  { shapes: [dashed({ x0: ENDS[0], y0: ENDS[0], x1: ENDS[1], y1: ENDS[1] })] },
+);
 
 function drawMap(place, map) {
-  const size = Math.max(...map.map((effect) => effect.reduce((most, value) => Math.max(most, Math.abs(value)), 0))) || 1;
-  const heat = {
-    type: "heatmap", x: YEARS, y: startYears, z: map, zmin: -size, zmax: size, colorscale: CENTRED,
-    colorbar: { title: { text: "logits", side: "right" }, thickness: 12, exponentformat: "power" },
-    hovertemplate: "YY %{y}, year %{x}: %{z:.4f} logits<extra></extra>",
-  };
-  const ends = [startYears[0], startYears[Y - 1]];
-  const diagonal = { type: "scatter", x: ends, y: ends, mode: "lines", line: { color: "black", width: 1, dash: "dash" }, hoverinfo: "skip" };
-  const axes = [axis("year y", { range: [-0.5, 99.5] }), axis("start year YY", { range: [ends[1] + 0.5, ends[0] - 0.5] })];
-  Plotly.react(place, [heat, diagonal], layout(...axes), CONFIG);
+  let size = 0;
+  for (const effect of map) for (const value of effect) size = Math.max(size, Math.abs(value));
+  size ||= 1;
+  element(`${place}-low`).textContent = digits(-size);
+  element(`${place}-high`).textContent = digits(size);
+  draw(place, MAP, MAP_LAYOUT, { z: map, zmin: -size, zmax: size });
 }
+
+const LOGITS = {
+  type: "scatter", mode: "lines", x: YEARS, y: YEARS, fill: "tozeroy", line: { shape: "hvh", width: 1, color: "#0072b2" },
+  hovertemplate: "year %{x}: %{y:.4f} logits<extra></extra>",
+};
+const LOGITS_LAYOUT = layout(years("year y", { range: [-0.5, 99.5] }), axis("effect (logits)"), { height: 280 });
 
 function drawLogits() {
   const year = Number(element("year").value);
   const level = tuningOf(chosen)[startYears.indexOf(year)];
-  const effect = Array.from(readoutOf(chosen), (value) => value * level);
-  const bars = {
-    type: "bar", x: YEARS, y: effect, marker: { color: effect.map((value) => (value < 0 ? "#2166ac" : "#b2182b")) },
-    hovertemplate: "year %{x}: %{y:.4f} logits<extra></extra>",
-  };
-  const shape = { type: "line", x0: year + 0.5, x1: year + 0.5, yref: "paper", y0: 0, y1: 1, line: { dash: "dash", width: 1 } };
+  const effect = readoutOf(chosen).map((value) => value * level);
+  const line = dashed({ x0: year + 0.5, x1: year + 0.5, yref: "paper", y0: 0, y1: 1 });
   element("shown-year").textContent = String(year).padStart(2, "0");
-  Plotly.react("logits", [bars], { ...layout(axis("year y"), axis("effect (logits)")), height: 280, shapes: [shape] }, CONFIG);
+  draw("logits", LOGITS, LOGITS_LAYOUT, { y: effect }, { ...upright(effect), shapes: [line] });
 }
 
+const TUNING = { type: "scatter", mode: "lines", x: startYears, y: startYears, line: { color: "#0072b2" } };
+const TUNING_LAYOUT = layout(years("start year YY", { range: [ENDS[0] - 0.5, ENDS[1] + 0.5] }), axis("activation a/σ"));
+
 function drawTuning() {
-  const curve = { type: "scatter", mode: "lines", x: startYears, y: tuningOf(chosen), line: { color: "#0072b2" } };
-  Plotly.react("tuning", [curve], layout(axis("start year YY"), axis("activation a/σ")), CONFIG);
+  const curve = tuningOf(chosen);
+  draw("tuning", TUNING, TUNING_LAYOUT, { y: curve }, upright(curve));
 }
 
 // --- what the person does -----------------------------------------------------------------------
+
+// At most once a frame, however fast a slider moves.
+function oncePerFrame(work) {
+  let waiting = false;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => { waiting = false; work(); });
+  };
+}
 
 const digits = (value) => value.toPrecision(3).replace("-", "−");
 
@@ -119,9 +176,11 @@ function choose(i) {
   element("facts").textContent = `${CALLS[data.call[i]]}, rank ${i + 1} of ${M}: score ${digits(data.score[i])} logits, ` +
     `static ${digits(data.static[i])}, year-specific ${digits(data.year_specific[i])}, q ${digits(data.q_value[i])}`;
   drawMap("map", summedMap([i]));
-  drawTuning();
-  drawLogits();
+  drawCurves();
 }
+
+// A frame after the map, so that no task keeps the page waiting.
+const drawCurves = oncePerFrame(() => { drawTuning(); drawLogits(); });
 
 function find() {
   const wanted = element("name").value.trim().toUpperCase();
@@ -213,26 +272,38 @@ function addFilter(table, place, of) {
   table.table().container().querySelector(".dt-search").before(label);
 }
 
-async function start() {
-  data = await unpack(element("data").textContent);
-  element("data").remove();
-  data.placeOf = new Map(Array.from({ length: M }, (_, i) => [nameOf(i), i]));
-  Object.assign(element("year"), { min: startYears[0], max: startYears[Y - 1], value: startYears[Y >> 1] });
+function moveYear() {
+  const wanted = Number(element("year").value);
+  const nearest = startYears.reduce((best, year) => (Math.abs(year - wanted) < Math.abs(best - wanted) ? year : best));
+  element("year").value = nearest;
+  drawLogits();
+}
+
+function listen() {
   element("first").max = Math.min(M, 200);
-  element("year").addEventListener("input", () => {
-    const wanted = Number(element("year").value);
-    const nearest = startYears.reduce((best, year) => (Math.abs(year - wanted) < Math.abs(best - wanted) ? year : best));
-    element("year").value = nearest;
-    drawLogits();
-  });
   element("name").addEventListener("change", find);
   element("add").addEventListener("click", () => { basket.add(chosen); showBasket(); });
   element("clear").addEventListener("click", () => { element("first").value = 0; takeFirst(); });
-  element("first").addEventListener("input", takeFirst);
+  element("first").addEventListener("input", oncePerFrame(takeFirst));
+  for (const id of ["name", "add", "clear", "first"]) element(id).disabled = false;
+}
+
+const painted = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 0)));
+
+async function start() {
+  data = await unpack("first-data", 1);
+  Object.assign(element("year"), { min: startYears[0], max: startYears[Y - 1], value: startYears[Y >> 1] });
+  element("year").addEventListener("input", oncePerFrame(moveYear));
   choose(0);
+  await painted();
+  document.body.dataset.first = Math.round(performance.now());
+  data = await unpack("data", M);
+  data.placeOf = new Map(Array.from({ length: M }, (_, i) => [nameOf(i), i]));
+  listen();
   showBasket();
+  await painted();
   listNeurons();
-  document.body.dataset.ready = "yes";
+  document.body.dataset.ready = Math.round(performance.now());
 }
 
 start();

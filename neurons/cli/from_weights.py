@@ -1,0 +1,57 @@
+"""What pages show of the model's weights: kept beside the cache, else found with one load of the model and kept."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from neurons.analysis.neighbours import Neighbours
+from neurons.cache.format import Cache
+from neurons.cache.results import keep_result, kept_result
+from neurons.cli.common import Request, progress_bar
+from neurons.cli.statistics import STATISTICS, TEXT, kept_statistics, kept_text
+from neurons.types import NeuronId
+
+if TYPE_CHECKING:
+    from neurons.report.weight_numbers import FromWeights
+
+NEIGHBOURS = "neighbours"
+
+
+def find_weights(cache: Cache, asked: Request, neurons: Sequence[NeuronId]) -> "FromWeights":
+    """Statistics, text and neighbours of these neurons; the model is loaded where one of them was not kept."""
+    kept = (kept_statistics(cache), kept_text(cache, neurons), kept_neighbours(cache, neurons))
+    if any(one is None for one in kept):
+        _measure(cache, asked, neurons)
+    return kept_weights(cache)
+
+
+def kept_weights(cache: Cache) -> "FromWeights":
+    """Whatever was kept of the weights, of whichever neurons; no model is loaded."""
+    from neurons.report.weight_numbers import FromWeights
+
+    return FromWeights(kept_statistics(cache), kept_text(cache, ()), kept_neighbours(cache, ()) or ())
+
+
+def kept_neighbours(cache: Cache, neurons: Sequence[NeuronId]) -> tuple[Neighbours, ...] | None:
+    """The neighbours by w_in and w_out, or None where those of one of the neurons were not kept."""
+    near: tuple[Neighbours, ...] | None = kept_result(cache, NEIGHBOURS, {}, (Neighbours, NeuronId))
+    return near if near is not None and set(neurons) <= {one.neuron for one in near} else None
+
+
+def _measure(cache: Cache, asked: Request, neurons: Sequence[NeuronId]) -> None:
+    """Whatever was not kept, with one load of the model."""
+    with progress_bar("loading the model"):
+        from neurons.analysis.neighbours import every_neuron, nearest, weight_features
+        from neurons.analysis.statistics import neuron_statistics
+        from neurons.analysis.text_study import study_text
+        from neurons.model.checkpoint import load_model
+
+        model = load_model(asked.checkpoint)
+    if kept_statistics(cache) is None:
+        with progress_bar("reading the vocabulary") as progress:
+            keep_result(cache, STATISTICS, {}, neuron_statistics(model, cache.layers, progress=progress))
+    if kept_text(cache, neurons) is None:
+        with progress_bar("reading prompts") as progress:
+            keep_result(cache, TEXT, {}, study_text(model, cache, neurons, progress=progress))
+    if kept_neighbours(cache, neurons) is None:
+        features = weight_features(model, cache.layers)
+        keep_result(cache, NEIGHBOURS, {}, nearest(features, every_neuron(cache.layers, cache.d_mlp), neurons))

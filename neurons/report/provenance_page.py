@@ -1,0 +1,94 @@
+"""The page `provenance`: where every number comes from, and how to get there again. No page says when it was made."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from neurons.report.blocks import Block, Code, Column, Facts, FileLink, Inline, Page, PageLink, Section, Table, Text
+
+PROVENANCE = "provenance"
+Numbers = Mapping[str, Any]
+
+
+def provenance_page(numbers: Numbers) -> Page:
+    """numbers: as in report.json."""
+    found = numbers["provenance"]
+    about = Facts(
+        (
+            ("model", found["model"]),
+            ("checkpoint, SHA-256", found["model_sha256"]),
+            ("layers", ", ".join(map(str, found["layers"]))),
+            ("start years measured", shown_years(numbers["start_years"])),
+            ("prompts", f"{numbers['prompts']['n_prompts']:,}"),
+            ("prompt set, SHA-256", found["prompts_sha256"] or "not recorded"),
+            ("cache file", found["cache_file"]),
+            ("cache key, SHA-256", found["cache_key"]),
+            ("cache written", found["cache_written"] or "not known"),
+        )
+    )
+    versions = Facts(tuple(found["versions"].items()))
+    return Page(
+        key=PROVENANCE,
+        title="Provenance",
+        lead="Where every number of this report comes from, and how to get there again.",
+        sections=(
+            Section("How to reproduce", reproduce(numbers["command"])),
+            Section("Model, prompts and cache", (about,)),
+            Section("What was measured", (_analyses(found["analyses"]),)),
+            Section("Prompts", prompt_tables(numbers["prompts"])),
+            Section("Versions", (versions,)),
+        ),
+    )
+
+
+def reproduce(command: str) -> tuple[Block, ...]:
+    numbers = Text(("Every number of these pages: ", FileLink("report.json", "report.json"), "."))
+    return (Code(command), numbers)
+
+
+def short_provenance(numbers: Numbers) -> Facts:
+    """For the pages that are read alone: a few facts, and the way to the others."""
+    found = numbers["provenance"]
+    entries: list[tuple[str, Inline]] = [
+        ("checkpoint, SHA-256", found["model_sha256"][:16]),
+        ("prompt set, SHA-256", found["prompts_sha256"][:16] or "not recorded"),
+        ("neurons", found["versions"]["neurons"]),
+        ("command", numbers["command"]),
+        ("more", PageLink("provenance", PROVENANCE)),
+    ]
+    return Facts(tuple(entries))
+
+
+def _analyses(analyses: Mapping[str, str]) -> Table:
+    return Table("", (Column("analysis"), Column("how")), tuple(analyses.items()))
+
+
+def prompt_tables(prompts: Numbers) -> tuple[Block, ...]:
+    """What was asked: the template, and for each century its nouns and the start years left out."""
+    nouns = groupby(sorted(prompts["nouns"], key=lambda pair: pair["century"]), key=lambda pair: pair["century"])
+    words = {century: ", ".join(pair["noun"] for pair in pairs) for century, pairs in nouns}
+    rows = tuple(
+        (
+            cell["century"],
+            words[cell["century"]],
+            cell["start_years"],
+            shown_years(cell["missing"]) or "none",
+            cell["reason"] or "",
+        )
+        for cell in prompts["centuries"]
+    )
+    columns = (
+        Column("XX", "count"),
+        Column("nouns"),
+        Column("start years", "count"),
+        Column("YY left out"),
+        Column("because, for example"),
+    )
+    template: Inline = f"{prompts['n_prompts']:,} prompts of the form “{prompts['template']}”."
+    return (Text((template,)), Table("Centuries, their nouns and the start years left out", columns, rows))
+
+
+def shown_years(years: Sequence[int]) -> str:
+    """`02-31, 33-98`: runs of consecutive years."""
+    runs = [[year for _, year in run] for _, run in groupby(enumerate(years), lambda pair: pair[1] - pair[0])]
+    return ", ".join(f"{run[0]:02d}" if len(run) == 1 else f"{run[0]:02d}–{run[-1]:02d}" for run in runs)
