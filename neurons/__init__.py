@@ -27,6 +27,7 @@ _HOMES = {
     "Model": "neurons.model.checkpoint",
     "NeuronEffects": "neurons.analysis.causal_results",
     "NeuronId": "neurons.types",
+    "NeuronStatistics": "neurons.analysis.statistics_results",
     "NeuronsError": "neurons.types",
     "PromptSet": "neurons.task.prompts",
     "Ranking": "neurons.analysis.ranking",
@@ -39,7 +40,9 @@ _HOMES = {
     "group_effect": "neurons.analysis.causal",
     "load_model": "neurons.model.checkpoint",
     "logit_effects": "neurons.analysis.effects",
+    "measured_behaviour": "neurons.analysis.measured",
     "neuron_effects": "neurons.analysis.causal",
+    "neuron_statistics": "neurons.analysis.statistics",
     "open_cache": "neurons.cache.format",
     "plain_logit_lens": "neurons.analysis.effects",
     "rank": "neurons.analysis.ranking",
@@ -59,9 +62,12 @@ if TYPE_CHECKING:
     from neurons.analysis.composition import compose
     from neurons.analysis.effects import LogitEffects, logit_effects, plain_logit_lens
     from neurons.analysis.experiment import Experiment, experiment
+    from neurons.analysis.measured import measured_behaviour
     from neurons.analysis.population import gather
     from neurons.analysis.ranking import Ranking, rank
     from neurons.analysis.screen import screen
+    from neurons.analysis.statistics import neuron_statistics
+    from neurons.analysis.statistics_results import NeuronStatistics
     from neurons.analysis.tuning import Tuning, tune
     from neurons.cache.build import cache_activations
     from neurons.cache.format import Cache, open_cache

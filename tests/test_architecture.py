@@ -37,13 +37,14 @@ STORIES = {
         "roles",
         "preactivation",
     },
+    "statistics": {"statistics", "statistics_results", "vocabulary", "contexts", "text_study"},
 }
 """Analyses told in several files, which may import each other; any other module is a story of its own."""
 FIRST = {"effects", "stats", "tuning", "experiment"}
 """Stories that every analysis may build on. The others stand side by side."""
-FROM_FILES = {"causal_results", "circuit_results", "graph"}
+FROM_FILES = {"causal_results", "circuit_results", "graph", "statistics_results"}
 """Modules of a story with a model that must open without one."""
-RUNS = {"checkpoint", "forward", "at_end", "rerun"}
+RUNS = {"checkpoint", "in_memory", "forward", "at_end", "rerun"}
 NEEDS_A_MODEL = {f"neurons.model.{module}" for module in RUNS} | {
     "neurons.cache.build",
     "neurons.cache.compute",
@@ -51,7 +52,7 @@ NEEDS_A_MODEL = {f"neurons.model.{module}" for module in RUNS} | {
 }
 NEEDS_A_MODEL |= {
     f"neurons.analysis.{module}"
-    for story in ("causal", "circuit", "experiment")
+    for story in ("causal", "circuit", "experiment", "statistics")
     for module in STORIES.get(story, {story}) - FROM_FILES
 }
 """What runs with a model in memory. Nothing else may load torch, directly or through others."""
@@ -133,7 +134,7 @@ def test_a_room_imports_only_rooms_to_its_left(name: str) -> None:
     room = ROOMS.index(str(room_of(name)))
     for found in imports(name):
         module = module_of(found)
-        if module in {None, "neurons.types"} or found == "neurons.__version__":
+        if module in {None, "neurons.types", "neurons.shown"} or found == "neurons.__version__":
             continue
         other = room_of(str(module))
         assert other is not None, f"{name} imports {found}"
@@ -153,8 +154,9 @@ def test_analyses_stand_side_by_side(name: str) -> None:
             assert story_of(module) in FIRST | {story_of(name)}, f"{name} imports {found}"
 
 
-def test_the_words_shared_by_all_import_no_room() -> None:
-    assert not [found for found in imports("neurons.types") if found.startswith("neurons")]
+@pytest.mark.parametrize("name", ["neurons.types", "neurons.shown"])
+def test_what_is_shared_by_all_imports_no_room(name: str) -> None:
+    assert not [found for found in imports(name) if found.startswith("neurons")]
 
 
 @pytest.mark.parametrize("package", HOMES)

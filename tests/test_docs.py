@@ -22,6 +22,25 @@ def test_the_readmes_python_examples_run(number: int, tmp_path: Path, monkeypatc
     exec(compile(blocks("README.md", "python")[number], "README.md", "exec"), {})
 
 
+def told(document: str) -> list[tuple[str, str | None]]:
+    """Each Python example of a document, with what the document says it prints."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    pattern = r"^```python\n(.*?)^```\n(?:```text\n(.*?)^```)?"
+    return [(match[1], match[2]) for match in re.finditer(pattern, text, flags=re.M | re.S)]
+
+
+@pytest.mark.parametrize("document", ["docs/tutorial.md"])
+def test_a_document_s_examples_print_what_it_says(
+    document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One after the other in one namespace, as a reader would."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for code, printed in told(document):
+        exec(compile(code, document, "exec"), names)
+        assert capsys.readouterr().out == (printed or ""), code
+
+
 def documented_commands() -> list[str]:
     lines = [line for block in blocks("README.md", "sh") for line in block.splitlines()]
     return [line.split("#")[0].strip() for line in lines if line.startswith("neurons ")]

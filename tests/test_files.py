@@ -321,7 +321,10 @@ def test_a_config_that_is_no_gpt2_is_refused(folder: Path, text: str, kind: type
 
 def test_another_architecture_is_named(folder: Path) -> None:
     configure(folder, model_type="llama")
-    assert refusal(folder, InputError) == f"{folder} is a 'llama' model: only GPT-2's architecture is understood"
+    assert (
+        refusal(folder, InputError)
+        == f"{folder / 'config.json'} describes a 'llama' model: only GPT-2's architecture is understood"
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,18 @@ then over start years: a boosting neuron's is negative.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.analysis.agreement import Agreement
+from neurons.shown import Shown
 from neurons.task.intervention import Intervention
 from neurons.types import Ablation, Measure, NeuronId
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["keep", "ablate"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -36,12 +40,12 @@ class References:
         return dict(vars(self))
 
 
-@dataclass(frozen=True, eq=False)
-class NeuronEffects:
+@dataclass(frozen=True, eq=False, repr=False)
+class NeuronEffects(Shown):
     """Exact effects of M neurons, each ablated alone. Y start years; effect is the mean over them.
 
-    screen: the first-order estimate of the same effect. score: the boosting score, in logits, NaN where
-    none was given.
+    by_start_year: the same at each start year. screen: its first-order estimate. score: the boosting score, in
+    logits, NaN where none was given.
     """
 
     model: str
@@ -54,6 +58,16 @@ class NeuronEffects:
     by_start_year: Float[np.ndarray, "M Y"]
     screen: Float[np.ndarray, " M"]
     score: Float[np.ndarray, " M"]
+
+    def facts(self) -> dict[str, object]:
+        return {"model": self.model, **vars(self.intervention), "neurons": len(self.neurons), "prompts": self.n_prompts}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a neuron: effect and the screen's estimate in units of the measure, boosting score in logits."""
+        import pandas as pd
+
+        names = [str(neuron) for neuron in self.neurons]
+        return pd.DataFrame({"neuron": names, "effect": self.effect, "screen": self.screen, "score": self.score})
 
     def record(self, row: int) -> dict[str, Any]:
         """One neuron as in the JSON of `neurons causal`."""
@@ -72,9 +86,9 @@ class NeuronEffects:
         return about | {"neurons": [self.record(row) for row in range(len(self.neurons))]}
 
 
-@dataclass(frozen=True, eq=False)
-class GroupEffect:
-    """Neurons ablated together: the effect on each measure, at each start year and on average."""
+@dataclass(frozen=True, eq=False, repr=False)
+class GroupEffect(Shown):
+    """Neurons ablated together: the effect on each measure, in its units; by_start_year [Y] at each start year."""
 
     neurons: tuple[NeuronId, ...]
     by_start_year: dict[Measure, Float[np.ndarray, " Y"]]
@@ -82,6 +96,9 @@ class GroupEffect:
     @property
     def effect(self) -> dict[Measure, float]:
         return {measure: float(values.mean()) for measure, values in self.by_start_year.items()}
+
+    def facts(self) -> dict[str, object]:
+        return {"neurons": len(self.neurons), **{measure: f"{value:+.4f}" for measure, value in self.effect.items()}}
 
     def to_json(self, measure: Measure) -> dict[str, Any]:
         """`effect` is that of the chosen measure; `effects` holds all."""
@@ -118,8 +135,8 @@ class Curve:
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
 
 
-@dataclass(frozen=True, eq=False)
-class Curves:
+@dataclass(frozen=True, eq=False, repr=False)
+class Curves(Shown):
     """Every curve of one ablation over the neurons of the cached layers; all three measures."""
 
     model: str
@@ -128,6 +145,26 @@ class Curves:
     n_prompts: int
     seeds: int
     curves: tuple[Curve, ...]
+
+    def facts(self) -> dict[str, object]:
+        return {
+            "model": self.model,
+            "ablation": self.ablation,
+            "neurons": self.n_neurons,
+            "prompts": self.n_prompts,
+            "seeds": self.seeds,
+        }
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a point: order, kind, measure, k, the value there and its 5th and 95th percentiles over seeds."""
+        import pandas as pd
+
+        parts = [
+            pd.DataFrame({"order": c.order, "kind": c.kind, "measure": c.measure, "k": c.k, "value": c.values,
+                          "low": c.low, "high": c.high})
+            for c in self.curves
+        ]  # fmt: skip
+        return pd.concat(parts, ignore_index=True)
 
     def of(self, measure: Measure, kind: Kind) -> tuple[Curve, ...]:
         """One curve an order."""
@@ -159,8 +196,8 @@ class PublishedCurve:
         return vars(self) | {"k": self.k.tolist(), "probability_difference": self.probability_difference.tolist()}
 
 
-@dataclass(frozen=True, eq=False)
-class ComponentEffects:
+@dataclass(frozen=True, eq=False, repr=False)
+class ComponentEffects(Shown):
     """Effects of C components: MLPs `m10` and heads `a9.h1` of every layer.
 
     layer [C]; effect[ablation][measure] [C], the mean over start years of ablated minus baseline.
@@ -171,6 +208,20 @@ class ComponentEffects:
     components: tuple[str, ...]
     layer: tuple[int, ...]
     effect: dict[ComponentAblation, dict[Measure, Float[np.ndarray, " C"]]]
+
+    def facts(self) -> dict[str, object]:
+        return {"model": self.model, "components": len(self.components), "prompts": self.n_prompts}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a component, a column for each ablation and measure (`mean probability_difference`)."""
+        import pandas as pd
+
+        effects = {
+            f"{ablation} {measure}": values
+            for ablation, by_measure in self.effect.items()
+            for measure, values in by_measure.items()
+        }
+        return pd.DataFrame({"component": self.components, "layer": self.layer, **effects})
 
     def to_json(self) -> list[dict[str, Any]]:
         """`{"component", "layer", "mean": {measure: effect}, "resample": {measure: effect}}` for each."""

@@ -3,13 +3,17 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.analysis.tuning import NeuronTuning, Tuning
+from neurons.shown import Shown
 from neurons.types import NeuronId
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Method = Literal["hdbscan", "agglomerative"]
 STABILITY_BAR = 0.75
@@ -56,8 +60,8 @@ class Alternative:
     """Adjusted Rand index with the clusters of the result (1: the same, 0: chance)."""
 
 
-@dataclass(frozen=True, eq=False)
-class Clustering:
+@dataclass(frozen=True, eq=False, repr=False)
+class Clustering(Shown):
     """Clusters by descending |share|, and what is outside them.
 
     tuning: the M neurons clustered, with their fits. labels [M]: position in `clusters`, -1 for noise. total_contrast =
@@ -84,6 +88,23 @@ class Clustering:
     place: Float[np.ndarray, "M 2"]
     merges: Float[np.ndarray, "K 4"]
     notes: tuple[str, ...]
+
+    def facts(self) -> dict[str, object]:
+        return {
+            "model": self.model,
+            "method": self.method,
+            "neurons": len(self.tuning),
+            "clusters": len(self.clusters),
+            "noise": len(self.noise),
+            "total contrast": f"{self.total_contrast:+.4f} logits",
+        }
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a cluster: size, medoid, share in logits and of the total, stability, and its description."""
+        import pandas as pd
+
+        columns = ("id", "size", "medoid", "share", "fraction", "stability", "description")
+        return pd.DataFrame([_record(cluster) for cluster in self.clusters], columns=columns)
 
     def to_json(self) -> dict[str, Any]:
         """The result of `neurons cluster --json`; shares in logits, fractions of the total beside them."""

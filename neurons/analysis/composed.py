@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
 from neurons.analysis.basis import Regression
 from neurons.analysis.tuning import Tuning
+from neurons.shown import Shown
 from neurons.types import NeuronId
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SIGN_BAR = 0.95
 LEVELS = (0.9, 0.99)
@@ -109,8 +113,8 @@ def _until(curve: list[float]) -> dict[str, Any]:
     return {"neurons": reached(curve, SIGN_BAR), "best": max(curve, default=None), "tried": len(curve)}
 
 
-@dataclass(frozen=True, eq=False)
-class Composition:
+@dataclass(frozen=True, eq=False, repr=False)
+class Composition(Shown):
     """How neurons add up to ">".
 
     whole, by_layer, by_group: the composed maps. fade: the decay term's length in
@@ -129,6 +133,25 @@ class Composition:
     signs: Signs
     bias_contrast: dict[int, float]
     notes: tuple[str, ...]
+
+    def facts(self) -> dict[str, object]:
+        return {
+            "model": self.model,
+            "neurons": self.whole.n_neurons,
+            "contrast": f"{self.whole.contrast:+.4f} logits",
+            "components for 90 %": self.whole.components_for(LEVELS[0]),
+            "neurons for 90 %": self.pursuit.neurons_for(LEVELS[0]),
+            "cells with the right sign": f"{self.whole.sign_right:.3f}",
+        }
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a part (all neurons, each layer, each group): its contrast in logits and how well the basis fits it."""
+        import pandas as pd
+
+        parts = [self.whole, *self.by_layer.values(), *self.by_group.values()]
+        columns = ("n_neurons", "contrast", "r2_basis", "writes", "sign_right")
+        rows = [{"part": part.name} | {name: part.record()[name] for name in columns} for part in parts]
+        return pd.DataFrame(rows, columns=["part", *columns])
 
     def to_json(self) -> dict[str, Any]:
         """The result of `neurons compose --json`."""

@@ -17,13 +17,14 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from neurons.cache.format import Cache
+from neurons.cache.format import Cache, format_layers
+from neurons.shown import Shown
 from neurons.task.years import MEASURED, N_YEARS, check_measured, contrast_weights
 from neurons.types import InputError, NeuronId
 
 
-@dataclass(frozen=True, eq=False)
-class LogitEffects:
+@dataclass(frozen=True, eq=False, repr=False)
+class LogitEffects(Shown):
     """Every neuron's effect on the year logits, from a cache file. Y measured start years, N neurons a layer.
 
     lens "exact": effects in logits, through the final LayerNorm with its scale frozen. lens "plain": the
@@ -36,7 +37,17 @@ class LogitEffects:
 
     @property
     def layers(self) -> tuple[int, ...]:
+        """The cached layers."""
         return self.cache.layers
+
+    def facts(self) -> dict[str, object]:
+        return {
+            "model": self.cache.model,
+            "neurons": len(self.layers) * self.cache.d_mlp,
+            "layers": format_layers(self.layers),
+            "start years": f"{self.start_years[0]:02d}-{self.start_years[-1]:02d}",
+            "lens": self.lens,
+        }
 
     def activation(self, layer: int, neurons: slice = slice(None)) -> Float[np.ndarray, "P N"]:
         """a / sigma for every prompt of the cache (a alone for the plain lens)."""
@@ -76,11 +87,11 @@ class LogitEffects:
         return (self.map(neuron) * contrast_weights(self.start_years)).sum(1)
 
     def layer_contrast(self, layer: int) -> Float[np.ndarray, "Y N"]:
-        """`contrast` of every neuron of the layer."""
+        """`contrast` of every neuron of the layer, in logits."""
         return self.tuning(layer) * (contrast_weights(self.start_years) @ self.readout(layer).T)
 
     def layer_map(self, layer: int) -> Float[np.ndarray, "Y 100"]:
-        """The sum of the maps of all neurons of the layer, without its output bias."""
+        """The sum of the maps of all neurons of the layer, without its output bias, in logits."""
         return self.tuning(layer) @ self.readout(layer)
 
     def bias_map(self, layer: int) -> Float[np.ndarray, "Y 100"]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from neurons.cache.format import Cache
 from neurons.model.checkpoint import Model
 from neurons.model.forward import EndTrace, run, trace
+from neurons.shown import Shown
 from neurons.task.years import MEASURED, check_measured
 from neurons.types import Ablation, CacheError, InputError
 
@@ -22,8 +23,8 @@ PROMPT_BLOCK = 128
 """Prompts whose keys and values are in memory at once; finished work is kept a block at a time."""
 
 
-@dataclass(frozen=True, eq=False)
-class Experiment:
+@dataclass(frozen=True, eq=False, repr=False)
+class Experiment(Shown):
     """A model, a cache of its activations, and the P prompts measured: `rows` of the cache."""
 
     model: Model
@@ -34,27 +35,33 @@ class Experiment:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def facts(self) -> dict[str, object]:
+        return {"model": self.model.name, "prompts": len(self), "start years": len(self.start_years)}
+
     @cached_property
     def start_year(self) -> Int[np.ndarray, " P"]:
+        """YY of each prompt, 0..99."""
         return self.cache.start_year[self.rows]
 
     @cached_property
     def year_ids(self) -> Int[np.ndarray, "100"]:
+        """Token ids of the bare "00".."99"."""
         return self.cache.read("years/token_ids")
 
     @cached_property
     def averaging(self) -> Float[np.ndarray, "Y P"]:
-        """Its product with values of prompts is their mean over the prompts of each measured start year."""
+        """Weights whose product with values of prompts is their mean over the prompts of each measured start year."""
         member = (self.start_year == np.array(self.start_years)[:, None]).astype(float)
         return member / member.sum(1, keepdims=True)
 
     @cached_property
     def tokens(self) -> Int[np.ndarray, "all T"]:
-        """Of every prompt of the cache."""
+        """Token ids of every prompt of the cache."""
         return self.cache.read("prompts/tokens")
 
     @cached_property
     def counterfactual_tokens(self) -> Int[np.ndarray, "Q T"]:
+        """Token ids of the 01-counterfactuals."""
         return self.cache.read("counterfactual/tokens")
 
     @cached_property
@@ -64,13 +71,15 @@ class Experiment:
         return min(int(np.argmin(same)), self.tokens.shape[1] - 1)
 
     def blocks(self) -> list[slice]:
+        """The P prompts in pieces of `PROMPT_BLOCK`."""
         return [slice(start, min(start + PROMPT_BLOCK, len(self))) for start in range(0, len(self), PROMPT_BLOCK)]
 
     def trace(self, block: slice) -> EndTrace:
+        """The model run on a block of prompts, with what a rerun at END needs."""
         return trace(self.model, self.tokens[self.rows[block]], shared=self.shared)
 
     def held_at(self, ablation: Ablation, layer: int, block: slice) -> Float[Tensor, "P N"]:
-        """The value that each neuron of the layer is held at, for the prompts of a block."""
+        """The activation that each neuron of the layer is held at, for the prompts of a block."""
         if ablation == "resample":
             return self.post_01[layer][self.cache.counterfactual[self.rows[block]]]
         one = self._means[layer] if ablation == "mean" else torch.zeros_like(self._means[layer])

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 
 from neurons.cache.format import Cache
 from neurons.task.behaviour import Behaviour, measure, year_probabilities
+from neurons.task.years import MEASURED
 
 
 def measured_rows(cache: Cache, years: Sequence[int]) -> Int[np.ndarray, " P"]:
@@ -31,7 +32,7 @@ def measured_probabilities(cache: Cache, years: Sequence[int]) -> dict[str, Floa
     }
 
 
-def measured_behaviour(cache: Cache, years: Sequence[int]) -> dict[str, Behaviour]:
+def measured_behaviour(cache: Cache, years: Sequence[int] = MEASURED) -> dict[str, Behaviour]:
     """Probability difference and cutoff sharpness of each, scored against the true YY."""
     start_year = cache.start_year[measured_rows(cache, years)]
     return {name: measure(values, start_year) for name, values in measured_probabilities(cache, years).items()}

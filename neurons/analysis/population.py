@@ -14,12 +14,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.analysis.effects import LogitEffects, tuning_by_noun
+from neurons.shown import Shown
 from neurons.task.years import contrast_weights
 from neurons.types import InputError, NeuronId, Progress
 
 
-@dataclass(frozen=True, eq=False)
-class Population:
+@dataclass(frozen=True, eq=False, repr=False)
+class Population(Shown):
     """N neurons over Y measured start years and G groups of prompts, one noun in one century each.
 
     layer, index [N]; noun, century [G], nouns as numbers. sums [G, Y, N]: a/sigma summed over the prompts
@@ -41,6 +42,9 @@ class Population:
 
     def __len__(self) -> int:
         return len(self.layer)
+
+    def facts(self) -> dict[str, object]:
+        return {"model": self.model, "neurons": len(self), "start years": len(self.start_years), "nouns": self.n_nouns}
 
     @property
     def n_nouns(self) -> int:

@@ -25,6 +25,7 @@ from neurons.analysis.stats import (
     noun_resamples,
     random_direction_p,
 )
+from neurons.shown import Shown
 from neurons.task.years import contrast_weights
 from neurons.types import InputError, NeuronId, Progress
 
@@ -40,12 +41,14 @@ COLUMNS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class Ranking:
+@dataclass(frozen=True, eq=False, repr=False)
+class Ranking(Shown):
     """Every neuron of the layers in rank order: boosting by score, then the rest by score. M neurons.
 
-    score, static, year_specific, ci_low, ci_high in logits; score = static + year_specific. p_value and
-    q_value are one-sided for boosting. start_year is None for the average over all measured years.
+    layer, index [M]: which neuron. score, static, year_specific, ci_low, ci_high [M] in logits; score = static +
+    year_specific. p_value, q_value [M] are one-sided for boosting; p_shift [M]: share of circular shifts of the
+    tuning curve that do as well. boosting, suppressing [M]: the verdicts. start_year is None for the average over
+    all measured years.
     """
 
     model: str
@@ -71,14 +74,25 @@ class Ranking:
 
     @property
     def neurons(self) -> tuple[NeuronId, ...]:
+        """All in rank order."""
         return tuple(NeuronId(int(layer), int(index)) for layer, index in zip(self.layer, self.index, strict=True))
 
     def boosting_neurons(self) -> tuple[NeuronId, ...]:
+        """Most strongly boosting first."""
         return tuple(n for n, yes in zip(self.neurons, self.boosting, strict=True) if yes)
 
     def suppressing_neurons(self) -> tuple[NeuronId, ...]:
         """Most strongly suppressing first."""
         return tuple(n for n, yes in zip(self.neurons[::-1], self.suppressing[::-1], strict=True) if yes)
+
+    def facts(self) -> dict[str, object]:
+        return {
+            "model": self.model,
+            "neurons": len(self),
+            "boosting": int(self.boosting.sum()),
+            "suppressing": int(self.suppressing.sum()),
+            "prompts": self.n_prompts,
+        }
 
     def record(self, row: int) -> dict[str, Any]:
         """One neuron as in the JSON of `neurons rank`."""

@@ -16,7 +16,7 @@ from neurons.types import Progress
 
 
 def screen(on: Experiment, intervention: Intervention, *, progress: Progress | None = None) -> Float[np.ndarray, "L N"]:
-    """Estimate of every neuron's effect, averaged over start years; L cached layers.
+    """Estimate of every neuron's effect, averaged over start years, in units of the measure; L cached layers.
 
     The gradient is that of the effect asked for: through everything after the neuron (total), through
     the final LayerNorm alone (direct), or past its scale too (frozen).

@@ -56,7 +56,7 @@ def sweep(
     parts.create()
     parts.put(plan, {"rows": on.rows, "start_years": np.array(on.start_years), "neurons": names})
     task = SweepTask(
-        str(on.model.checkpoint.folder.resolve()), on.model.fingerprint, str(on.cache.path.resolve()),
+        on.model.checkpoint.for_workers, on.model.fingerprint, str(on.cache.path.resolve()),
         str(parts.folder), parts.digest, plan, intervention, block=0,
     )  # fmt: skip
     tasks = [replace(task, block=block) for block in range(len(on.blocks()))]

@@ -12,7 +12,7 @@
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -22,8 +22,12 @@ from neurons.analysis.families import FAMILIES, Family, Refined, fit, n_paramete
 from neurons.analysis.heuristics import Match, matches
 from neurons.analysis.population import Population
 from neurons.analysis.stats import CONFIDENCE
+from neurons.shown import Shown
 from neurons.task.years import N_YEARS
 from neurons.types import NeuronId, Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CONSTANT_BAR = 0.1
 R2_BAR = 0.5
@@ -76,8 +80,8 @@ class NeuronTuning:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Tuning:
+@dataclass(frozen=True, eq=False, repr=False)
+class Tuning(Shown):
     """The fits of a population, neuron by neuron, with what a figure needs.
 
     curve [Y, M]: mean a/sigma over the prompts of each start year; low, high: its 95 % interval over nouns
@@ -96,7 +100,19 @@ class Tuning:
 
     @property
     def families(self) -> tuple[Family, ...]:
+        """The family of each neuron's tuning curve."""
         return tuple(one.tuning.family for one in self.neurons)
+
+    def facts(self) -> dict[str, object]:
+        counts = ", ".join(f"{count} {family}" for family, count in self.family_counts().items() if count)
+        return {"neurons": len(self), "families": counts}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a neuron: its score in logits, the family of its tuning and of its readout, and a description."""
+        import pandas as pd
+
+        columns = ("neuron", "score", "family", "r2_cv", "readout_family", "description")
+        return pd.DataFrame([one.record() for one in self.neurons], columns=columns)
 
     def family_counts(self) -> dict[str, int]:
         """How many neurons have each family, `none` included."""

@@ -118,7 +118,7 @@ class Build:
 
     def _spread(self, missing: list[Block], jobs: int | None, scheduler: str | None) -> None:
         folder, digest = str(self.parts.folder.resolve()), self.parts.digest
-        checkpoint = str(self.model.checkpoint.folder.resolve())
+        checkpoint = self.model.checkpoint.for_workers
         tasks = [Task(checkpoint, self.model.fingerprint, folder, digest, block.index) for block in missing]
         run_tasks(
             compute_part,

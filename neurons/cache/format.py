@@ -25,6 +25,7 @@ from neurons.cache.layout import DTYPE, FORMAT_VERSION, HOOK, SUFFIX
 from neurons.cache.manifest import bad_parts, read_manifest
 from neurons.cache.seal import check_seal
 from neurons.model.files import Checkpoint
+from neurons.shown import Shown
 from neurons.task.prompts import Missing, PromptSet
 from neurons.task.years import N_YEARS
 from neurons.types import CacheError, InputError, NeuronId
@@ -79,9 +80,14 @@ def reading(path: Path) -> Iterator[h5py.File]:
         raise CacheError(f"cache {path} cannot be read ({reason}): delete it and run again to rebuild it") from None
 
 
-@dataclass(frozen=True, eq=False)
-class Cache:
-    """One cache file, opened and checked. P prompts, N neurons a layer; arrays are read when asked for."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Cache(Shown):
+    """One cache file, opened and checked. P prompts, N neurons a layer; arrays are read when asked for.
+
+    start_year [P], 0..99; century [P], 16 for 1600-1699; counterfactual [P]: the row of each prompt's
+    01-counterfactual; missing: cells of the century x year table without a prompt. bytes_checked: False for
+    files above 1 GiB, of which only `verify` checks every byte.
+    """
 
     path: Path
     key: str
@@ -103,8 +109,17 @@ class Cache:
     def __len__(self) -> int:
         return len(self.start_year)
 
+    def facts(self) -> dict[str, object]:
+        return {
+            "model": self.model,
+            "prompts": len(self),
+            "layers": format_layers(self.layers),
+            "neurons": f"{self.d_mlp} a layer",
+            "path": self.path,
+        }
+
     def read(self, dataset: str, part: Any = ()) -> np.ndarray:
-        """A dataset, or a slice of it."""
+        """A dataset as stored, or a slice of it; units in `docs/cache-format.md`."""
         with reading(self.path) as file:
             return np.asarray(file[dataset][part])
 
@@ -120,11 +135,12 @@ class Cache:
 
     @cached_property
     def year_logits(self) -> Float[np.ndarray, "P 100"]:
+        """Logits of the 100 two-digit years at END."""
         return self.read("final/year_logits")
 
     @cached_property
     def logsumexp(self) -> Float[np.ndarray, " P"]:
-        """Over the full vocabulary."""
+        """Log-sum-exp of the logits at END, over the full vocabulary."""
         return self.read("final/logsumexp")
 
     @cached_property
@@ -133,11 +149,11 @@ class Cache:
         return self.read("years/gram")
 
     def post(self, layer: int, neurons: slice = slice(None)) -> Float[np.ndarray, "P N"]:
-        """Activations after the nonlinearity at END."""
+        """Activations after the nonlinearity (`hook_post`) at END."""
         return self.read(f"mlp/{self.check_layer(layer)}/post", (slice(None), neurons))
 
     def post_01(self, layer: int, neurons: slice = slice(None)) -> Float[np.ndarray, "Q N"]:
-        """The same on the 01-counterfactuals; `counterfactual` [P] says which row is a prompt's own."""
+        """Activations on the 01-counterfactuals; `counterfactual` [P] says which row is a prompt's own."""
         return self.read(f"mlp/{self.check_layer(layer)}/post_01", (slice(None), neurons))
 
     def readout(self, layer: int, neurons: slice = slice(None), *, plain: bool = False) -> Float[np.ndarray, "N 100"]:
@@ -146,6 +162,7 @@ class Cache:
         return self.read(f"{group}/{self.check_layer(layer)}", (neurons,))
 
     def check_layer(self, layer: int) -> int:
+        """The layer, or `InputError` when it is not cached."""
         if layer not in self.layers:
             raise InputError(f"layer {layer} is not in this cache: it holds layers {format_layers(self.layers)}")
         return layer

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from neurons.analysis.statistics_results import NeuronStatistics
 from neurons.cache.format import Cache, format_layers
 from neurons.cli.common import (
     JsonOption,
@@ -15,9 +16,16 @@ from neurons.cli.common import (
     progress_bar,
     with_request,
 )
+from neurons.cli.statistics import find_statistics
 from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
 from neurons.task.years import contrast_weights
 from neurons.types import InputError, Measure, NeuronId
+
+WEIGHTS = ("skew", "kurtosis", "norm", "cos in/out", "years", "kind")
+WEIGHTS_CAPTION = (
+    "skew, kurtosis: of the cosine of w_out with every token; norm: of w_out; cos in/out: of w_in and w_out;"
+    " years: share of the cosine's variance between two-digit years and the rest"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -90,6 +98,12 @@ def rank(
     top: Annotated[
         int | None, typer.Option("--top", min=1, help="Only the first K.", show_default="20; all with --json")
     ] = None,
+    stats: Annotated[
+        bool,
+        typer.Option(
+            "--stats", help="Also each neuron's statistics over the whole vocabulary (loads the model once; kept)."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Which neurons raise the years after the start year, with intervals and significance."""
@@ -102,32 +116,49 @@ def rank(
     from neurons.analysis.ranking import rank as rank_neurons
 
     ranking = rank_neurons(logit_effects(cache, years=asked.years), start_year=year, seed=asked.seed)
+    statistics = find_statistics(cache, asked) if stats else None
     if as_json:
         shown = range(min(len(ranking), top or len(ranking)))
         neurons = [ranking.record(row) for row in shown]
+        if statistics is not None:
+            neurons = [one | {"statistics": statistics.record(one["neuron"])} for one in neurons]
         about = {"model": cache.model, "prompts": len(cache), "layers": list(cache.layers), "start_year": year}
         print_json({**about, "neurons": neurons})
         return
-    print_ranking(ranking, cache, top or 20)
+    print_ranking(ranking, cache, top or 20, statistics)
 
 
-def print_ranking(ranking: Any, cache: Cache, top: int) -> None:
+def print_ranking(ranking: Any, cache: Cache, top: int, statistics: NeuronStatistics | None) -> None:
     records = [ranking.record(row) for row in range(min(len(ranking), top))]
     rows = [
         [str(r["rank"]), r["neuron"], _signed(r["score"]), _range(r), _signed(r["static"]), _signed(r["year_specific"]),
-         f"{r['q_value']:.1e}", _verdict(r)]
+         f"{r['q_value']:.1e}", _verdict(r), *(_weights(statistics, r["neuron"]) if statistics else ())]
         for r in records
     ]  # fmt: skip
+    columns = ["rank", "neuron", "score", "95 % interval", "static", "specific", "q", ""]
+    about = "" if statistics is None else f"; {WEIGHTS_CAPTION}"
     boosting, suppressing = int(ranking.boosting.sum()), int(ranking.suppressing.sum())
     of_year = "" if ranking.start_year is None else f" at start year {ranking.start_year:02d}"
     print_table(
         f"{cache.model}: boosting score{of_year} of {len(ranking)} neurons, layers {format_layers(cache.layers)},"
         f" {len(cache)} prompts",
-        ["rank", "neuron", "score", "95 % interval", "static", "specific", "q", ""],
+        columns if statistics is None else [*columns, *WEIGHTS],
         rows,
         left=2,
-        caption=f"logits; {boosting} neurons boost, {suppressing} suppress (interval, sign and q < 0.05)",
+        caption=f"logits; {boosting} neurons boost, {suppressing} suppress (interval, sign and q < 0.05){about}",
     )
+
+
+def _weights(statistics: NeuronStatistics, neuron: str) -> list[str]:
+    """The columns `WEIGHTS` of one neuron."""
+    found = statistics.record(neuron)
+    numbers = [found["skew"], found["kurtosis"], found["norm"], found["in_out_cosine"]]
+    share = found["explained"]["years"]
+    return [
+        *("–" if value is None else f"{value:.2f}" for value in numbers),
+        "–" if share is None else f"{100 * share:.0f} %",
+        "" if found["kind"] == "none" else found["kind"],
+    ]
 
 
 def _signed(value: float) -> str:

@@ -4,13 +4,15 @@ The weights are the checkpoint's own: nothing is folded, centred or transposed. 
 and scale are applied where they are used, so every number can be traced to a tensor of the file.
 """
 
+import copy
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -18,11 +20,14 @@ from torch import Tensor
 
 from neurons.model.config import ModelConfig
 from neurons.model.files import Checkpoint, find_checkpoint
+from neurons.model.in_memory import MemoryCheckpoint, checkpoint_in_memory
 from neurons.model.tokenizer import Gpt2Tokenizer
-from neurons.types import CheckpointError
+from neurons.shown import Shown
+from neurons.types import CheckpointError, InputError
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
+    from transformers import GPT2LMHeadModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +56,13 @@ class Block:
     b_out: Float[Tensor, " d"]
 
 
-@dataclass(frozen=True, eq=False)
-class Model:
-    """A GPT-2 in memory. `W_U` [V, d] has a row a token (the embedding itself when tied)."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Model(Shown):
+    """A GPT-2 in memory: the checkpoint's own weights in float32 (units of the residual stream).
+
+    `W_E` [V, d] and `W_pos` [C, d] have a row a token and a position; `W_U` [V, d] a row a token (the embedding
+    itself when tied).
+    """
 
     checkpoint: Checkpoint
     W_E: Float[Tensor, "V d"]
@@ -64,18 +73,34 @@ class Model:
 
     @property
     def name(self) -> str:
+        """What results and files are called by."""
         return self.checkpoint.name
+
+    def facts(self) -> dict[str, object]:
+        config = self.config
+        return {
+            "name": self.name,
+            "layers": config.n_layers,
+            "heads": config.n_heads,
+            "width": config.d_model,
+            "neurons": f"{config.d_mlp} a layer",
+            "vocabulary": config.d_vocab,
+            "sha256": self.fingerprint[:12],
+        }
 
     @property
     def config(self) -> ModelConfig:
+        """The part of the config that changes the numbers."""
         return self.checkpoint.config
 
     @property
     def tokenizer(self) -> Gpt2Tokenizer:
+        """GPT-2's tokenizer, as the checkpoint has it."""
         return self.checkpoint.tokenizer
 
     @property
     def fingerprint(self) -> str:
+        """SHA-256 of the weights."""
         return self.checkpoint.fingerprint
 
     @cached_property
@@ -86,8 +111,8 @@ class Model:
     def year_readout(self, year_token_ids: Int[Tensor, "100"]) -> Float[Tensor, "d 100"]:
         """What a residual direction does to the year logits once the final scale is divided out.
 
-        Columns are the year rows of the unembedding times the final gain, centred over the residual
-        dimensions, because the final LayerNorm subtracts the mean.
+        In logits for each unit of x / sigma. Columns are the year rows of the unembedding times the final
+        gain, centred over the residual dimensions, because the final LayerNorm subtracts the mean.
         """
         direction = self.W_U[year_token_ids] * self.ln_final.gain
         return (direction - direction.mean(1, keepdim=True)).T
@@ -116,44 +141,86 @@ class Model:
         )
 
 
-def load_model(name: str | os.PathLike[str] | Checkpoint = "mini") -> Model:
+def load_model(
+    source: "str | os.PathLike[str] | Checkpoint | GPT2LMHeadModel | TransformerBridge" = "mini",
+    *,
+    tokenizer: Any = None,
+    name: str | None = None,
+) -> Model:
     """Load `mini`, a GPT-2 of the hub (gpt2, gpt2-medium, ...) or a checkpoint directory, in float32 on the CPU.
+
+    A Hugging Face `GPT2LMHeadModel` or a `TransformerBridge` that is in memory already is taken as well: its
+    weights are copied. `tokenizer` (a fast one of Hugging Face) is then needed where the model brings none,
+    and `name` is what results and files are called by; for other sources both are known.
 
     Raises `InputError` for what is no GPT-2 checkpoint, `CheckpointError` for one that is damaged or out
     of reach. See `neurons.model.files.find_checkpoint`.
     """
-    checkpoint = name if isinstance(name, Checkpoint) else find_checkpoint(name)
+    if isinstance(source, Checkpoint):
+        checkpoint = source
+    elif isinstance(source, str | os.PathLike):
+        if tokenizer is not None or name is not None:
+            raise InputError("tokenizer and name go with a model in memory: a directory or a hub name has its own")
+        checkpoint = find_checkpoint(source)
+    else:
+        checkpoint = checkpoint_in_memory(source, tokenizer=tokenizer, name=name)
     checkpoint.tokenizer  # noqa: B018  a missing tokenizer is told before the weights are read
+    if isinstance(checkpoint, MemoryCheckpoint):
+        return _from_state(checkpoint, {name: tensor.float() for name, tensor in checkpoint.state.items()})
     return _from_bridge(checkpoint, boot_bridge(checkpoint))
 
 
 def boot_bridge(checkpoint: Checkpoint) -> "TransformerBridge":
     """Load the checkpoint through TransformerBridge: safetensors only, no remote code, no network."""
-    with _quiet():
+    with _quiet(), _folder_with_config(checkpoint) as folder:
         from transformer_lens.model_bridge import TransformerBridge
         from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
         try:
-            hf_model = GPT2LMHeadModel.from_pretrained(
-                checkpoint.folder,
-                use_safetensors=True,
-                local_files_only=True,
-                attn_implementation="eager",
-                dtype=torch.float32,
-            )
+            hf_model = _hf_model(checkpoint, GPT2LMHeadModel)
             tokenizer = PreTrainedTokenizerFast(
                 tokenizer_object=checkpoint.tokenizer.backend,
                 bos_token="<|endoftext|>",
                 eos_token="<|endoftext|>",
                 unk_token="<|endoftext|>",
-                name_or_path=str(checkpoint.folder),
+                name_or_path=folder,
             )
             return TransformerBridge.boot_transformers(
-                str(checkpoint.folder), hf_model=hf_model.eval(), tokenizer=tokenizer, device="cpu"
+                folder, hf_model=hf_model.eval(), tokenizer=tokenizer, device="cpu"
             )
         except Exception as error:  # the libraries read fields of the config that mean nothing to us
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(f"{checkpoint.folder} cannot be loaded: {reason}") from None
+
+
+@contextmanager
+def _folder_with_config(checkpoint: Checkpoint) -> Iterator[str]:
+    """A directory with config.json, from which the bridge reads the config even when it is given the model."""
+    if not isinstance(checkpoint, MemoryCheckpoint):
+        yield str(checkpoint.folder)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.hf_config.save_pretrained(folder)
+        yield folder
+
+
+def _hf_model(checkpoint: Checkpoint, kind: "type[GPT2LMHeadModel]") -> "GPT2LMHeadModel":
+    if isinstance(checkpoint, MemoryCheckpoint):
+        config = copy.deepcopy(checkpoint.hf_config)
+        config._attn_implementation = "eager"
+        made = kind(config)
+        names = {
+            ("" if name.startswith("lm_head") else "transformer.") + name: t for name, t in checkpoint.state.items()
+        }
+        made.load_state_dict(names, strict=False)
+        return made
+    return kind.from_pretrained(
+        checkpoint.folder,
+        use_safetensors=True,
+        local_files_only=True,
+        attn_implementation="eager",
+        dtype=torch.float32,
+    )
 
 
 @contextmanager
@@ -180,11 +247,16 @@ def _quiet() -> Iterator[None]:
 
 
 def _from_bridge(checkpoint: Checkpoint, bridge: "TransformerBridge") -> Model:
-    state = {
-        name.replace("_original_component.", "").removeprefix("transformer."): tensor.detach()
-        for name, tensor in bridge.original_model.state_dict().items()
-    }
+    return _from_state(
+        checkpoint,
+        {
+            name.replace("_original_component.", "").removeprefix("transformer."): tensor.detach()
+            for name, tensor in bridge.original_model.state_dict().items()
+        },
+    )
 
+
+def _from_state(checkpoint: Checkpoint, state: dict[str, Tensor]) -> Model:
     def norm(name: str) -> LayerNorm:
         return LayerNorm(state[f"{name}.weight"], state[f"{name}.bias"])
 

@@ -40,6 +40,11 @@ class Checkpoint:
     def tokenizer(self) -> Gpt2Tokenizer:
         return load_tokenizer(self.folder)
 
+    @property
+    def for_workers(self) -> str:
+        """The directory from which other processes load it."""
+        return str(self.folder.resolve())
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the name, type, shape and bytes of every tensor that GPT-2 uses."""

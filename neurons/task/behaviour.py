@@ -9,15 +9,24 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from neurons.shown import Shown
 from neurons.task.years import N_YEARS, contrast_weights, later
 
 
-@dataclass(frozen=True)
-class Behaviour:
-    """A measure for each prompt [P] and its mean and standard deviation over prompts."""
+@dataclass(frozen=True, repr=False)
+class Behaviour(Shown):
+    """Both published measures for each prompt, and their mean and standard deviation over prompts.
+
+    probability_difference [P]: sum p(y > YY) minus sum p(y <= YY), -1..1; cutoff_sharpness [P]: p(YY+1) - p(YY-1).
+    p are probabilities of the full-vocabulary softmax.
+    """
 
     probability_difference: Float[np.ndarray, " P"]
     cutoff_sharpness: Float[np.ndarray, " P"]
+
+    def facts(self) -> dict[str, object]:
+        spread = {name: f"{value['mean']:+.4f} (sd {value['sd']:.4f})" for name, value in self.summary().items()}
+        return {"prompts": len(self.probability_difference), **spread}
 
     def summary(self) -> dict[str, dict[str, float]]:
         """`{"probability_difference": {"mean", "sd"}, "cutoff_sharpness": {"mean", "sd"}}`."""

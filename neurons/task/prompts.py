@@ -9,14 +9,18 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
 
+from neurons.shown import Shown
 from neurons.task.nouns import NOUNS
 from neurons.task.years import N_YEARS
 from neurons.types import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PUBLISHED_CENTURIES = tuple(range(10, 19))
 FULL_CENTURY = 95
@@ -59,8 +63,8 @@ class Missing:
         return f"{whole} does not split into {parts}"
 
 
-@dataclass(frozen=True, eq=False)
-class PromptSet:
+@dataclass(frozen=True, eq=False, repr=False)
+class PromptSet(Shown):
     """Prompts with their 01-counterfactuals. P prompts of T tokens, Q distinct counterfactuals.
 
     tokens [P, T]; start_year, century [P]; noun [P]; counterfactual [P] is the row of each prompt's
@@ -94,6 +98,24 @@ class PromptSet:
         h.update(repr((self.year_position, self.start_year.tolist(), self.century.tolist())).encode())
         h.update("\0".join(self.noun).encode())
         return h.hexdigest()
+
+    def facts(self) -> dict[str, object]:
+        return {
+            "prompts": len(self),
+            "nouns": len(set(self.noun)),
+            "centuries": ", ".join(map(str, np.unique(self.century).tolist())),
+            "tokens": f"{self.tokens.shape[1]} a prompt, YY at {self.year_position}",
+            "first": repr(self.text(0)),
+        }
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a prompt: its noun, century, start year and text."""
+        import pandas as pd
+
+        texts = [self.text(row) for row in range(len(self))]
+        return pd.DataFrame(
+            {"noun": self.noun, "century": self.century, "start_year": self.start_year, "prompt": texts}
+        )
 
     def text(self, row: int) -> str:
         """The prompt as a person would read it, without BOS."""

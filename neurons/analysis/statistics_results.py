@@ -1,0 +1,227 @@
+"""What neurons' weights say over the whole vocabulary, and what neurons do on text, as frozen results.
+
+No model and no torch is needed to read or draw them: they are kept beside the cache
+(`neurons.cache.results`; `RESULT_CLASSES` are all the classes that they hold).
+
+All weights are taken as they act, which is what TransformerLens calls its processed weights and what Gurnee et
+al. (2024) measured: LayerNorm's gain folded in, the mean over residual dimensions taken out of what is written
+and read, the mean over tokens taken out of the unembedding.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from neurons.shown import Shown
+from neurons.types import InputError, NeuronId
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Kind = Literal["prediction", "suppression", "entropy", "none"]
+
+HIGH_KURTOSIS = 10.0
+"""From here on a neuron writes to few tokens (Gurnee et al. 2024, "Universal neurons", their cut; a normal
+distribution has 3)."""
+LARGE_NORM, SMALL_VARIANCE = 2.0, -4.0
+"""Entropy-like: robust z of log ||w_out|| at least, and of log Var cos at most, within the layer. Stolfo et al.
+(2024) describe theirs as of unusually large norm, and took those of least variance; the cuts are ours."""
+
+COLUMNS = (
+    "mean", "variance", "skew", "kurtosis", "norm", "norm_z", "variance_z", "logit_variance", "in_out_cosine",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class NeuronStatistics(Shown):
+    """Every neuron of the layers, in their order: M neurons, C classes of tokens.
+
+    layer, index [M]: which neuron. mean, variance, skew, kurtosis [M] (non-excess: 3 for a normal distribution): over
+    all `n_tokens` tokens v, of cos(w_out, u_v), u_v the unembedding's direction (Gurnee et al. 2024). norm [M]: of
+    w_out. logit_variance [M]: over tokens, of the logits written for each unit of a/sigma. explained [M, C]: share of
+    the cosine's variance that lies between a class of tokens (`class_sizes` many) and the rest. in_out_cosine [M]: of
+    w_in and w_out. norm_z, variance_z [M]: log norm and log variance less their medians in the layer, over 1.4826
+    times the median absolute deviation.
+
+    NaN where there is nothing to describe: a neuron that writes nothing, a class without tokens.
+    """
+
+    model: str
+    model_sha256: str
+    n_tokens: int
+    layers: tuple[int, ...]
+    classes: tuple[str, ...]
+    class_sizes: tuple[int, ...]
+    layer: Int[np.ndarray, " M"]
+    index: Int[np.ndarray, " M"]
+    mean: Float[np.ndarray, " M"]
+    variance: Float[np.ndarray, " M"]
+    skew: Float[np.ndarray, " M"]
+    kurtosis: Float[np.ndarray, " M"]
+    norm: Float[np.ndarray, " M"]
+    norm_z: Float[np.ndarray, " M"]
+    variance_z: Float[np.ndarray, " M"]
+    logit_variance: Float[np.ndarray, " M"]
+    in_out_cosine: Float[np.ndarray, " M"]
+    explained: Float[np.ndarray, "M C"]
+
+    def __len__(self) -> int:
+        return len(self.norm)
+
+    @cached_property
+    def kind(self) -> tuple[Kind, ...]:
+        """What each neuron's weights look like; `kind_of` says by which cuts."""
+        columns = (self.skew, self.kurtosis, self.norm_z, self.variance_z)
+        return tuple(kind_of(*map(float, row)) for row in zip(*columns, strict=True))
+
+    def of_kind(self, kind: Kind) -> tuple[NeuronId, ...]:
+        """The neurons of a kind, by layer and index."""
+        found = zip(self.layer, self.index, self.kind, strict=True)
+        return tuple(NeuronId(int(layer), int(index)) for layer, index, one in found if one == kind)
+
+    def facts(self) -> dict[str, object]:
+        kinds = {kind: self.kind.count(kind) for kind in ("prediction", "suppression", "entropy")}
+        return {"model": self.model, "neurons": len(self), "tokens": self.n_tokens, **kinds}
+
+    def row_of(self, neuron: str | NeuronId) -> int:
+        """Where a neuron stands; `InputError` when it is not here."""
+        found = NeuronId.parse(neuron)
+        rows = np.flatnonzero((self.layer == found.layer) & (self.index == found.index))
+        if not len(rows):
+            raise InputError(f"{found} has no statistics here: they are of layers {', '.join(map(str, self.layers))}")
+        return int(rows[0])
+
+    def record(self, neuron: str | NeuronId) -> dict[str, Any]:
+        """One neuron's numbers for JSON: the columns of this table, `explained` by class, and its kind."""
+        row = self.row_of(neuron)
+        numbers = {name: _finite(getattr(self, name)[row]) for name in COLUMNS}
+        explained = {name: _finite(share) for name, share in zip(self.classes, self.explained[row], strict=True)}
+        return {**numbers, "explained": explained, "kind": self.kind[row]}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A pandas table, a row a neuron; a class's share is the column `explained_<class>`."""
+        import pandas as pd
+
+        names = [str(NeuronId(int(layer), int(index))) for layer, index in zip(self.layer, self.index, strict=True)]
+        columns: dict[str, Any] = {"neuron": names, "layer": self.layer, "index": self.index}
+        columns |= {name: getattr(self, name) for name in COLUMNS}
+        columns |= {f"explained_{name}": self.explained[:, c] for c, name in enumerate(self.classes)}
+        return pd.DataFrame(columns | {"kind": list(self.kind)})
+
+
+def kind_of(skew: float, kurtosis: float, norm_z: float, variance_z: float) -> Kind:
+    """The kind by the cuts above; entropy-like comes first, because so little variance may well be peaked."""
+    if norm_z >= LARGE_NORM and variance_z <= SMALL_VARIANCE:
+        return "entropy"
+    if kurtosis > HIGH_KURTOSIS and skew != 0:
+        return "prediction" if skew > 0 else "suppression"
+    return "none"
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """Some tokens of the vocabulary and what a neuron does to each, the strongest first. K tokens.
+
+    logit: for each unit of a/sigma, less the mean over all tokens (a common shift changes no probability).
+    cosine: of w_out with the token's direction in the unembedding.
+    """
+
+    ids: Int[np.ndarray, " K"]
+    texts: tuple[str, ...]
+    logit: Float[np.ndarray, " K"]
+    cosine: Float[np.ndarray, " K"]
+
+
+@dataclass(frozen=True, eq=False)
+class VocabularyReadout:
+    """What one neuron writes on every token: the most promoted and suppressed ones when its activation is
+    positive, and how many tokens (and how many of the 100 years) lie in each of B bins of the cosine."""
+
+    neuron: NeuronId
+    promoted: Tokens
+    suppressed: Tokens
+    edges: Float[np.ndarray, " B1"]
+    counts: Int[np.ndarray, " B"]
+    year_counts: Int[np.ndarray, " B"]
+
+
+@dataclass(frozen=True, eq=False)
+class PromptActivation:
+    """One prompt of the cache with a neuron's activation at each of its T tokens.
+
+    row: in the cache. strength: a/sigma at END. texts: the tokens as text, BOS first. activation [T]: after the
+    nonlinearity, not divided by sigma.
+    """
+
+    row: int
+    start_year: int
+    strength: float
+    texts: tuple[str, ...]
+    activation: Float[np.ndarray, " T"]
+
+
+@dataclass(frozen=True, eq=False)
+class ControlCurve:
+    """A neuron's a/sigma at END on prompts of one kind. L labels: start years "02".."98", or months, weekdays.
+
+    kind: `year_span` is the reference, on the same nouns and century. about: what the kind is, in words.
+    example: one of its prompts. mean, low, high [L]: over the nouns.
+    """
+
+    kind: str
+    about: str
+    example: str
+    labels: tuple[str, ...]
+    mean: Float[np.ndarray, " L"]
+    low: Float[np.ndarray, " L"]
+    high: Float[np.ndarray, " L"]
+
+    def summary(self) -> dict[str, float]:
+        """Mean over labels, least and greatest value over all prompts, in a/sigma."""
+        return {"mean": float(self.mean.mean()), "min": float(self.low.min()), "max": float(self.high.max())}
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronText:
+    """What one neuron writes on the vocabulary and does on text. controls: the year span first."""
+
+    neuron: NeuronId
+    vocabulary: VocabularyReadout
+    strongest: tuple[PromptActivation, ...]
+    weakest: tuple[PromptActivation, ...]
+    controls: tuple[ControlCurve, ...]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TextStudy(Shown):
+    """`NeuronText` of some neurons. left_out: control kinds that the tokenizer cannot express, with the reason."""
+
+    model: str
+    neurons: tuple[NeuronText, ...]
+    left_out: dict[str, str]
+
+    def facts(self) -> dict[str, object]:
+        kinds = [curve.kind for curve in self.neurons[0].controls] if self.neurons else []
+        return {"model": self.model, "neurons": len(self.neurons), "prompts": ", ".join(kinds)}
+
+    def of(self, neuron: str | NeuronId) -> NeuronText:
+        """One neuron's; `InputError` when it was not looked at."""
+        found = NeuronId.parse(neuron)
+        one = next((text for text in self.neurons if text.neuron == found), None)
+        if one is None:
+            raise InputError(f"{found} was not looked at on text: it was done for {len(self.neurons)} other neurons")
+        return one
+
+
+RESULT_CLASSES = (
+    NeuronStatistics, TextStudy, NeuronText, VocabularyReadout, Tokens, PromptActivation, ControlCurve, NeuronId,
+)  # fmt: skip
+"""Every class that a kept result of this story may hold."""
+
+
+def _finite(value: np.floating[Any]) -> float | None:
+    number = float(value)
+    return number if np.isfinite(number) else None

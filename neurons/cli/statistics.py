@@ -1,0 +1,53 @@
+"""Neurons by their weights and on text, for the commands: as kept beside the cache, or made with the model and kept."""
+
+from collections.abc import Sequence
+
+from neurons.analysis.statistics_results import RESULT_CLASSES, NeuronStatistics, TextStudy
+from neurons.cache.format import Cache
+from neurons.cache.results import keep_result, kept_result
+from neurons.cli.common import Request, progress_bar
+from neurons.types import NeuronId
+
+STATISTICS, TEXT = "statistics", "text"
+
+
+def find_statistics(cache: Cache, asked: Request) -> NeuronStatistics:
+    """The statistics kept beside the cache, else computed."""
+    return kept_statistics(cache) or run_statistics(cache, asked)
+
+
+def kept_statistics(cache: Cache) -> NeuronStatistics | None:
+    """The statistics of every neuron of the cached layers, or None. They depend on nothing else that is asked."""
+    return kept_result(cache, STATISTICS, {}, RESULT_CLASSES)
+
+
+def run_statistics(cache: Cache, asked: Request) -> NeuronStatistics:
+    """Every neuron of the cached layers, from the model's weights; kept for later reports."""
+    from neurons.analysis.statistics import neuron_statistics
+    from neurons.model.checkpoint import load_model
+
+    model = load_model(asked.checkpoint)
+    with progress_bar("reading the vocabulary") as progress:
+        found = neuron_statistics(model, cache.layers, progress=progress)
+    keep_result(cache, STATISTICS, {}, found)
+    return found
+
+
+def kept_text(cache: Cache, neurons: Sequence[NeuronId]) -> TextStudy | None:
+    """What these neurons do on text, or None where one of them was not looked at."""
+    study: TextStudy | None = kept_result(cache, TEXT, {}, RESULT_CLASSES)
+    if study is None or not set(neurons) <= {text.neuron for text in study.neurons}:
+        return None
+    return study
+
+
+def run_text(cache: Cache, asked: Request, neurons: Sequence[NeuronId]) -> TextStudy:
+    """What these neurons do on text, with the model; kept for later reports, in the place of the last one."""
+    from neurons.analysis.text_study import study_text
+    from neurons.model.checkpoint import load_model
+
+    model = load_model(asked.checkpoint)
+    with progress_bar("reading prompts") as progress:
+        study = study_text(model, cache, neurons, progress=progress)
+    keep_result(cache, TEXT, {}, study)
+    return study

@@ -1,0 +1,104 @@
+"""A checkpoint that is in memory already: a Hugging Face `GPT2LMHeadModel`, or a `TransformerBridge` around one.
+
+1. Its config is checked as a directory's is. 2. Its weights are copied, so that training that goes on
+afterwards changes nothing here. 3. The fingerprint is taken over the same bytes as that of the directory
+which `save_pretrained` would write, so both share one cache.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neurons.model.config import check_config
+from neurons.model.files import Checkpoint
+from neurons.model.tokenizer import Gpt2Tokenizer
+from neurons.model.weights import expected_shapes
+from neurons.types import CheckpointError, InputError
+
+WHERE = Path("model-in-memory")
+"""Stands in messages where a directory would."""
+DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16"}
+"""What safetensors calls the types that are read."""
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryCheckpoint(Checkpoint):
+    """A checkpoint without a directory: its weights by GPT-2's names, without the `transformer.` prefix."""
+
+    state: dict[str, torch.Tensor]
+    hf_config: Any
+    given_tokenizer: Gpt2Tokenizer
+
+    @cached_property
+    def tokenizer(self) -> Gpt2Tokenizer:
+        return self.given_tokenizer
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """As `Checkpoint.fingerprint` of the directory that `save_pretrained` would write."""
+        h = hashlib.sha256()
+        for name, tensor in sorted(self.state.items()):
+            h.update(f"{name} {DTYPES[tensor.dtype]} {tuple(tensor.shape)}\n".encode())
+            h.update(tensor.contiguous().view(torch.uint8).numpy().data)
+        return h.hexdigest()
+
+    @property
+    def for_workers(self) -> str:
+        raise InputError(
+            "other processes cannot see a model that is in memory alone: save_pretrained() it with its tokenizer and"
+            " load that directory, or leave out jobs and scheduler"
+        )
+
+
+def checkpoint_in_memory(source: Any, *, tokenizer: Any, name: str | None) -> MemoryCheckpoint:
+    """The checkpoint that `source` holds.
+
+    Raises `InputError` for a model that is no GPT-2, a bridge whose weights were folded, or a missing
+    tokenizer; `CheckpointError` for tensors that are not as the config says.
+    """
+    if getattr(source, "compatibility_mode", False):
+        raise InputError(
+            "this bridge was changed by enable_compatibility_mode(), which folds LayerNorm into the weights: give a"
+            " fresh one, or the Hugging Face model"
+        )
+    hf_model = getattr(source, "original_model", source)
+    if not isinstance(hf_model, torch.nn.Module) or not hasattr(hf_model, "config"):
+        raise InputError(
+            f"a model cannot be made of a {type(source).__name__}: give mini, a name of the hub, a directory, a"
+            " GPT2LMHeadModel or a TransformerBridge"
+        )
+    hf_config: Any = hf_model.config
+    config = check_config(WHERE, hf_config.to_dict())
+    state = _copy_weights(hf_model, expected_shapes(config))
+    called = name or Path(getattr(hf_config, "name_or_path", "") or "model").name
+    given = _tokenizer(tokenizer if tokenizer is not None else getattr(source, "tokenizer", None))
+    return MemoryCheckpoint(called, WHERE, config, {}, state, hf_config, given)
+
+
+def _copy_weights(hf_model: torch.nn.Module, shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    found = {
+        name.replace("_original_component.", "").removeprefix("transformer."): tensor
+        for name, tensor in hf_model.state_dict().items()
+    }
+    for name, shape in shapes.items():
+        if name not in found:
+            raise CheckpointError(f"{WHERE} has no tensor {name}: give a GPT2LMHeadModel")
+        if tuple(found[name].shape) != shape or found[name].dtype not in DTYPES:
+            raise CheckpointError(
+                f"{WHERE}: tensor {name} is {found[name].dtype} of shape {tuple(found[name].shape)}; its config asks"
+                f" for floating-point numbers of shape {shape}"
+            )
+    return {name: found[name].detach().to("cpu", copy=True).contiguous() for name in shapes}
+
+
+def _tokenizer(given: Any) -> Gpt2Tokenizer:
+    if isinstance(given, Gpt2Tokenizer):
+        return given
+    backend = getattr(given, "backend_tokenizer", None)
+    if backend is None:
+        raise InputError("a model in memory needs its tokenizer: load_model(model, tokenizer=GPT2TokenizerFast...)")
+    return Gpt2Tokenizer(backend)

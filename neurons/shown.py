@@ -1,0 +1,35 @@
+"""How results show themselves: one line at a prompt, a small table in a notebook. Any room may use it."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+ROWS = 12
+"""Rows of a result's table shown in a notebook; `to_frame()` has them all."""
+
+
+class Shown:
+    """A result that says what it is: `facts` in words, and the first rows of `to_frame` where it has one."""
+
+    def facts(self) -> Mapping[str, object]:
+        """What a reader wants to know first, by name."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in self.facts().items())})"
+
+    def _repr_html_(self) -> str:
+        left = "style='text-align:left'"
+        rows = "".join(
+            f"<tr><th {left}>{escape(name)}</th><td {left}>{escape(str(value))}</td></tr>"
+            for name, value in self.facts().items()
+        )
+        return f"<b>{type(self).__name__}</b><table>{rows}</table>{self._table()}"
+
+    def _table(self) -> str:
+        make: Any = getattr(self, "to_frame", None)
+        if make is None:
+            return ""
+        frame = make()
+        more = f"<p>{len(frame) - ROWS} more rows in <code>to_frame()</code></p>" if len(frame) > ROWS else ""
+        return str(frame.head(ROWS).to_html(index=False, border=0)) + more

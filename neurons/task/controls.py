@@ -1,0 +1,105 @@
+"""Control prompts: like year spans, but not. What does a neuron do on numbers that are no years, or with no order?
+
+1. Kinds with a number are templates filled as year spans are: the same nouns, the same century, every YY, and
+   the same token at END, so that only the meaning differs.
+2. Spans of months and of weekdays have no YY; each has a prompt for a month or day and noun.
+3. A kind that the tokenizer cannot express is left out, with the reason.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from neurons.task.prompts import YEAR_SPAN, PromptSet, Template, Tokenizer, year_spans
+from neurons.types import InputError
+
+MONTHS = tuple("January February March April May June July August September October November December".split())
+WEEKDAYS = tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split())
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of prompt: `text` has gaps {noun}, {XX} and {YY}, or {noun} and {word} where it has `words`."""
+
+    name: str
+    about: str
+    text: str
+    words: tuple[str, ...] = ()
+
+
+KINDS = (
+    Kind("year_span", "a span of years, the task itself", YEAR_SPAN.text),
+    Kind("no_order", "two years, neither before the other",
+         " The {noun} of the year {XX}{YY} was unlike the {noun} of the year {XX}"),
+    Kind("counts", "numbers that are no years, without order",
+         " The {noun} of {XX}{YY} people was unlike the {noun} of {XX}"),
+    Kind("prices", "numbers that are no years, in order", " The price of that {noun} ranges from $ {XX}{YY} to $ {XX}"),
+    Kind("months", "a span of months", " The {noun} lasted from {word} to", MONTHS),
+    Kind("weekdays", "a span of weekdays", " The {noun} lasted from {word} to", WEEKDAYS),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Control:
+    """The P prompts of one kind. labels: what varies, "02" or "January"; label [P]: which of them a prompt has.
+
+    shared: leading positions in which prompts of one noun agree.
+    """
+
+    name: str
+    about: str
+    example: str
+    tokens: Int[np.ndarray, "P T"]
+    labels: tuple[str, ...]
+    label: Int[np.ndarray, " P"]
+    shared: int
+
+
+@dataclass(frozen=True, eq=False)
+class Controls:
+    """Every kind that the tokenizer can express, and those left out, by name, with the reason."""
+
+    kinds: tuple[Control, ...]
+    left_out: dict[str, str]
+
+
+def controls(tokenizer: Tokenizer, *, nouns: Sequence[str], century: int) -> Controls:
+    """The control kinds for some nouns and a century (17 for 1700-1799), the year span itself first.
+
+    Raises `InputError` where the year span itself cannot be made of them, as `year_spans` does.
+    """
+    made: list[Control] = []
+    left_out: dict[str, str] = {}
+    for kind in KINDS:
+        try:
+            made.append(_words(tokenizer, kind, nouns) if kind.words else _numbers(tokenizer, kind, nouns, century))
+        except InputError as error:
+            if kind.name == KINDS[0].name:
+                raise
+            left_out[kind.name] = str(error)
+    return Controls(tuple(made), left_out)
+
+
+def _numbers(tokenizer: Tokenizer, kind: Kind, nouns: Sequence[str], century: int) -> Control:
+    prompts: PromptSet = year_spans(tokenizer, nouns=nouns, centuries=(century,), template=Template(kind.text))
+    years, label = np.unique(prompts.start_year, return_inverse=True)
+    labels = tuple(f"{year:02d}" for year in years.tolist())
+    example = prompts.text(int(np.argmax(prompts.start_year >= 32)))
+    return Control(kind.name, kind.about, example, prompts.tokens, labels, label.reshape(-1), prompts.year_position)
+
+
+def _words(tokenizer: Tokenizer, kind: Kind, nouns: Sequence[str]) -> Control:
+    split = [word for word in kind.words if len(tokenizer.encode(" " + word, add_special_tokens=False)) != 1]
+    if split:
+        raise InputError(f"{split[0]!r} is not a single token with a leading space")
+    texts = [kind.text.format(noun=noun, word=word) for noun in nouns for word in kind.words]
+    rows = [[tokenizer.bos_token_id, *tokenizer.encode(text, add_special_tokens=False)] for text in texts]
+    if len({len(row) for row in rows}) != 1:
+        raise InputError("its prompts have different lengths with this tokenizer")
+    tokens = np.array(rows, dtype=np.int32)
+    label = np.tile(np.arange(len(kind.words)), len(nouns))
+    first = tokens[: len(kind.words)]
+    shared = int(np.argmin((first == first[0]).all(0)))
+    return Control(kind.name, kind.about, texts[0].strip(), tokens, kind.words, label, shared)
