@@ -44,7 +44,7 @@ FIRST = {"effects", "stats", "tuning", "experiment"}
 """Stories that every analysis may build on. The others stand side by side."""
 FROM_FILES = {"causal_results", "circuit_results", "graph", "statistics_results"}
 """Modules of a story with a model that must open without one."""
-RUNS = {"checkpoint", "in_memory", "forward", "at_end", "rerun"}
+RUNS = {"checkpoint", "in_memory", "device", "trust", "forward", "at_end", "rerun"}
 NEEDS_A_MODEL = {f"neurons.model.{module}" for module in RUNS} | {
     "neurons.cache.build",
     "neurons.cache.compute",

@@ -160,7 +160,7 @@ def published_curve(on: Experiment, *, layer: int | None = None, progress: Progr
 def _keeping(model: Model, layer: int, kept: Bool[np.ndarray, " N"]) -> Model:
     """The model without the other neurons of the layer, at every position."""
     block = model.blocks[layer]
-    changed = replace(block, W_out=block.W_out * torch.as_tensor(kept)[:, None])
+    changed = replace(block, W_out=block.W_out * torch.as_tensor(kept, device=model.device)[:, None])
     return replace(model, blocks=(*model.blocks[:layer], changed, *model.blocks[layer + 1 :]))
 
 
@@ -168,6 +168,6 @@ def _among_years(on: Experiment, model: Model) -> float:
     """Probability difference of a changed model, the softmax over the 100 years alone."""
     tokens, values = on.tokens[on.rows], np.empty(len(on))
     for part, found in run_in_blocks(model, tokens, shared=on.shared, layers=(), year_token_ids=on.year_ids):
-        probabilities = found.year_logits.softmax(-1).double().numpy()
+        probabilities = found.year_logits.softmax(-1).numpy(force=True).astype(float)
         values[part] = behaviour.probability_difference(probabilities, on.start_year[part])
     return float((on.averaging @ values).mean())

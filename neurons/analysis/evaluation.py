@@ -133,8 +133,8 @@ def _without(
 
 def _measured(on: Patching, change: Float[Tensor, "P d"]) -> Kept:
     residual = on.base.final + change
-    logits = year_logits(on.model, residual, on.year_ids).numpy()
-    probabilities = year_probabilities(logits, logsumexp(on.model, residual).numpy())
+    logits = year_logits(on.model, residual, on.year_ids).numpy(force=True)
+    probabilities = year_probabilities(logits, logsumexp(on.model, residual).numpy(force=True))
     found: Behaviour = measure(probabilities, on.start_year)
     return Kept(
         float(found.probability_difference @ on.averaging),

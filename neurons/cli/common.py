@@ -21,7 +21,7 @@ from neurons.cache.tasks import is_spread
 from neurons.model.files import Checkpoint, find_checkpoint
 from neurons.task.prompts import PromptSet, year_spans
 from neurons.task.years import parse_years
-from neurons.types import InputError, Progress, parse_ranges
+from neurons.types import Device, InputError, Progress, parse_device, parse_ranges
 
 ModelOption = Annotated[
     str,
@@ -43,6 +43,9 @@ CacheDirOption = Annotated[
 ReportDirOption = Annotated[
     Path, typer.Option("--report-dir", envvar="NEURONS_REPORT_DIR", help="Folder of the reports.")
 ]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="Where the model runs, when it must: cpu, cuda or mps (checked against the CPU).")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 JobsOption = Annotated[
     int | None, typer.Option("--jobs", min=1, help="Processes on this machine.", show_default="this process alone")
@@ -52,7 +55,7 @@ SchedulerOption = Annotated[
     typer.Option("--scheduler", help="Run on a Dask cluster: tcp://host:port of its scheduler.", show_default="none"),
 ]
 
-MODEL, YEARS, NOUNS, CENTURIES, SEED = "mini", "02-98", "20", "draw", 0
+MODEL, YEARS, NOUNS, CENTURIES, SEED, DEVICE = "mini", "02-98", "20", "draw", 0, "cpu"
 CACHE_DIR, REPORT_DIR = Path("cache"), Path("reports")
 
 
@@ -69,6 +72,7 @@ class Request:
     years: tuple[int, ...]
     seed: int
     cache_dir: Path
+    device: Device
 
     @property
     def path(self) -> Path:
@@ -86,16 +90,17 @@ def request(
     centuries: CenturiesOption = CENTURIES,
     seed: SeedOption = SEED,
     cache_dir: CacheDirOption = CACHE_DIR,
+    device: DeviceOption = DEVICE,
 ) -> Request:
     """Check the common options; raises `InputError` or `CheckpointError` in one line."""
-    measured = parse_years(years)
+    measured, place = parse_years(years), parse_device(device)
     wanted = parse_ranges(layers, what="layers") if layers is not None else None
     drawn = _parse_centuries(centuries)
     words = _parse_nouns(nouns)
     checkpoint = find_checkpoint(model)
     chosen = checkpoint.config.check_layers(wanted if wanted is not None else checkpoint.config.default_layers)
     prompts = year_spans(checkpoint.tokenizer, nouns=words, centuries=drawn, seed=seed)
-    return Request(checkpoint, prompts, chosen, measured, seed, cache_dir)
+    return Request(checkpoint, prompts, chosen, measured, seed, cache_dir, place)
 
 
 def with_request(*leave_out: str) -> Callable[[Command], Command]:
@@ -127,13 +132,13 @@ def open_or_build(asked: Request, *, jobs: int | None = None, scheduler: str | N
         if not cache.bytes_checked:
             note(f"cache {path} is larger than 1 GiB: `neurons cache verify` checks all its bytes")
         return cache
-    is_spread(jobs, scheduler)
+    check_spread(asked, jobs, scheduler)
     with progress_bar("caching activations") as progress:
         from neurons.cache.build import cache_activations
         from neurons.model.checkpoint import load_model
 
         return cache_activations(
-            load_model(asked.checkpoint),
+            load_model(asked.checkpoint, device=asked.device),
             asked.prompts,
             layers=asked.layers,
             cache_dir=asked.cache_dir,
@@ -142,6 +147,14 @@ def open_or_build(asked: Request, *, jobs: int | None = None, scheduler: str | N
             scheduler=scheduler,
             waiting=note,
         )
+
+
+def check_spread(asked: Request, jobs: int | None, scheduler: str | None) -> bool:
+    """Whether tasks leave this process. Raises `InputError` where they cannot be meant, or not with this device."""
+    spread = is_spread(jobs, scheduler)
+    if spread and asked.device != "cpu":
+        raise InputError(f"--jobs and --scheduler compute on the CPU: leave them out to use {asked.device}")
+    return spread
 
 
 def _parse_centuries(text: str) -> Literal["draw", "all"] | Sequence[int]:
