@@ -1,8 +1,9 @@
 """A GPU that is not there: tensors that say they lie on it, computed on the CPU, and that refuse what a GPU refuses.
 
 A tensor on the CPU mixed with one on the GPU is an error, numbers leave it only by a copy to the CPU, and, as on
-Apple's, there may be no float64. So code that forgets where the weights are fails here as it would there; what this cannot show is
-speed, and whether a real GPU adds up to the same bits.
+Apple's, there may be no float64. So code that forgets where the weights are fails here as it would there. What this
+cannot show is speed, and how far a real GPU's rounding goes. An index given as a list or array reads garbage
+here: torch makes it on the device itself, past the stand-in, so indices are made tensors first.
 """
 
 import sys

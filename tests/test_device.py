@@ -53,8 +53,8 @@ def on_cpu(mini_model: Model, small: Cache) -> Experiment:
 
 
 @pytest.fixture
-def on_gpu(gpu: None, small: Cache) -> Experiment:
-    return experiment(load_model("mini", device="cuda"), small, years=YEARS)
+def on_gpu(gpu: None, mini_model: Model, small: Cache) -> Experiment:
+    return experiment(mini_model.to(torch.device("meta")), small, years=YEARS)
 
 
 def assert_same(found: Any, expected: Any) -> None:
@@ -137,7 +137,7 @@ def test_the_circuit_is_the_same_on_a_device(on_cpu: Experiment, on_gpu: Experim
         study_circuit(on, search=Search(threshold=0.02), neurons=NEURONS[:1], prompts=5, n_random=1, keep=False)
         for on in (on_gpu, on_cpu)
     )
-    assert [node for node in found.evaluation.circuit.nodes] == [node for node in expected.evaluation.circuit.nodes]
+    assert found.evaluation.circuit.nodes == expected.evaluation.circuit.nodes
     assert_same(found.evaluation.random, expected.evaluation.random)
     assert_same(found.inputs[0].parts, expected.inputs[0].parts)
     for mine, reference in zip(found.roles, expected.roles, strict=True):

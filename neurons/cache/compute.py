@@ -98,7 +98,9 @@ def complete(
         year_token_ids=plan.year_token_ids,
     )
     arrays = {f"post_{layer}": post.numpy(force=True) for layer, post in found.post.items()}
-    arrays |= {name: getattr(found, name).numpy(force=True) for name in ("scale", "residual", "year_logits", "logsumexp")}
+    arrays |= {
+        name: getattr(found, name).numpy(force=True) for name in ("scale", "residual", "year_logits", "logsumexp")
+    }
     if block.leads and rows[0]:  # nobody asks for these of the 01-run, and the file does not hold them
         arrays["scale"][0], arrays["residual"][0] = 0, 0
     return arrays if known is None else _filled(known, arrays, rows)

@@ -44,7 +44,8 @@ ReportDirOption = Annotated[
     Path, typer.Option("--report-dir", envvar="NEURONS_REPORT_DIR", help="Folder of the reports.")
 ]
 DeviceOption = Annotated[
-    str, typer.Option("--device", help="Where the model runs, when it must: cpu, cuda or mps (checked against the CPU).")
+    str,
+    typer.Option("--device", help="Where the model runs, when it must: cpu, cuda or mps (checked against the CPU)."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 JobsOption = Annotated[

@@ -180,12 +180,9 @@ def load_model(
         model = _from_bridge(checkpoint, boot_bridge(checkpoint))
     if device == "cpu":
         return model
-    moved = model.to(place)
-    if device == "mps":
-        from neurons.model.trust import check_against  # it runs the model, so it cannot be imported above
+    from neurons.model.trust import moved  # it runs the model, so it cannot be imported above
 
-        check_against(model, moved)
-    return moved
+    return moved(model, place, is_tried=device == "mps")
 
 
 def boot_bridge(checkpoint: Checkpoint) -> "TransformerBridge":

@@ -5,6 +5,7 @@ untried: the year logits of prompts spread over nouns and start years are compar
 """
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from neurons.model.checkpoint import Model
@@ -15,6 +16,14 @@ from neurons.types import DeviceError
 PROMPTS = 8
 TOLERANCE = 1e-4
 """Of the largest year logit. Float32 on two devices differs by some 1e-6 of it; from 1e-4 up suspect a bug."""
+
+
+def moved(model: Model, device: torch.device, *, is_tried: bool) -> Model:
+    """The model on the device, compared with the CPU where it `is_tried`."""
+    there = model.to(device)
+    if is_tried:
+        check_against(model, there)
+    return there
 
 
 def check_against(reference: Model, other: Model) -> None:

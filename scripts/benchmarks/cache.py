@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+
+import neurons
 from benchmarks.memory import peaks
 from benchmarks.pairs import Row, Turns, alternate, difference, row, timed
 from benchmarks.setting import Setting
-
-import neurons
 from neurons.model.config import ModelConfig
 from neurons.model.forward import run
 

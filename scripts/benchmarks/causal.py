@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+
+import neurons
 from benchmarks.memory import peaks
 from benchmarks.pairs import Row, Turns, alternate, difference, row
 from benchmarks.setting import Setting
-
-import neurons
 from neurons.analysis.experiment import Experiment, experiment
 from neurons.analysis.interventions import neuron_changes
 from neurons.task.intervention import Intervention
@@ -49,9 +49,7 @@ class Removal:
         """The first of them are of the first layer, where most is run again after the change."""
         rng, cache = np.random.default_rng(0), self.on.cache
         each = min(count // len(cache.layers), cache.d_mlp)
-        return [
-            NeuronId(layer, int(i)) for layer in cache.layers for i in rng.choice(cache.d_mlp, each, replace=False)
-        ]
+        return [NeuronId(layer, int(i)) for layer in cache.layers for i in rng.choice(cache.d_mlp, each, replace=False)]
 
     @cached_property
     def hf(self) -> Any:

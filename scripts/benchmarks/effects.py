@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+
+import neurons
 from benchmarks.memory import peaks
 from benchmarks.pairs import Row, Turns, alternate, difference, row
 from benchmarks.setting import Setting
-
-import neurons
 from neurons.task.years import contrast_weights
 
 BATCH = 8

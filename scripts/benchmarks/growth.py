@@ -7,10 +7,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import neurons
 from benchmarks.pairs import Limit, timed
 from benchmarks.setting import Setting, small_vocabulary, write_gpt2_shaped
-
-import neurons
 from neurons.cache.compute import complete
 from neurons.cache.plan import plan_of
 

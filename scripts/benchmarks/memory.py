@@ -1,8 +1,8 @@
 """Peak memory of one side of a row, in a process of its own: python memory.py FILE FUNCTION CHECKPOINT FOLDER.
 
-The function prepares one side (libraries, weights, what the work starts from) and returns its work; the kernel's record of
-the peak is set back, and the work is done once. Printed: megabytes that the work added at its peak, and the whole
-process's peak.
+The function prepares one side (libraries, weights, what the work starts from) and returns its work; the kernel's
+record of the peak is set back, and the work is done once. Printed: megabytes that the work added at its peak, and
+the whole process's peak.
 """
 
 import gc
@@ -15,7 +15,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks.setting import Setting, environment, python
+from benchmarks.setting import Setting, environment, python  # noqa: E402  found from a process of its own, too
 
 
 def peaks(file: str, setting: Setting, *, ours: str = "ours", peer: str = "peer") -> dict[str, float]:

@@ -19,7 +19,7 @@ SIDE = 2048
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds that each turn says the row's whole work takes, and floating-point operations a second of the large product beside it."""
+    """Seconds that each turn says the row's whole work takes, and the large product's operations a second."""
 
     ours: list[float]
     peer: list[float]

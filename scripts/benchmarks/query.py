@@ -5,10 +5,10 @@ import subprocess
 from collections.abc import Callable
 
 import numpy as np
-from benchmarks.pairs import Row, Turns, alternate, difference, row, timed
-from benchmarks.setting import Setting, environment, python
 
 import neurons
+from benchmarks.pairs import Row, Turns, alternate, difference, row, timed
+from benchmarks.setting import Setting, environment, python
 from neurons.task.years import contrast_weights
 from neurons.types import NeuronId
 
@@ -19,7 +19,7 @@ from transformer_lens.model_bridge import TransformerBridge
 TransformerBridge.boot_transformers(sys.argv[1], device="cpu")
 """
 RESAMPLES = 2000
-SUBSET = 256
+SUBSET = 128
 """Neurons of each of scipy's turns."""
 BATCH = 20
 """Resamples that scipy holds at once."""
@@ -55,9 +55,7 @@ def _query(setting: Setting) -> Row:
 
 
 def _boot(setting: Setting) -> None:
-    subprocess.run(
-        python("-c", BOOT, setting.checkpoint), env=environment(), check=True, capture_output=True
-    )
+    subprocess.run(python("-c", BOOT, setting.checkpoint), env=environment(), check=True, capture_output=True)
 
 
 def _by_the_bridge(setting: Setting, neuron: NeuronId) -> np.ndarray:
@@ -85,7 +83,7 @@ def _ranking(setting: Setting) -> Row:
     return row(
         "rank",
         times,
-        work=f"`neurons rank` from an existing cache, whole process: {count:,} neurons, {RESAMPLES:,} resamples of nouns",
+        work=f"`neurons rank` from an existing cache, whole process: {count:,} neurons, {RESAMPLES:,} resamples",
         peer_is="scipy.stats.bootstrap of the same score, vectorised, in this process",
         found=_intervals_apart(command(*asked), bootstrap(0), setting),
         tolerance=INTERVAL_TOLERANCE,
@@ -93,10 +91,10 @@ def _ranking(setting: Setting) -> Row:
         aim=50,
         most_seconds=5,
         notes=[
-            f"scipy timed on {SUBSET} neurons, {BATCH} resamples a batch: each resample averages the prompts of the nouns"
-            " drawn at each start year, because nouns lack some",
-            f"where no noun lacks a year it is enough to resample the nouns' own scores: scipy then takes {simple:.1f} s"
-            " for all neurons, without reading the file, p values or the table",
+            f"scipy timed on {SUBSET} neurons, {BATCH} resamples a batch: each resample averages the prompts of the"
+            " nouns drawn at each start year, because nouns lack some",
+            "where no noun lacks a year it is enough to resample the nouns' own scores: scipy then takes"
+            f" {simple:.1f} s for all neurons, without reading the file, p values or the table",
         ],
     )
 
@@ -125,7 +123,9 @@ def _scipy(setting: Setting) -> Callable[[int], np.ndarray]:
         """Of nouns drawn [B, 1, nouns]: [B, neurons]. A year that no drawn noun has is left out."""
         drawn = np.moveaxis(np.atleast_2d(drawn.astype(int)), axis, -1).reshape(-1, drawn.shape[axis])
         counts = there[drawn].sum(1)[..., None]
-        tuning = np.divide(cells[drawn].sum(1), counts, where=counts > 0, out=np.zeros((*counts.shape[:2], SUBSET), np.float32))
+        tuning = np.divide(
+            cells[drawn].sum(1), counts, where=counts > 0, out=np.zeros((*counts.shape[:2], SUBSET), np.float32)
+        )
         return np.einsum("byn,ny->nb", tuning, contrasts) / (counts > 0).sum((1, 2))
 
     def work(turn: int) -> np.ndarray:

@@ -3,11 +3,10 @@
 import tempfile
 from pathlib import Path
 
+import neurons
 from benchmarks.pairs import Limit, timed
 from benchmarks.query import command
 from benchmarks.setting import Setting
-
-import neurons
 from neurons.report.explorer import write_explorer
 from neurons.report.render import Site
 
@@ -26,7 +25,9 @@ def _pages(folder: Path) -> list[Limit]:
     first, _ = timed(lambda: command(*written))
     second, _ = timed(lambda: command(*written))
     return [
-        Limit("report", "24 pages of mini from an existing cache, kinds and composition found", first, PAGES_SECONDS, "s"),
+        Limit(
+            "report", "24 pages of mini from an existing cache, kinds and composition found", first, PAGES_SECONDS, "s"
+        ),
         Limit("report", "the same once these are kept", second, PAGES_SECONDS, "s"),
     ]
 

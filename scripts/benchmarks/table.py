@@ -10,10 +10,24 @@ def markdown(found: dict[str, Any]) -> str:
         f"{machine['processor']}, {machine['threads']} threads; a large float32 matrix product ran at"
         f" {machine['matrix_rate'] / 1e9:.0f} GFLOP/s. Checkpoint: {found['model']}."
     )
-    head = ["work", "peer", "ours", "peer's", "ratio (quartiles)", "at least", "aim", "memory: ours, peer's", "largest difference"]
+    head = [
+        "work",
+        "peer",
+        "ours",
+        "peer's",
+        "ratio (quartiles)",
+        "at least",
+        "aim",
+        "memory: ours, peer's",
+        "largest difference",
+    ]
     table = [_line(head), _line(["---"] * len(head)), *(_line(_cells(row)) for row in found["rows"])]
     notes = [f"- {row['name']}: {note}." for row in found["rows"] for note in _notes(row)]
-    limits = [_line(["what", "measured", "at most"]), _line(["---"] * 3), *(_line(_limit(one)) for one in found["limits"])]
+    limits = [
+        _line(["what", "measured", "at most"]),
+        _line(["---"] * 3),
+        *(_line(_limit(one)) for one in found["limits"]),
+    ]
     return "\n\n".join("\n".join(part) for part in ([about], table, notes, limits) if part)
 
 
