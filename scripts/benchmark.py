@@ -1,7 +1,7 @@
 """Measure speed and memory of the package against the plain way of doing the same, in one run.
 
     OMP_NUM_THREADS=2 python scripts/benchmark.py all --json > measured.json
-    python scripts/benchmark.py --table measured.json      # the tables of docs/performance.md
+    python scripts/benchmark.py --table measured.json --into docs/performance.md
 
 Each row of the table is timed against its peer on the same work, in turns, and both must give the same numbers.
 A checkpoint with random weights in GPT-2 small's shape is written to a temporary folder (half a gigabyte; time does
@@ -26,7 +26,7 @@ import torch
 from benchmarks import cache, causal, effects, growth, query, report
 from benchmarks.pairs import Limit, Row, matrix_rate
 from benchmarks.setting import Setting, write_gpt2_shaped
-from benchmarks.table import markdown
+from benchmarks.table import between_marks, markdown
 
 BENCHMARKS = {
     "cache": cache.rows,
@@ -41,8 +41,7 @@ BENCHMARKS = {
 def main(arguments: Sequence[str]) -> int:
     asked = _parser().parse_args(arguments)
     if asked.table:
-        print(markdown(json.loads(asked.table.read_text(encoding="utf-8"))))
-        return 0
+        return _show(markdown(json.loads(asked.table.read_text(encoding="utf-8"))), asked.into)
     chosen = list(BENCHMARKS) if asked.benchmark == "all" else [asked.benchmark]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -58,7 +57,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", help="a checkpoint directory or a name; default random, in GPT-2 small's shape")
     parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
     parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing: print the tables of a JSON file")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="with --table: put them between the marks of a document")
     return parser
+
+
+def _show(tables: str, document: Path | None) -> int:
+    if document is None:
+        print(tables)
+    else:
+        document.write_text(between_marks(document.read_text(encoding="utf-8"), tables), encoding="utf-8")
+    return 0
 
 
 def measure(setting: Setting, chosen: Sequence[str]) -> dict[str, Any]:

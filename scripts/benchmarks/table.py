@@ -2,6 +2,8 @@
 
 from typing import Any
 
+MARKS = ("<!-- measured -->\n", "<!-- end of measured -->")
+
 
 def markdown(found: dict[str, Any]) -> str:
     """All rows and limits, and the machine they were measured on."""
@@ -29,6 +31,15 @@ def markdown(found: dict[str, Any]) -> str:
         *(_line(_limit(one)) for one in found["limits"]),
     ]
     return "\n\n".join("\n".join(part) for part in ([about], table, notes, limits) if part)
+
+
+def between_marks(document: str, tables: str) -> str:
+    """The document with these tables in the place of the last ones."""
+    before, start, rest = document.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not (start and end):
+        raise SystemExit(f"the document lacks the marks {MARKS[0].strip()} and {MARKS[1]}")
+    return f"{before}{start}{tables}\n{end}{after}"
 
 
 def _line(cells: list[str]) -> str:
