@@ -57,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", help="a checkpoint directory or a name; default random, in GPT-2 small's shape")
     parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
     parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing: print the tables of a JSON file")
-    parser.add_argument("--into", type=Path, metavar="FILE", help="with --table: put them between the marks of a document")
+    parser.add_argument(
+        "--into", type=Path, metavar="FILE", help="with --table: put them between the marks of a document"
+    )
     return parser
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import neurons
 from benchmarks.pairs import Row, Turns, alternate, difference, row, timed
 from benchmarks.setting import Setting, environment, python
+from neurons.model.files import find_checkpoint
 from neurons.task.years import contrast_weights
 from neurons.types import NeuronId
 
@@ -19,7 +20,7 @@ from transformer_lens.model_bridge import TransformerBridge
 TransformerBridge.boot_transformers(sys.argv[1], device="cpu")
 """
 RESAMPLES = 2000
-SUBSET = 128
+SUBSET = 512
 """Neurons of each of scipy's turns."""
 BATCH = 20
 """Resamples that scipy holds at once."""
@@ -55,7 +56,8 @@ def _query(setting: Setting) -> Row:
 
 
 def _boot(setting: Setting) -> None:
-    subprocess.run(python("-c", BOOT, setting.checkpoint), env=environment(), check=True, capture_output=True)
+    folder = str(find_checkpoint(setting.checkpoint).folder)
+    subprocess.run(python("-c", BOOT, folder), env=environment(), check=True, capture_output=True)
 
 
 def _by_the_bridge(setting: Setting, neuron: NeuronId) -> np.ndarray:
@@ -75,9 +77,9 @@ def _by_the_bridge(setting: Setting, neuron: NeuronId) -> np.ndarray:
 
 def _ranking(setting: Setting) -> Row:
     count = len(setting.layers) * setting.cache.d_mlp
-    asked = ("-m", "neurons", "rank", *setting.options, "--json")
+    asked = ("-m", "neurons", "rank", *setting.options)
     bootstrap = _scipy(setting)
-    turns = Turns(lambda _: command(*asked), bootstrap, peer_share=SUBSET / count)
+    turns = Turns(lambda _: command(*asked), bootstrap, peer_share=min(SUBSET, setting.cache.d_mlp) / count)
     times, _ = alternate(turns)
     simple, _ = timed(lambda: _shortcut(setting))
     return row(
@@ -85,7 +87,7 @@ def _ranking(setting: Setting) -> Row:
         times,
         work=f"`neurons rank` from an existing cache, whole process: {count:,} neurons, {RESAMPLES:,} resamples",
         peer_is="scipy.stats.bootstrap of the same score, vectorised, in this process",
-        found=_intervals_apart(command(*asked), bootstrap(0), setting),
+        found=_intervals_apart(command(*asked, "--json"), bootstrap(0), setting),
         tolerance=INTERVAL_TOLERANCE,
         at_least=20,
         aim=50,
@@ -114,7 +116,7 @@ def _cells(setting: Setting, layer: int, neurons_: slice) -> tuple[np.ndarray, n
 
 
 def _scipy(setting: Setting) -> Callable[[int], np.ndarray]:
-    """Intervals [2, SUBSET] of the first neurons of the first layer."""
+    """Intervals [2, n] of the first n = SUBSET neurons of the first layer, or of all that it has."""
     from scipy.stats import bootstrap
 
     cells, there, contrasts = _cells(setting, setting.layers[0], slice(0, SUBSET))
@@ -124,7 +126,7 @@ def _scipy(setting: Setting) -> Callable[[int], np.ndarray]:
         drawn = np.moveaxis(np.atleast_2d(drawn.astype(int)), axis, -1).reshape(-1, drawn.shape[axis])
         counts = there[drawn].sum(1)[..., None]
         tuning = np.divide(
-            cells[drawn].sum(1), counts, where=counts > 0, out=np.zeros((*counts.shape[:2], SUBSET), np.float32)
+            cells[drawn].sum(1), counts, where=counts > 0, out=np.zeros((*counts.shape[:2], cells.shape[2]), np.float32)
         )
         return np.einsum("byn,ny->nb", tuning, contrasts) / (counts > 0).sum((1, 2))
 
@@ -133,7 +135,7 @@ def _scipy(setting: Setting) -> Callable[[int], np.ndarray]:
             (np.arange(len(cells)),), score, axis=-1, vectorized=True, n_resamples=RESAMPLES, batch=BATCH,
             method="percentile", rng=np.random.default_rng(turn),
         )  # fmt: skip
-        return np.stack([found.confidence_interval.low, found.confidence_interval.high]).reshape(2, SUBSET)
+        return np.stack([found.confidence_interval.low, found.confidence_interval.high]).reshape(2, cells.shape[2])
 
     return work
 
@@ -150,7 +152,7 @@ def _shortcut(setting: Setting) -> None:
 def _intervals_apart(printed: bytes, intervals: np.ndarray, setting: Setting) -> float:
     """Largest difference of an interval's end, over the widest interval."""
     ranked = {(n["layer"], n["index"]): (n["ci_low"], n["ci_high"]) for n in json.loads(printed)["neurons"]}
-    ours = np.array([ranked[setting.layers[0], index] for index in range(SUBSET)]).T
+    ours = np.array([ranked[setting.layers[0], index] for index in range(intervals.shape[1])]).T
     return float(np.abs(ours - intervals).max() / np.ptp(intervals, axis=0).max())
 
 
