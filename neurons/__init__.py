@@ -31,11 +31,14 @@ _HOMES = {
     "NeuronsError": "neurons.types",
     "PromptSet": "neurons.task.prompts",
     "Ranking": "neurons.analysis.ranking",
+    "Task": "neurons.task.tasks",
+    "Template": "neurons.task.templates",
     "Tuning": "neurons.analysis.tuning",
     "cache_activations": "neurons.cache.build",
     "cluster": "neurons.analysis.clustering",
     "compose": "neurons.analysis.composition",
     "experiment": "neurons.analysis.experiment",
+    "find_task": "neurons.task.tasks",
     "gather": "neurons.analysis.population",
     "group_effect": "neurons.analysis.causal",
     "load_model": "neurons.model.checkpoint",
@@ -44,6 +47,7 @@ _HOMES = {
     "neuron_effects": "neurons.analysis.causal",
     "neuron_statistics": "neurons.analysis.statistics",
     "open_cache": "neurons.cache.format",
+    "own_task": "neurons.task.tasks",
     "plain_logit_lens": "neurons.analysis.effects",
     "rank": "neurons.analysis.ranking",
     "screen": "neurons.analysis.screen",
@@ -75,6 +79,8 @@ if TYPE_CHECKING:
     from neurons.task.behaviour import Behaviour
     from neurons.task.intervention import Intervention
     from neurons.task.prompts import PromptSet, year_spans
+    from neurons.task.tasks import Task, find_task, own_task
+    from neurons.task.templates import Template
     from neurons.types import NeuronId, NeuronsError
 
 

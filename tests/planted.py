@@ -47,6 +47,8 @@ CONSTANT, FEATURE, CODE = 16.0, 4.0, 4.0
 """Amounts of the constant, of `century` and `is_year`, and of the code in the residual."""
 YEAR_GAIN = 8.0
 """Logits per unit of the answer directions; large, so that writing the answer hardly moves the norm."""
+FLAG, GATE = 4.0, 12.0
+"""Amount of the flag that tells two tasks apart, and what a gate takes from a pre-activation (twice)."""
 QUIET = 9.0
 """How many logits the tokens that are no years lie below the years."""
 
@@ -74,7 +76,8 @@ class Planting:
     """One neuron to plant: what it does, not where.
 
     `drive` [100] is the wanted pre-activation for each start year, `readout` [100] the logits it adds
-    to each answer when its activation is `peak`.
+    to each answer when its activation is `peak`. `gate`: 1 or -1 silences the neuron unless the prompt holds
+    the first or the second marker word; 0 ignores them.
     """
 
     role: str
@@ -82,6 +85,7 @@ class Planting:
     readout: np.ndarray
     peak: float
     parameters: Mapping[str, float] = field(default_factory=dict)
+    gate: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,33 @@ def write_kinds(
     for _ in range(each):
         plantings += _kinds(rng.uniform(-jitter, jitter), height * rng.uniform(0.8, 1.2))
     return _write(folder, plantings, rng=rng, tokenizer=tokenizer, shape=shape, noise=noise)
+
+
+@threadpool_limits.wrap(limits=1)
+def write_two_tasks(
+    folder: Path,
+    *,
+    seed: int,
+    tokenizer: Path = MINI,
+    shape: Shape = DEFAULT,
+    each: int = 16,
+    height: float = 0.6,
+    noise: float = 0.1,
+) -> Planted:
+    """A model that does greater-than on prompts with " lasted" and on prompts with " started".
+
+    Roles: `both` (works in either), `lasted`, `started` (silent in the other), `each` neurons of each. A second
+    head tells END which word the prompt holds.
+    """
+    rng = np.random.default_rng(seed)
+    gates = {"both": 0, "lasted": 1, "started": -1}
+    plantings = [
+        replace(_greater(rng, window, height), role=role, gate=gate)
+        for role, gate in gates.items()
+        for window in _windows(rng, each)
+    ]
+    markers = ("lasted", "started")
+    return _write(folder, plantings, rng=rng, tokenizer=tokenizer, shape=shape, noise=noise, markers=markers)
 
 
 def _logistic(x: np.ndarray) -> np.ndarray:
@@ -331,8 +362,9 @@ def _write(
     tokenizer: Path,
     shape: Shape,
     noise: float,
+    markers: tuple[str, str] | None = None,
 ) -> Planted:
-    """Random background, then the head and the neurons on top of it."""
+    """Random background, then the head and the neurons on top of it; markers: the two words that gates look for."""
     vocab = json.loads((tokenizer / "vocab.json").read_text(encoding="utf-8"))
     space = Space.draw(rng, shape.d_model)
     tensors = _background(rng, space, shape, noise) | _ends(rng, space, shape, vocab)
@@ -340,6 +372,9 @@ def _write(
     _plant_head(tensors, space, shape, head)
     neurons = dict(zip(_places(rng, shape, len(plantings)), plantings, strict=True))
     _plant_neurons(rng, tensors, space, neurons, noise)
+    if markers is not None:
+        _plant_marker(tensors, space, shape, head, [vocab[f"\u0120{word}"] for word in markers])
+        _plant_gates(tensors, space, neurons)
     _save(folder, tensors, tokenizer, shape, vocab)
     roles: dict[str, list[NeuronId]] = {}
     for place, planting in neurons.items():
@@ -410,6 +445,38 @@ def _plant_head(tensors: dict[str, np.ndarray], space: Space, shape: Shape, head
     reads[:, d : 2 * d][:, mine.start] = 3 * space.is_year[:, 0]
     reads[:, 2 * d :][:, mine] = space.code
     tensors[at + "c_proj.weight"][mine] = space.code.T * SCALE / math.sqrt(d)
+
+
+def _plant_marker(
+    tensors: dict[str, np.ndarray], space: Space, shape: Shape, taken: tuple[int, int], words: Sequence[int]
+) -> None:
+    """Another head of the same layer: query, this is a century; key, this is a marker; value, which of the two.
+
+    Key and flag are two of the spare directions, where all else is small.
+    """
+    key, flag = space.spare[:, -2], space.spare[:, -1]
+    for word, sign in zip(words, (1, -1), strict=True):
+        tensors["transformer.wte.weight"][word] += FEATURE * key + sign * FLAG * flag
+    layer, slot = taken[0], (taken[1] + 1) % shape.n_head
+    d, at = shape.d_model, f"transformer.h.{layer}.attn."
+    mine = slice(slot * shape.d_head, (slot + 1) * shape.d_head)
+    reads = tensors[at + "c_attn.weight"]
+    reads[:, np.r_[mine, d + mine.start : d + mine.stop, 2 * d + mine.start : 2 * d + mine.stop]] = 0
+    reads[:, mine.start] = 3 * space.century[:, 0]
+    reads[:, d + mine.start] = 3 * key
+    reads[:, 2 * d + mine.start] = flag
+    tensors[at + "c_proj.weight"][mine] = 0
+    tensors[at + "c_proj.weight"][mine.start] = flag * SCALE / math.sqrt(d)
+
+
+def _plant_gates(tensors: dict[str, np.ndarray], space: Space, neurons: Mapping[NeuronId, Planting]) -> None:
+    """Where the flag is the neuron's own, its pre-activation stays as it was; else it falls by twice `GATE`."""
+    flag = space.spare[:, -1]
+    for place, planting in neurons.items():
+        at = f"transformer.h.{place.layer}.mlp."
+        read = planting.gate * GATE * flag * SCALE / (FLAG * math.sqrt(len(flag)))
+        tensors[at + "c_fc.weight"][:, place.index] += read
+        tensors[at + "c_fc.bias"][place.index] -= abs(planting.gate) * GATE
 
 
 def _plant_neurons(

@@ -27,6 +27,7 @@ STORIES = {
     },
     "clustering": {"clustering", "clusters", "likeness"},
     "composition": {"composition", "composed", "basis", "parts"},
+    "comparison": {"comparison", "transfer", "sharing"},
     "circuit": {
         "circuit",
         "circuit_results",
@@ -37,12 +38,13 @@ STORIES = {
         "roles",
         "preactivation",
     },
+    "check": {"check", "check_maps", "published", "sampled"},
     "statistics": {"statistics", "statistics_results", "vocabulary", "contexts", "text_study"},
 }
 """Analyses told in several files, which may import each other; any other module is a story of its own."""
-FIRST = {"effects", "stats", "tuning", "experiment"}
+FIRST = {"effects", "stats", "maps", "tuning", "experiment", "measured"}
 """Stories that every analysis may build on. The others stand side by side."""
-FROM_FILES = {"causal_results", "circuit_results", "graph", "statistics_results"}
+FROM_FILES = {"causal_results", "circuit_results", "graph", "statistics_results", "check", "check_maps", "published"}
 """Modules of a story with a model that must open without one."""
 RUNS = {"checkpoint", "in_memory", "device", "trust", "forward", "at_end", "rerun"}
 NEEDS_A_MODEL = {f"neurons.model.{module}" for module in RUNS} | {
@@ -52,7 +54,7 @@ NEEDS_A_MODEL = {f"neurons.model.{module}" for module in RUNS} | {
 }
 NEEDS_A_MODEL |= {
     f"neurons.analysis.{module}"
-    for story in ("causal", "circuit", "experiment", "statistics")
+    for story in ("causal", "check", "circuit", "experiment", "statistics")
     for module in STORIES.get(story, {story}) - FROM_FILES
 }
 """What runs with a model in memory. Nothing else may load torch, directly or through others."""

@@ -348,21 +348,6 @@ def test_a_circuit_of_edges_is_evaluated_by_its_edges(mini_experiment: Experimen
 # --- roles ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["triangle", "diagonal", "span limit"])
-def test_each_shape_is_told_from_the_others(name: Any) -> None:
-    years = range(2, 99)
-    pattern = role_module.shapes(years)[name]
-    rng = np.random.default_rng(0)
-    noisy = 3 * pattern + rng.normal(size=100) + rng.normal(size=(97, 1)) + 0.2 * rng.normal(size=pattern.shape)
-    shape, correlations = role_module.role_of(noisy, years)
-    assert shape == name
-    assert correlations[name] > 0.9
-
-
-def test_a_map_without_shape_has_no_role() -> None:
-    assert role_module.role_of(np.random.default_rng(0).normal(size=(97, 100)), range(2, 99))[0] is None
-
-
 def test_attention_sums_to_one_and_the_planted_head_looks_at_the_year(
     planted_case: Callable[[int], PlantedCase],
 ) -> None:

@@ -48,6 +48,15 @@ def test_path_says_where_the_cache_lies(run: Run, copy: Path) -> None:
     assert json.loads(out)["exists"] is False
 
 
+def test_dtype_names_another_cache(run: Run, copy: Path) -> None:
+    code, out, _ = run("path", "--cache-dir", copy.parent, "--dtype", "float16")
+    assert code == 0
+    assert out != f"{copy}\n"
+    assert run("path", "--cache-dir", copy.parent, "--dtype", "float32") == (0, f"{copy}\n", "")
+    code, out, err = run("path", "--dtype", "half")
+    assert (code, out, err) == (2, "", "neurons: dtype 'half' is not known: choose float32 or float16\n")
+
+
 def test_verify_prints_what_is_good(run: Run, copy: Path) -> None:
     assert run("verify", "--cache-dir", copy.parent) == (0, f"good {copy}\n", "")
 

@@ -100,6 +100,12 @@ def test_every_token_of_a_prompt_has_a_name(mini_cache: neurons.Cache) -> None:
     names = prompt_tokens(asked)
     assert len(names) == asked.prompts.tokens.shape[1]
     assert names[asked.prompts.year_position] == "YY"
+    assert names == ("BOS", "The", "NOUN", "lasted", "from", "the", "year", "XX", "YY", "to", "the", "year", "XX")
+
+
+def test_every_token_of_another_task_s_prompt_has_its_name() -> None:
+    assert " ".join(prompt_tokens(request(task="sequence"))) == "BOS 15 NOUN , 16 07 , 16 33 , 16 79 , XX YY , XX"
+    assert prompt_tokens(request(task="unordered")).count("NOUN") == 2
 
 
 def test_the_published_circuit_is_evaluated_in_a_model_with_its_parts(

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from neurons.analysis.published import PROBABILITY_DIFFERENCE, Checks, judge_number
+from neurons.cache.format import open_cache
+from neurons.cache.results import keep_result
+from neurons.cli.common import request
 from neurons.cli.main import main
 
 FEW = ["--nouns", "3", "--layers", "10-11", "--top", "2"]
@@ -64,6 +68,18 @@ def test_without_kept_interventions_there_is_no_causal_page(folder: Path, tmp_pa
 def test_figures_for_a_paper_are_kept_beside(folder: Path, tmp_path: Path) -> None:
     assert run("report", *FEW, "--figures", "pdf", "--cache-dir", folder / "cache", "--report-dir", tmp_path) == 0
     assert any((tmp_path / "mini").rglob("*.pdf"))
+
+
+def test_kept_checks_are_a_page(folder: Path, tmp_path: Path) -> None:
+    asked = request(nouns="3", layers="10-11", cache_dir=folder / "cache")
+    line = judge_number("probability difference", 0.8, 0.01, PROBABILITY_DIFFERENCE)
+    made_up = Checks("mini", True, 60, 60, 0, (line,), ((0.5, 0.01),))
+    path = keep_result(open_cache(asked.path), "check", {"years": list(asked.years), "seed": 0}, made_up)
+    assert run("report", *FEW, "--cache-dir", folder / "cache", "--report-dir", tmp_path) == 0
+    path.unlink()
+    assert "1 of 1 judged measurements agree" in (tmp_path / "mini" / "check.html").read_text()
+    assert 'href="check.html"' in (tmp_path / "mini" / "index.html").read_text()
+    assert json.loads((tmp_path / "mini" / "report.json").read_text())["pages"]["check"] == made_up.to_json()
 
 
 def test_an_unknown_figure_format_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

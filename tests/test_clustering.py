@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import PlantedCase
-from populations import KINDS, TUNED, of_kinds, permuted, population
+from populations import KINDS, TUNED, of_kinds, permuted, population, sums_of, with_sums
 from sklearn.metrics import adjusted_rand_score
 
 from neurons.analysis.clustering import _cut, _dense, _merges, cluster
@@ -82,9 +82,9 @@ def test_kinds_that_only_some_nouns_show_are_unstable() -> None:
     """Tuned in two nouns of twenty: a resample often loses them."""
     made, _ = of_kinds(("bump", "step"), each=6, seed=1)
     rng = np.random.default_rng(0)
-    sums = rng.normal(size=made.sums.shape) * 0.6
-    sums[:2] += 12 * made.sums[:2]
-    weak = replace(made, sums=sums.astype(np.float32))
+    sums = rng.normal(size=sums_of(made).shape) * 0.6
+    sums[:2] += 12 * sums_of(made)[:2]
+    weak = with_sums(made, sums)
     stability = [one.stability for one in cluster(weak, weak.neurons, resamples=40).clusters]
     assert stability
     assert max(stability) < 0.95
@@ -253,8 +253,8 @@ def test_constant_and_dead_neurons_do_no_harm() -> None:
 
 def test_one_noun_has_clusters_but_no_stability() -> None:
     made, _ = of_kinds(each=6)
-    first = {name: getattr(made, name)[:1] for name in ("sums", "counts", "noun", "century")}
-    one = cluster(replace(made, **first), made.neurons)
+    first = {name: getattr(made, name)[:1] for name in ("counts", "noun", "century")}
+    one = cluster(with_sums(replace(made, **first), sums_of(made)[:1]), made.neurons)
     assert one.clusters
     assert {found.stability for found in one.clusters} == {None}
     assert "stability needs at least two nouns" in one.notes

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from populations import YEARS, of_kinds, population
+from populations import YEARS, of_kinds, population, sums_of, with_sums
 from sklearn.linear_model import orthogonal_mp
 
 from neurons.analysis.basis import TERMS, Regression, _resampled_coefficients, regress, shapes
 from neurons.analysis.composed import reached
-from neurons.analysis.composition import _path, _r2, _Target, compose, split
+from neurons.analysis.composition import _mean, _path, _r2, _Target, compose, split
 from neurons.analysis.effects import logit_effects
 from neurons.analysis.parts import count_signs, layer_sums, map_sums, mean_map
 from neurons.analysis.population import Population, gather
@@ -30,7 +30,8 @@ def regression(target: np.ndarray, fade: float = 20.0) -> Regression:
 
 
 def pursued(made: Population) -> _Target:
-    return _Target(made, sum(layer_sums(made).values()), made.readout @ made.readout.T)
+    whole = sum(layer_sums(made).values())
+    return _Target(made, np.arange(len(made)), made, whole, made.readout @ made.readout.T)
 
 
 def random_population(seed: int, count: int = 12, **settings: float) -> Population:
@@ -97,7 +98,7 @@ def test_reached_counts_from_one_or_never() -> None:
 def test_the_pursuit_from_factors_is_that_over_explicit_maps() -> None:
     made = random_population(1, 15)
     target = pursued(made)
-    path = _path(target.factors(np.ones(20), np.ones(97, bool)), 6)
+    path = _path(target.of_nouns(np.ones(20), np.ones(97, bool)), 6)
     maps = np.stack([np.outer(made.curve[:, n], made.readout[n]).reshape(-1) for n in range(15)], 1)
     size = np.linalg.norm(maps, axis=0)
     expected = orthogonal_mp(maps / size, mean_map(made, target.whole).reshape(-1), n_nonzero_coefs=6) / size
@@ -112,15 +113,16 @@ def test_held_out_r2_is_that_of_explicit_maps() -> None:
     from_factors = pursued(made)
     train, test = split(made.noun, made.century, np.random.default_rng(0))
     years = np.ones(97, bool)
-    path = _path(from_factors.factors(train, years), 3)
-    held = made.sums[test > 0].mean(0, dtype=float)
+    fitted, scored = from_factors.of_groups(np.stack([train, test]))
+    path = _path(_mean(fitted, train @ made.counts, years), 3)
+    held = sums_of(made)[test > 0].mean(0, dtype=float)
     target = held @ made.readout
     for k in (1, 2, 3):
         rebuilt = sum(
             w * np.outer(held[:, n], made.readout[n]) for n, w in zip(path.order, path.weights[:, k - 1], strict=True)
         )
         expected = 1 - ((target - rebuilt) ** 2).sum() / (target**2).sum()
-        assert _r2(from_factors.factors(test, years), path)[k - 1] == pytest.approx(expected, abs=1e-6)
+        assert _r2(_mean(scored, test @ made.counts, years), path)[k - 1] == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -143,9 +145,9 @@ def test_splits_share_no_noun_and_no_century(noun: np.ndarray, century: np.ndarr
 
 def test_few_planted_neurons_are_chosen_every_time() -> None:
     made = random_population(3, 40)
-    strong = made.sums.copy()
+    strong = sums_of(made).copy()
     strong[:, :, [4, 17, 30]] *= 30
-    found = few(replace(made, sums=strong)).pursuit
+    found = few(with_sums(made, strong)).pursuit
     assert set(found.order[:3]) == {made.neurons[n] for n in (4, 17, 30)}
     assert [frequency for _, frequency in found.frequency[:3]] == [1.0] * 3
     assert found.neurons_for(0.9) == 3
@@ -153,12 +155,12 @@ def test_few_planted_neurons_are_chosen_every_time() -> None:
 
 def test_near_duplicates_share_their_frequency() -> None:
     made = random_population(4, 20, noise=0.3)
-    sums, readout = 10 * made.sums, made.readout.copy()
+    sums, readout = 10 * sums_of(made), made.readout.copy()
     sums[:, :, 0] = 10 * sums[:, :, 2] * 1
     rng = np.random.default_rng(0)
     sums[:, :, 1] = sums[:, :, 0] * (1 + 0.3 * rng.normal(size=(20, 1)))
     readout[1] = readout[0]
-    twins = few(replace(made, sums=sums, readout=readout), most=1).pursuit.frequency
+    twins = few(replace(with_sums(made, sums), readout=readout), most=1).pursuit.frequency
     assert {neuron for neuron, _ in twins} == {made.neurons[0], made.neurons[1]}
     assert sum(frequency for _, frequency in twins) == pytest.approx(1.0)
 
@@ -235,7 +237,7 @@ def test_coefficients_of_noisy_nouns_lie_in_their_intervals() -> None:
     U, S, Vh = np.linalg.svd(step, full_matrices=False)
     made = population(2 * U * S, Vh, noise=0.0)
     gain = 1 + 0.3 * np.random.default_rng(5).normal(size=20)
-    made = replace(made, sums=(made.sums * gain[:, None, None]).astype(np.float32))
+    made = with_sums(made, sums_of(made) * gain[:, None, None])
     term = next(t for t in few(made).whole.regression.terms if t.term == "step")
     assert term.coefficient == pytest.approx(2 * gain.mean(), abs=1e-3)
     half = 2 * 2 * gain.std() / np.sqrt(20)
@@ -346,5 +348,33 @@ def test_the_json_is_the_same_bit_for_bit() -> None:
 
 
 def test_map_sums_are_year_centred() -> None:
-    sums = map_sums(random_population(0), np.arange(5))
-    np.testing.assert_allclose(sums.sum(2), 0, atol=1e-9)
+    sums = map_sums(random_population(0), {"some": np.arange(5)})
+    np.testing.assert_allclose(sums["some"].sum(2), 0, atol=1e-9)
+
+
+def test_neurons_in_small_parts_make_the_same_curves_and_maps(
+    mini_cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The neurons in any order, over two layers."""
+    picked = np.random.default_rng(0).permutation(1024)[:300]
+    whole = gather(logit_effects(mini_cache)).take(picked)
+    groups = {"some": np.arange(0, 300, 7), "none": np.zeros(0, int)}
+    assert len(list(whole.parts())) == 1
+    expected = map_sums(whole, groups)
+    parts = gather(logit_effects(mini_cache)).take(picked)
+    monkeypatch.setattr("neurons.analysis.effects.PART_NUMBERS", 20 * 97 * 40)
+    assert len(list(parts.parts())) > 5
+    np.testing.assert_array_equal(parts.curve, whole.curve)
+    np.testing.assert_array_equal(parts.noun_sums, whole.noun_sums)
+    found = map_sums(parts, groups)
+    np.testing.assert_allclose(found["some"], expected["some"], rtol=1e-9, atol=1e-9)
+    assert not found["none"].any()
+
+
+def test_sums_of_nouns_add_up_their_centuries() -> None:
+    made = random_population(0)
+    one = replace(made, noun=made.noun // 2)
+    expected = sums_of(made).reshape(10, 2, 97, 12).sum(1)
+    np.testing.assert_allclose(one.noun_sums, expected, rtol=1e-5, atol=1e-5)
+    assert one.noun_counts.tolist() == np.full((10, 97), 2).tolist()
+    np.testing.assert_allclose(one.curve, made.curve)

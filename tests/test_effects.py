@@ -18,7 +18,6 @@ from neurons.analysis.effects import (
     complete,
     logit_effects,
     plain_logit_lens,
-    tuning_by_noun,
 )
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
@@ -240,18 +239,37 @@ def test_effects_need_no_model(mini_cache: Cache) -> None:
 # --- sums by noun ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("repeats", [1, 3])
-def test_sums_and_counts_by_noun_equal_a_direct_loop(repeats: int) -> None:
-    rng = np.random.default_rng(0)
-    cells = [(noun, year) for noun in range(4) for year in range(100) if rng.random() < 0.8] * repeats
-    noun, year = np.array(cells).T
-    activation = rng.normal(size=(len(cells), 5))
-    sums, counts = tuning_by_noun(activation, year, noun, MEASURED)
-    for j in range(4):
-        for column, start in enumerate(MEASURED):
-            rows = (noun == j) & (year == start)
+@pytest.mark.parametrize("groups", [1, 3, 20])
+def test_sums_and_counts_by_group_equal_a_direct_loop(
+    groups: int, mini_cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the groups, the neurons and their order, and however few prompts are read at a time."""
+    effects = logit_effects(mini_cache, years=range(10, 60))
+    layer, neurons = mini_cache.layers[-1], np.array([7, 3, 200])
+    group = np.random.default_rng(0).integers(0, groups, len(mini_cache))
+    activation = effects.activation(layer)[:, neurons]
+    monkeypatch.setattr("neurons.cache.format.BLOCK_NUMBERS", 64 * 512)
+    sums, counts = effects.sums(layer, neurons, group), effects.counts(group)
+    assert sums.shape == (*counts.shape, 3) == (groups, 50, 3)
+    for j in range(groups):
+        for column, start in enumerate(range(10, 60)):
+            rows = (group == j) & (mini_cache.start_year == start)
             assert counts[j, column] == rows.sum()
-            np.testing.assert_allclose(sums[j, column], activation[rows].sum(0), rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(sums[j, column], activation[rows].sum(0), rtol=1e-5, atol=1e-5)
+
+
+def test_a_map_is_the_same_however_many_prompts_are_read_at_a_time(
+    mini_cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    effects, layer = logit_effects(mini_cache), mini_cache.layers[0]
+    whole = effects.layer_map(layer)
+    monkeypatch.setattr("neurons.cache.format.BLOCK_NUMBERS", 64 * 512)
+    assert len(list(mini_cache.row_blocks(1))) > 10
+    np.testing.assert_array_equal(effects.layer_map(layer), whole)
+    np.testing.assert_array_equal(
+        whole, np.stack([effects.activation(layer)[mini_cache.start_year == y].mean(0) for y in effects.start_years])
+        @ effects.readout(layer),
+    )  # fmt: skip
 
 
 # --- wrong input -----------------------------------------------------------------------------------

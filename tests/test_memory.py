@@ -53,16 +53,9 @@ def test_a_build_is_flat_in_the_number_of_prompts(built: dict[int, float]) -> No
     assert flat(built), built
 
 
-GROWS = pytest.mark.xfail(reason="a cache's prompts and year logits are still read whole", strict=True)
-
-
 @pytest.mark.parametrize(
     "command",
-    [
-        ["rank"],
-        pytest.param(["behaviour"], marks=GROWS),
-        pytest.param(["effect", "L2N1", "--year", "32"], marks=GROWS),
-    ],
+    [["rank"], ["behaviour"], ["effect", "L2N1", "--year", "32"], ["cluster"], ["compose"]],
     ids=lambda c: c[0],
 )
 def test_an_analysis_is_flat_in_the_number_of_prompts(

@@ -8,16 +8,15 @@ import pytest
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.task.nouns import NOUNS
 from neurons.task.prompts import (
-    YEAR_SPAN,
     Missing,
     PromptSet,
-    Template,
     full_centuries,
     published_years,
     usable_years,
     year_spans,
     year_tokens,
 )
+from neurons.task.templates import YEAR_SPAN, Template
 from neurons.types import InputError
 
 PUBLISHED = {10: 74, 11: 53, 12: 96, 13: 89, 14: 96, 15: 89, 16: 97, 17: 97, 18: 77}

@@ -298,3 +298,13 @@ def test_the_plain_lens_is_not_ranked(mini_cache: Cache) -> None:
 def test_a_start_year_that_is_not_measured_is_refused(mini_cache: Cache) -> None:
     with pytest.raises(InputError, match=r"start year 32 is not among the measured start years: widen --years"):
         rank(logit_effects(mini_cache, years=[10, 50]), start_year=32)
+
+
+def test_neurons_in_small_parts_are_ranked_the_same(mini_cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = rank(logit_effects(mini_cache), resamples=200)
+    monkeypatch.setattr("neurons.analysis.effects.PART_NUMBERS", 20 * 97 * 100)
+    parts = rank(logit_effects(mini_cache), resamples=200)
+    assert parts.neurons == whole.neurons
+    assert np.array_equal(parts.score, whole.score)
+    np.testing.assert_allclose(parts.ci_low, whole.ci_low, atol=1e-6 * np.abs(whole.score).max())
+    np.testing.assert_allclose(parts.ci_high, whole.ci_high, atol=1e-6 * np.abs(whole.score).max())

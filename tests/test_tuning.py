@@ -1,12 +1,11 @@
 """Tuning: planted families are found, a null has none, and every number agrees with another way to get it."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import PlantedCase
-from populations import KINDS, YEARS, of_kinds, permuted, population
+from populations import KINDS, YEARS, of_kinds, permuted, population, sums_of, with_sums
 from scipy import stats
 
 from neurons.analysis.describe import spans
@@ -166,7 +165,7 @@ def test_nouns_that_disagree_have_no_family() -> None:
     made = population(np.ones((97, 1)), np.eye(1, 100), n_nouns=4, noise=0.0)
     steps = [np.where(at < YEARS, sign, -sign) for at, sign in zip((20, 45, 50, 80), (1, -1, 1, -1), strict=True)]
     sums = np.stack(steps)[:, :, None] + 0.01 * rng.normal(size=(4, 97, 1))
-    assert tune(replace(made, sums=sums.astype(np.float32))).families == ("none",)
+    assert tune(with_sums(made, sums)).families == ("none",)
 
 
 # --- the arrays ------------------------------------------------------------------------------------
@@ -196,14 +195,14 @@ def test_a_weighted_curve_is_the_mean_over_repeated_nouns(mini_cache: Cache) -> 
     made = gather(logit_effects(mini_cache)).take(np.arange(5))
     times = np.random.default_rng(0).integers(0, 3, made.n_nouns)
     rows = np.repeat(np.arange(len(made.noun)), times[made.noun])
-    repeated = made.sums[rows].sum(0, dtype=float) / made.counts[rows].sum(0)[:, None]
+    repeated = sums_of(made)[rows].sum(0, dtype=float) / made.counts[rows].sum(0)[:, None]
     np.testing.assert_allclose(made.weighted_curve(times.astype(float)), repeated, atol=1e-6)
 
 
 def test_the_interval_is_students_over_nouns() -> None:
     made = of_kinds(each=2)[0]
     found = tune(made)
-    error = stats.sem(made.sums.astype(float), axis=0)
+    error = stats.sem(sums_of(made).astype(float), axis=0)
     low, high = stats.t.interval(0.95, made.n_nouns - 1, made.curve, error)
     np.testing.assert_allclose(found.low, low, atol=1e-5)
     np.testing.assert_allclose(found.high, high, atol=1e-5)
@@ -231,7 +230,7 @@ def test_heuristics_are_recognised_by_the_most_activating_prompts() -> None:
 
 def test_a_match_is_the_share_of_the_top_k_prompts() -> None:
     made = made_of(np.exp(-(((YEARS - 34.6) / 7) ** 2) / 2), n_nouns=6)
-    top = np.argsort(-made.sums[:, :, 0].reshape(-1))
+    top = np.argsort(-sums_of(made)[:, :, 0].reshape(-1))
     share = np.mean((np.tile(YEARS, 6)[top[:60]] // 10) == 3)
     assert share >= 0.6
     assert [m.match for m in matches(made)[0] if m.kind == "tens digit"] == [pytest.approx(share)]
@@ -240,7 +239,7 @@ def test_a_match_is_the_share_of_the_top_k_prompts() -> None:
 def test_noise_follows_hardly_any_heuristic() -> None:
     rng = np.random.default_rng(0)
     made = of_kinds(each=50)[0]
-    random = replace(made, sums=rng.normal(size=made.sums.shape).astype(np.float32))
+    random = with_sums(made, rng.normal(size=sums_of(made).shape))
     assert np.mean([bool(found) for found in matches(random)]) < 0.05
 
 

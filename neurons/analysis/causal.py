@@ -20,6 +20,7 @@ from jaxtyping import Float
 from neurons.analysis.causal_results import GroupEffect, NeuronEffects, References
 from neurons.analysis.experiment import PROMPT_BLOCK, Experiment
 from neurons.analysis.interventions import group_mask, group_measures, neuron_changes
+from neurons.analysis.measured import average_distribution
 from neurons.cache.format import Cache, format_layers
 from neurons.cache.parts import Parts, parts_beside
 from neurons.task import behaviour
@@ -33,24 +34,30 @@ CHUNK = 512
 def references(on: Experiment, measure: Measure) -> References:
     """The three values beside which an effect is read; from the cache alone."""
     cache = on.cache
-    logits_01 = cache.read("counterfactual/year_logits")[cache.counterfactual[on.rows]]
-    total_01 = cache.read("counterfactual/logsumexp")[cache.counterfactual[on.rows]]
-    average = np.log(behaviour.year_probabilities(cache.year_logits, cache.logsumexp).mean(0))
-    everywhere = np.broadcast_to(average, (len(on), len(average)))
-    return References(
-        baseline=_score(on, measure, cache.year_logits[on.rows], cache.logsumexp[on.rows]),
-        counterfactual=_score(on, measure, logits_01, total_01),
-        average_distribution=_score(on, measure, everywhere, np.zeros(len(on))),
-    )
+    average = np.log(average_distribution(cache))
+    logits_01, total_01 = cache.read("counterfactual/year_logits"), cache.read("counterfactual/logsumexp")
+    baseline, counterfactual, without_year = np.zeros((3, len(on)))
+    for block in on.blocks():
+        rows = on.rows[block]
+        whole = slice(int(rows[0]), int(rows[-1]) + 1)
+        own, query = rows - whole.start, cache.counterfactual[rows]
+        logits, total = cache.read("final/year_logits", whole)[own], cache.logsumexp[rows]
+        baseline[block] = _scores(on, block, measure, logits, total)
+        counterfactual[block] = _scores(on, block, measure, logits_01[query], total_01[query])
+        everywhere = np.broadcast_to(average, logits.shape)
+        without_year[block] = _scores(on, block, measure, everywhere, np.zeros(len(rows)))
+    means = [float((on.averaging @ values).mean()) for values in (baseline, counterfactual, without_year)]
+    return References(*means)
 
 
-def _score(on: Experiment, measure: Measure, logits: np.ndarray, total: np.ndarray) -> float:
+def _scores(
+    on: Experiment, block: slice, measure: Measure, logits: np.ndarray, total: np.ndarray
+) -> Float[np.ndarray, " B"]:
+    years = on.start_year[block]
     if measure == "contrast":
-        values = behaviour.contrast(logits, on.start_year)
-    else:
-        score = getattr(behaviour, measure)
-        values = score(behaviour.year_probabilities(logits, total), on.start_year)
-    return float((on.averaging @ values).mean())
+        return behaviour.contrast(logits, years)
+    score: Float[np.ndarray, " B"] = getattr(behaviour, measure)(behaviour.year_probabilities(logits, total), years)
+    return score
 
 
 def all_neurons(cache: Cache) -> tuple[NeuronId, ...]:
@@ -98,12 +105,13 @@ def neuron_effects(
     """
     found = check_neurons(on.cache, neurons)
     parts = effect_parts(on, intervention) if keep else None
-    changes = np.full((len(found), len(on)), np.nan)
+    by_start_year = np.zeros((len(found), len(on.start_years)))
     for block in on.blocks():
-        for done in fill_block(on, block, found, intervention, parts, changes[:, block]):
+        changes = np.full((len(found), block.stop - block.start), np.nan)
+        for done in fill_block(on, block, found, intervention, parts, changes):
             if progress:
-                progress(len(found) * block.start + done * (block.stop - block.start), changes.size)
-    by_start_year = changes @ on.averaging.T
+                progress(len(found) * block.start + done * changes.shape[1], len(found) * len(on))
+        by_start_year += changes @ on.averaging[:, block].T
     return NeuronEffects(
         model=on.cache.model,
         intervention=intervention,

@@ -1,12 +1,13 @@
 """What the study of a circuit finds, as frozen results: no model and no torch is needed to read or draw them."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from neurons.analysis.graph import Circuit, Edge, Layout, Node
+from neurons.analysis.maps import Shape
 from neurons.types import InputError, NeuronId
 
 DEPTH, THRESHOLD, BREADTH = 4, 0.004, 16
@@ -15,7 +16,6 @@ NEURON_THRESHOLD = 0.001
 N_RANDOM = 100
 PROMPTS = 200
 """Prompts by default, spread over start years and nouns."""
-Shape = Literal["triangle", "diagonal", "span limit"]
 
 
 @dataclass(frozen=True)

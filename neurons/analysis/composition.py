@@ -14,7 +14,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -23,6 +23,7 @@ from neurons.analysis.composed import LEVELS, SIGN_BAR, Composition, Part, Pursu
 from neurons.analysis.parts import Composer, MapSums, count_signs, group_parts, layer_sums
 from neurons.analysis.population import Population, one_thread, strongest
 from neurons.analysis.tuning import Tuning
+from neurons.task.years import N_YEARS
 from neurons.types import NeuronId, Progress
 
 CAP = 1000
@@ -54,7 +55,7 @@ def compose(
     """
     steps = _Steps(progress, 5)
     by_layer = layer_sums(population)
-    whole = sum(by_layer.values(), np.zeros((*population.counts.shape, 100)))
+    whole = sum(by_layer.values(), np.zeros((*population.noun_counts.shape, 100)))
     composer = Composer(population, whole, resamples, seed)
     everything = composer.part("all neurons", len(population), whole)
     steps.done()
@@ -66,7 +67,7 @@ def compose(
     by_group = group_parts(composer, population, groups)
     steps.done()
     candidates = strongest(_map_size(population), cap)
-    pursuit = _pursue(population.take(candidates), whole, most, seed)
+    pursuit = _pursue(population, candidates, whole, most, seed)
     steps.done()
     signs = count_signs(population, candidates, most)
     steps.done()
@@ -125,18 +126,32 @@ class _Path:
 
 @dataclass(frozen=True, eq=False)
 class _Target:
-    """What is pursued: the candidates, and the whole map as sums over groups of prompts."""
+    """What is pursued: the candidates, rows of the population, and the whole map as sums over nouns."""
 
+    population: Population
+    rows: Int[np.ndarray, " M"]
     candidates: Population
     whole: MapSums
     RR: Float[np.ndarray, "M M"]
 
-    def factors(self, groups: Float[np.ndarray, " G"], years: Bool[np.ndarray, " Y"]) -> _Factors:
-        """Over groups of prompts taken with these weights, at start years that they all have."""
-        sums = self.candidates.sums
-        prompts = (groups @ self.candidates.counts)[years, None]
-        A = np.tensordot(groups.astype(sums.dtype), sums, 1)[years].astype(float) / prompts
-        return _Factors(A, self.candidates.readout, self.RR, np.tensordot(groups, self.whole, 1)[years] / prompts)
+    def of_nouns(self, nouns: Float[np.ndarray, " nouns"], years: Bool[np.ndarray, " Y"]) -> _Factors:
+        """Over nouns taken with these weights, at start years that they all have."""
+        prompts = (nouns @ self.candidates.noun_counts)[years, None]
+        A = np.tensordot(nouns.astype(np.float32), self.candidates.noun_sums, 1)[years].astype(float) / prompts
+        return _Factors(A, self.candidates.readout, self.RR, np.tensordot(nouns, self.whole, 1)[years] / prompts)
+
+    def of_groups(self, groups: Float[np.ndarray, "W G"]) -> tuple[_Factors, ...]:
+        """Sums, not means, over groups of prompts taken with each row of weights, at all start years."""
+        W, Y = len(groups), len(self.population.start_years)
+        A, C = np.zeros((W, Y, len(self.rows))), np.zeros((W, Y, N_YEARS))
+        column = np.full(len(self.population), -1)
+        column[self.rows] = np.arange(len(self.rows))
+        for rows, sums in self.population.parts():
+            total = np.tensordot(groups, sums, 1)
+            C += total @ self.population.readout[rows]
+            here = column[rows] >= 0
+            A[:, :, column[rows[here]]] = total[:, :, here]
+        return tuple(_Factors(a, self.candidates.readout, self.RR, c) for a, c in zip(A, C, strict=True))
 
 
 def _path(factors: _Factors, most: int) -> _Path:
@@ -162,9 +177,10 @@ def _path(factors: _Factors, most: int) -> _Path:
     return _Path(order, path[order] / size[order, None])
 
 
-def _pursue(candidates: Population, whole: MapSums, most: int, seed: int) -> Pursuit:
-    target = _Target(candidates, whole, candidates.readout @ candidates.readout.T)
-    everything = target.factors(np.ones(len(candidates.noun)), np.ones(len(candidates.start_years), bool))
+def _pursue(population: Population, rows: Int[np.ndarray, " M"], whole: MapSums, most: int, seed: int) -> Pursuit:
+    candidates = population.take(rows)
+    target = _Target(population, rows, candidates, whole, candidates.readout @ candidates.readout.T)
+    everything = target.of_nouns(np.ones(candidates.n_nouns), np.ones(len(candidates.start_years), bool))
     path = _path(everything, most)
     r2 = _held_out(target, most, seed)
     frequency = _selection_frequency(target, min(PICKS, most), seed)
@@ -185,16 +201,25 @@ def _pursue(candidates: Population, whole: MapSums, most: int, seed: int) -> Pur
 
 def _held_out(target: _Target, most: int, seed: int) -> Float[np.ndarray, " K"]:
     """R^2 on the prompts held out, for 1, 2, ... neurons; mean over the splits, as far as all of them go."""
-    rng = np.random.default_rng(seed)
-    curves, candidates = [], target.candidates
-    for _ in range(SPLITS if candidates.n_nouns > 1 else 0):
-        train, test = split(candidates.noun, candidates.century, rng)
-        years = (train @ candidates.counts > 0) & (test @ candidates.counts > 0)
+    rng, candidates = np.random.default_rng(seed), target.candidates
+    splits = [split(candidates.noun, candidates.century, rng) for _ in range(SPLITS if candidates.n_nouns > 1 else 0)]
+    if not splits:
+        return np.zeros(0)
+    prompts = np.concatenate(splits) @ candidates.counts
+    found = target.of_groups(np.concatenate(splits))
+    curves = []
+    for train in range(0, len(found), 2):
+        years = (prompts[train] > 0) & (prompts[train + 1] > 0)
         if years.any():
-            path = _path(target.factors(train, years), most)
-            curves.append(_r2(target.factors(test, years), path))
+            fitted, scored = (_mean(found[w], prompts[w], years) for w in (train, train + 1))
+            curves.append(_r2(scored, _path(fitted, most)))
     shortest = min(map(len, curves), default=0)
     return np.mean([curve[:shortest] for curve in curves], axis=0) if shortest else np.zeros(0)
+
+
+def _mean(sums: _Factors, prompts: Float[np.ndarray, " Y"], years: Bool[np.ndarray, " Y"]) -> _Factors:
+    """Sums over prompts made means, at these start years."""
+    return replace(sums, A=sums.A[years] / prompts[years, None], C=sums.C[years] / prompts[years, None])
 
 
 def split(
@@ -236,8 +261,8 @@ def _selection_frequency(target: _Target, picks: int, seed: int) -> Float[np.nda
     if n < 2:
         return count
     for _ in range(SUBSAMPLES):
-        half = np.isin(candidates.noun, rng.permutation(n)[: n // 2]).astype(float)
-        count[_path(target.factors(half, half @ candidates.counts > 0), picks).order] += 1
+        half = np.isin(np.arange(n), rng.permutation(n)[: n // 2]).astype(float)
+        count[_path(target.of_nouns(half, half @ candidates.noun_counts > 0), picks).order] += 1
     return count / SUBSAMPLES
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from neurons.analysis.causal_results import KINDS, Curve, Curves, Kind, NeuronEffects, PublishedCurve
 from neurons.analysis.experiment import Experiment
@@ -147,27 +147,36 @@ def published_curve(on: Experiment, *, layer: int | None = None, progress: Progr
     variance = on.cache.post(at)[on.rows].var(0, dtype=float)
     order = np.argsort(-variance, kind="stable")
     ks = np.unique([*sizes(len(order)), *(k for k in PUBLISHED_K if k < len(order))])
+    tokens, year_ids = on.tokens[on.rows], on.year_ids
     values = []
     for done, k in enumerate(ks.tolist()):
-        kept = np.zeros(len(order), bool)
-        kept[order[:k]] = True
-        values.append(_among_years(on, _keeping(on.model, at, kept)))
+        kept = keeping(on.model, at, order[:k])
+        values.append(among_years(kept, tokens, on.start_year, year_ids, shared=on.shared) @ on.averaging.T)
         if progress:
             progress(done + 1, len(ks))
-    return PublishedCurve(on.cache.model, at, ks, np.array(values))
+    return PublishedCurve(on.cache.model, at, ks, np.array(values).mean(1))
 
 
-def _keeping(model: Model, layer: int, kept: Bool[np.ndarray, " N"]) -> Model:
+def keeping(model: Model, layer: int, neurons: Int[np.ndarray, " k"]) -> Model:
     """The model without the other neurons of the layer, at every position."""
     block = model.blocks[layer]
-    changed = replace(block, W_out=block.W_out * torch.as_tensor(kept, device=model.device)[:, None])
+    kept = torch.zeros(len(block.W_out), 1, dtype=torch.bool)
+    kept[neurons.tolist()] = True
+    changed = replace(block, W_out=block.W_out * kept.to(model.device))
     return replace(model, blocks=(*model.blocks[:layer], changed, *model.blocks[layer + 1 :]))
 
 
-def _among_years(on: Experiment, model: Model) -> float:
-    """Probability difference of a changed model, the softmax over the 100 years alone."""
-    tokens, values = on.tokens[on.rows], np.empty(len(on))
-    for part, found in run_in_blocks(model, tokens, shared=on.shared, layers=(), year_token_ids=on.year_ids):
+def among_years(
+    model: Model,
+    tokens: Int[np.ndarray, "P T"],
+    start_year: Int[np.ndarray, " P"],
+    year_ids: Int[np.ndarray, "100"],
+    *,
+    shared: int,
+) -> Float[np.ndarray, " P"]:
+    """Probability difference of each prompt, the softmax over the 100 years alone."""
+    values = np.empty(len(tokens))
+    for part, found in run_in_blocks(model, tokens, shared=shared, layers=(), year_token_ids=year_ids):
         probabilities = found.year_logits.softmax(-1).numpy(force=True).astype(float)
-        values[part] = behaviour.probability_difference(probabilities, on.start_year[part])
-    return float((on.averaging @ values).mean())
+        values[part] = behaviour.probability_difference(probabilities, start_year[part])
+    return values

@@ -10,7 +10,7 @@ The paper's own lens (Hanna et al. 2023) leaves the LayerNorm out: a * (W_out @ 
 under its own name, `plain_logit_lens`; its unit is not the logit.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,9 +18,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.cache.format import Cache, format_layers
+from neurons.cache.layout import NEURON_CHUNK
 from neurons.shown import Shown
 from neurons.task.years import MEASURED, N_YEARS, check_measured, contrast_weights
 from neurons.types import InputError, NeuronId
+
+PART_NUMBERS = 1 << 21
+"""Sums of groups of prompts that an analysis has in memory at once: 8 MB."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,10 +53,12 @@ class LogitEffects(Shown):
             "lens": self.lens,
         }
 
-    def activation(self, layer: int, neurons: slice = slice(None)) -> Float[np.ndarray, "P N"]:
-        """a / sigma for every prompt of the cache (a alone for the plain lens)."""
-        post = self.cache.post(layer, neurons)
-        return post if self.lens == "plain" else post / self.cache.scale[:, None]
+    def activation(
+        self, layer: int, neurons: slice = slice(None), rows: slice = slice(None)
+    ) -> Float[np.ndarray, "P N"]:
+        """a / sigma for every prompt of the cache, or those of `rows` (a alone for the plain lens)."""
+        post = self.cache.post(layer, neurons, rows)
+        return post if self.lens == "plain" else post / self.cache.scale[rows, None]
 
     def readout(self, layer: int, neurons: slice = slice(None)) -> Float[np.ndarray, "N 100"]:
         """Logits of the years for each unit of `activation`."""
@@ -60,8 +66,44 @@ class LogitEffects(Shown):
 
     def tuning(self, layer: int, neurons: slice = slice(None)) -> Float[np.ndarray, "Y N"]:
         """Mean `activation` over the prompts of each measured start year."""
-        activation = self.activation(layer, neurons)
-        return np.stack([activation[self.cache.start_year == year].mean(0) for year in self.start_years])
+        together = np.zeros(len(self.cache), int)
+        sums, counts = self.sums(layer, np.arange(self.cache.d_mlp)[neurons], together), self.counts(together)
+        return (sums[0] / counts[0][:, None]).astype(sums.dtype)
+
+    def sums(
+        self, layer: int, neurons: Int[np.ndarray, " N"], group: Int[np.ndarray, " P"]
+    ) -> Float[np.ndarray, "G Y N"]:
+        """`activation` of these neurons summed over the prompts of each group (0, 1, ...) and measured start year.
+
+        Prompts are read a block at a time, and added in their order.
+        """
+        Y, first = len(self.start_years), int(neurons.min(initial=self.cache.d_mlp))
+        span, picked = slice(first, int(neurons.max(initial=first)) + 1), neurons - first
+        total = np.zeros((self._n_groups(group) * Y, len(neurons)), np.float32)
+        cell = self._cell(group)
+        for rows in self.cache.row_blocks(span.stop - span.start) if len(neurons) else ():
+            kept = np.flatnonzero(cell[rows] >= 0)
+            values = self.activation(layer, span, rows)
+            for place, value in zip(cell[rows][kept].tolist(), values[kept[:, None], picked], strict=True):
+                total[place] += value
+        return total.reshape(-1, Y, len(neurons))
+
+    def counts(self, group: Int[np.ndarray, " P"]) -> Int[np.ndarray, "G Y"]:
+        """How many prompts each group has at each measured start year."""
+        cell = self._cell(group)
+        n_cells = self._n_groups(group) * len(self.start_years)
+        return np.bincount(cell[cell >= 0], minlength=n_cells).reshape(-1, len(self.start_years))
+
+    def _cell(self, group: Int[np.ndarray, " P"]) -> Int[np.ndarray, " P"]:
+        """Group and start year of each prompt as one number; -1 where its start year is not measured."""
+        column = np.full(N_YEARS, -1)
+        column[list(self.start_years)] = np.arange(len(self.start_years))
+        year = column[self.cache.start_year]
+        return np.where(year < 0, -1, group * len(self.start_years) + year)
+
+    @staticmethod
+    def _n_groups(group: Int[np.ndarray, " P"]) -> int:
+        return int(group.max()) + 1
 
     def map(self, neuron: str | NeuronId) -> Float[np.ndarray, "Y 100"]:
         """Mean effect on each year (column) for each measured start year (row), in logits."""
@@ -80,7 +122,8 @@ class LogitEffects(Shown):
             raise InputError(
                 f"start year {start_year} has no prompt in this cache: it holds {held[0]:02d}-{held[-1]:02d}"
             )
-        return self.activation(*one)[rows].mean() * self.readout(*one)[0]
+        found = [self.activation(*one, block)[rows[block]] for block in self.cache.row_blocks(1)]
+        return np.concatenate(found).mean() * self.readout(*one)[0]
 
     def contrast(self, neuron: str | NeuronId) -> Float[np.ndarray, " Y"]:
         """Mean effect over y > YY minus mean effect over y <= YY, for each measured start year, in logits."""
@@ -151,22 +194,9 @@ def complete(
     return split
 
 
-def tuning_by_noun(
-    activation: Float[np.ndarray, "P N"],
-    start_year: Int[np.ndarray, " P"],
-    noun_index: Int[np.ndarray, " P"],
-    start_years: Sequence[int],
-) -> tuple[Float[np.ndarray, "nouns Y N"], Int[np.ndarray, "nouns Y"]]:
-    """Sums over the prompts of each noun and start year, and how many there are (0 where a cell is missing)."""
-    n_nouns = int(noun_index.max()) + 1
-    sums = np.zeros((n_nouns, len(start_years), activation.shape[1]), activation.dtype)
-    counts = np.zeros((n_nouns, len(start_years)), int)
-    column = {year: j for j, year in enumerate(start_years)}
-    kept = np.flatnonzero(np.isin(start_year, start_years))
-    columns = np.array([column[year] for year in start_year[kept].tolist()], int)
-    np.add.at(counts, (noun_index[kept], columns), 1)
-    if counts.max(initial=0) <= 1:
-        sums[noun_index[kept], columns] = activation[kept]
-    else:
-        np.add.at(sums, (noun_index[kept], columns), activation[kept])
-    return sums, counts
+def neuron_parts(counts: Int[np.ndarray, "G Y"], n_neurons: int) -> Iterator[slice]:
+    """The neurons, so many at a time that their sums for each group and start year fit in a bounded memory."""
+    size = max(1, PART_NUMBERS // counts.size)
+    size -= size % NEURON_CHUNK if size > NEURON_CHUNK else 0
+    for start in range(0, n_neurons, size):
+        yield slice(start, min(start + size, n_neurons))

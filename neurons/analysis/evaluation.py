@@ -131,11 +131,21 @@ def _without(
     return change
 
 
-def _measured(on: Patching, change: Float[Tensor, "P d"]) -> Kept:
+@torch.inference_mode()
+def behaviour_alone(patching: Patching, circuit: Circuit) -> Behaviour:
+    """Both measures of each prompt while the circuit's nodes alone run and all else is the 01-run's."""
+    on = patching.swapped()
+    return _behaviour(on, _alone(on, circuit, circuit.edges if circuit.by_edges else circuit.nodes))
+
+
+def _behaviour(on: Patching, change: Float[Tensor, "P d"]) -> Behaviour:
     residual = on.base.final + change
     logits = year_logits(on.model, residual, on.year_ids).numpy(force=True)
-    probabilities = year_probabilities(logits, logsumexp(on.model, residual).numpy(force=True))
-    found: Behaviour = measure(probabilities, on.start_year)
+    return measure(year_probabilities(logits, logsumexp(on.model, residual).numpy(force=True)), on.start_year)
+
+
+def _measured(on: Patching, change: Float[Tensor, "P d"]) -> Kept:
+    found = _behaviour(on, change)
     return Kept(
         float(found.probability_difference @ on.averaging),
         float(found.cutoff_sharpness @ on.averaging),

@@ -94,10 +94,16 @@ class Experiment(Shown):
 
     @cached_property
     def _means(self) -> dict[int, Float[Tensor, " N"]]:
-        return {
-            layer: torch.as_tensor(self.cache.post(layer).mean(0, dtype=float)).to(self.model.W_E)
-            for layer in self.cache.layers
-        }
+        like, cache = self.model.W_E, self.cache
+        return {layer: torch.as_tensor(mean_activation(cache, layer)).to(like) for layer in cache.layers}
+
+
+def mean_activation(cache: Cache, layer: int) -> Float[np.ndarray, " N"]:
+    """Mean activation over all prompts of the cache."""
+    total = np.zeros(cache.d_mlp)
+    for rows in cache.row_blocks(cache.d_mlp):
+        total += cache.post(layer, rows=rows).sum(0, dtype=float)
+    return total / len(cache)
 
 
 def experiment(model: Model, cache: Cache, *, years: Iterable[int] = MEASURED, nouns: int | None = None) -> Experiment:

@@ -57,17 +57,19 @@ def _rules(start_years: tuple[int, ...]) -> tuple[_Rule, ...]:
 
 
 def _scores(population: Population, rules: tuple[_Rule, ...]) -> Float[np.ndarray, "rules N"]:
-    counts = population.counts
-    present = counts > 0
+    present = population.counts > 0
     size = np.array([present[:, rule.holds].sum() for rule in rules])
-    rank = _ranks(population.sums[present] / counts[present][:, None])
-    year = np.nonzero(present)[1]
     holds = np.stack([rule.holds for rule in rules]).astype(np.float32) if rules else np.zeros((0, len(present[0])))
     score = np.zeros((len(rules), len(population)))
-    cell_year = (year[None, :] == np.arange(present.shape[1])[:, None]).astype(np.float32)
-    for k in np.unique(size):
-        of_this_size = size == k
-        score[of_this_size] = holds[of_this_size] @ (cell_year @ (rank < k)) / k
+    year = np.nonzero(present)[1]
+    by_year = np.argsort(year, kind="stable")
+    held, first = np.unique(year[by_year], return_index=True)
+    for rows, sums in population.parts():
+        rank = _ranks(sums[present] / population.counts[present][:, None])[by_year]
+        for k in np.unique(size):
+            of_this_size = size == k
+            among_top = np.add.reduceat(rank < k, first, axis=0, dtype=np.int32).astype(np.float32)
+            score[np.ix_(of_this_size, rows)] = holds[of_this_size][:, held] @ among_top / k
     return score
 
 

@@ -1,13 +1,19 @@
-"""What the model does on the cached prompts, beside the two references that know nothing of YY."""
+"""What the model does on the cached prompts, beside the two references that know nothing of YY.
 
-from collections.abc import Sequence
+Prompts are read a block at a time; what is kept of each is two numbers, not its 100 probabilities.
+"""
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.cache.format import Cache
 from neurons.task.behaviour import Behaviour, measure, year_probabilities
-from neurons.task.years import MEASURED
+from neurons.task.years import MEASURED, N_YEARS
+
+BLOCK_WIDTH = 32 * N_YEARS
+"""Numbers in memory for each prompt of a block: its logits, and what is made of them in float64."""
 
 
 def measured_rows(cache: Cache, years: Sequence[int]) -> Int[np.ndarray, " P"]:
@@ -15,24 +21,74 @@ def measured_rows(cache: Cache, years: Sequence[int]) -> Int[np.ndarray, " P"]:
     return np.flatnonzero(np.isin(cache.start_year, years))
 
 
-def measured_probabilities(cache: Cache, years: Sequence[int]) -> dict[str, Float[np.ndarray, "P 100"]]:
-    """p(y) for each measured prompt: of the model, and what each reference would say there.
-
-    counterfactual: the run with YY replaced by 01. average_distribution: the model's mean over all prompts of
-    the cache, so over all start years, the same everywhere.
-    """
-    rows = measured_rows(cache, years)
-    everywhere = year_probabilities(cache.year_logits, cache.logsumexp)
-    actual = everywhere[rows]
-    run_01 = year_probabilities(cache.read("counterfactual/year_logits"), cache.read("counterfactual/logsumexp"))
-    return {
-        "model": actual,
-        "counterfactual": run_01[cache.counterfactual[rows]],
-        "average_distribution": np.broadcast_to(everywhere.mean(0), actual.shape),
-    }
-
-
 def measured_behaviour(cache: Cache, years: Sequence[int] = MEASURED) -> dict[str, Behaviour]:
-    """Probability difference and cutoff sharpness of each, scored against the true YY."""
-    start_year = cache.start_year[measured_rows(cache, years)]
-    return {name: measure(values, start_year) for name, values in measured_probabilities(cache, years).items()}
+    """Probability difference and cutoff sharpness of each measured prompt, scored against the true YY.
+
+    model: as it is. counterfactual: the run with YY replaced by 01. average_distribution: the model's mean over
+    all prompts of the cache, so over all start years, the same everywhere.
+    """
+    measured, average = np.isin(cache.start_year, years), average_distribution(cache)
+    found: dict[str, list[Behaviour]] = {"model": [], "counterfactual": [], "average_distribution": []}
+    for rows in cache.row_blocks(BLOCK_WIDTH):
+        kept = np.flatnonzero(measured[rows]) + rows.start
+        own = year_probabilities(_block(cache, rows), cache.logsumexp[rows])[kept - rows.start]
+        answers = {
+            "model": own,
+            "counterfactual": _run_01(cache, kept),
+            "average_distribution": np.broadcast_to(average, own.shape),
+        }
+        for name, probabilities in answers.items():
+            found[name].append(measure(probabilities, cache.start_year[kept]))
+    return {name: _joined(parts) for name, parts in found.items()}
+
+
+def average_distribution(cache: Cache) -> Float[np.ndarray, "100"]:
+    """p(y), the mean over all prompts of the cache."""
+    total = np.zeros((1, N_YEARS))
+    for _, probabilities in _answers(cache):
+        total = np.concatenate([total, probabilities]).sum(0, keepdims=True)
+    return total[0] / len(cache)
+
+
+def mean_probability(cache: Cache, years: Sequence[int]) -> Float[np.ndarray, "Y 100"]:
+    """p(y), the mean over the prompts of each start year; NaN where there is none."""
+    return _by_start_year(_answers(cache), cache, years)
+
+
+def mean_year_logits(cache: Cache, years: Sequence[int]) -> Float[np.ndarray, "Y 100"]:
+    """The year logits, the mean over the prompts of each start year; NaN where there is none."""
+    blocks = ((rows, _block(cache, rows).astype(float)) for rows in cache.row_blocks(BLOCK_WIDTH))
+    return _by_start_year(blocks, cache, years)
+
+
+def _answers(cache: Cache) -> Iterator[tuple[slice, Float[np.ndarray, "n 100"]]]:
+    for rows in cache.row_blocks(BLOCK_WIDTH):
+        yield rows, year_probabilities(_block(cache, rows), cache.logsumexp[rows])
+
+
+def _block(cache: Cache, rows: slice) -> Float[np.ndarray, "n 100"]:
+    return cache.read("final/year_logits", rows)
+
+
+def _run_01(cache: Cache, kept: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 100"]:
+    """p(y) on the 01-counterfactual of each of these prompts."""
+    query, own = np.unique(cache.counterfactual[kept], return_inverse=True)
+    part = slice(int(query[0]), int(query[-1]) + 1) if len(query) else slice(0, 0)
+    logits, total = cache.read("counterfactual/year_logits", part), cache.read("counterfactual/logsumexp", part)
+    return year_probabilities(logits, total)[query[own] - part.start]
+
+
+def _joined(parts: Sequence[Behaviour]) -> Behaviour:
+    names = ("probability_difference", "cutoff_sharpness")
+    return Behaviour(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+
+def _by_start_year(
+    blocks: Iterator[tuple[slice, Float[np.ndarray, "n 100"]]], cache: Cache, years: Sequence[int]
+) -> Float[np.ndarray, "Y 100"]:
+    total = np.zeros((N_YEARS, N_YEARS))
+    for rows, values in blocks:
+        np.add.at(total, cache.start_year[rows], values)
+    count = np.bincount(cache.start_year, minlength=N_YEARS).astype(float)
+    count[count == 0] = np.nan
+    return (total / count[:, None])[list(years)]

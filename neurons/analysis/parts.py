@@ -1,6 +1,7 @@
 """Composed maps of all neurons, of each layer and of groups; and their sign, as neurons are added one by one."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,15 +14,22 @@ from neurons.task.years import N_YEARS, contrast_weights, later
 from neurons.types import NeuronId
 
 COMPONENTS = 3
+Name = TypeVar("Name", int, str)
 
-MapSums = Float[np.ndarray, "G Y 100"]
-"""A map as sums over the prompts of each group: one noun in one century."""
+MapSums = Float[np.ndarray, "nouns Y 100"]
+"""A map as sums over the prompts of each noun."""
 
 
-def map_sums(population: Population, rows: Int[np.ndarray, " M"]) -> MapSums:
-    """The summed map of these neurons, year-centred, in logits."""
-    readout = population.readout[rows]
-    return np.stack([group[:, rows].astype(float) @ readout for group in population.sums])
+def map_sums(population: Population, groups: Mapping[Name, Int[np.ndarray, " M"]]) -> dict[Name, MapSums]:
+    """The summed map of each group of neurons (rows of the population), year-centred, in logits."""
+    found = {name: np.zeros((*population.noun_counts.shape, N_YEARS)) for name in groups}
+    for rows, sums in population.parts():
+        of_nouns = population.of_nouns(sums, float)
+        for name, members in groups.items():
+            here = np.flatnonzero(np.isin(rows, members))
+            if len(here):
+                found[name] += of_nouns[:, :, here] @ population.readout[rows[here]]
+    return found
 
 
 def mean_map(population: Population, sums: MapSums) -> Float[np.ndarray, "Y 100"]:
@@ -30,10 +38,8 @@ def mean_map(population: Population, sums: MapSums) -> Float[np.ndarray, "Y 100"
 
 
 def layer_sums(population: Population) -> dict[int, MapSums]:
-    return {
-        layer: map_sums(population, np.flatnonzero(population.layer == layer))
-        for layer in np.unique(population.layer).tolist()
-    }
+    layers = np.unique(population.layer).tolist()
+    return map_sums(population, {layer: np.flatnonzero(population.layer == layer) for layer in layers})
 
 
 class Composer:
@@ -42,8 +48,7 @@ class Composer:
     def __init__(self, population: Population, whole: MapSums, resamples: int, seed: int) -> None:
         self.population = population
         self.fade = best_fade(population.start_years, mean_map(population, whole))
-        nouns = noun_resamples(population.n_nouns, resamples if population.n_nouns > 1 else 0, seed)
-        self.resampled = nouns[:, population.noun]
+        self.resampled = noun_resamples(population.n_nouns, resamples if population.n_nouns > 1 else 0, seed)
 
     def part(self, name: str, n_neurons: int, sums: MapSums) -> Part:
         years = self.population.start_years
@@ -58,7 +63,7 @@ class Composer:
             singular_values=S,
             start_year_components=(U * sign * S)[:, :COMPONENTS],
             year_components=(Vh * sign[:, None])[:COMPONENTS],
-            regression=regress(years, self.fade, sums, self.population.counts.astype(float), self.resampled),
+            regression=regress(years, self.fade, sums, self.population.noun_counts.astype(float), self.resampled),
             sign_right=float(_right(target, later(years)).mean()),
         )
 
@@ -66,10 +71,8 @@ class Composer:
 def group_parts(
     composer: Composer, population: Population, groups: Mapping[str, Sequence[NeuronId]]
 ) -> dict[str, Part]:
-    return {
-        name: composer.part(name, len(neurons), map_sums(population, population.rows(neurons)))
-        for name, neurons in groups.items()
-    }
+    sums = map_sums(population, {name: population.rows(neurons) for name, neurons in groups.items()})
+    return {name: composer.part(name, len(groups[name]), found) for name, found in sums.items()}
 
 
 def count_signs(population: Population, candidates: Int[np.ndarray, " M"], most: int) -> Signs:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from neurons.analysis.effects import LogitEffects, tuning_by_noun
+from neurons.analysis.effects import LogitEffects, neuron_parts
 from neurons.analysis.stats import (
     Q_BAR,
     RESAMPLES,
@@ -160,19 +160,16 @@ def _year_weights(effects: LogitEffects, start_year: int | None) -> Float[np.nda
 def _score_layer(
     effects: LogitEffects, layer: int, weight: Float[np.ndarray, " Y"], resamples: int, seed: int
 ) -> dict[str, np.ndarray]:
-    cache = effects.cache
-    _, noun = np.unique(cache.noun, return_inverse=True)
-    sums, counts = tuning_by_noun(effects.activation(layer), cache.start_year, noun.reshape(-1), effects.start_years)
-    tuning = sums.sum(0, dtype=float) / counts.sum(0)[:, None]
     W = contrast_weights(effects.start_years)
     values = (effects.readout(layer) @ W.T) * weight
+    curves = _curves(effects, layer, values, resamples, seed)
+    tuning = curves.tuning
     score = (tuning.T * values).sum(1)
     static = tuning.mean(0) * values.sum(1)
     centred = tuning - tuning.mean(0)
     constant = np.ptp(tuning, axis=0) <= CONSTANT * np.abs(tuning).max(0)
     centred[:, constant] = 0
     specific = (centred.T * values).sum(1)
-    low, high = _score_interval(sums, counts, values, resamples, seed)
     N = len(score)
     p, p_mirror = (_p_value(effects, layer, sign * specific, centred, W * weight[:, None]) for sign in (1, -1))
     return {
@@ -181,22 +178,35 @@ def _score_layer(
         "score": score,
         "static": static,
         "year_specific": score - static,
-        "ci_low": low,
-        "ci_high": high,
+        "ci_low": curves.low,
+        "ci_high": curves.high,
         "p_value": p,
         "p_mirror": p_mirror,
         "p_shift": circular_shift_p(centred, values),
     }
 
 
-def _score_interval(
-    sums: np.ndarray, counts: np.ndarray, values: np.ndarray, resamples: int, seed: int
-) -> Float[np.ndarray, "2 N"]:
-    """Undefined (NaN) with a single noun: there is nothing to resample."""
-    if len(sums) < 2:
-        return np.full((2, sums.shape[2]), np.nan)
-    weights = noun_resamples(len(sums), resamples, seed)
-    return interval(bootstrap_weighted_mean(sums, counts, values, weights)).astype(float)
+@dataclass(frozen=True, eq=False)
+class _Curves:
+    """Mean a/sigma, and the ends of the score's interval over nouns: NaN with a single noun."""
+
+    tuning: Float[np.ndarray, "Y N"]
+    low: Float[np.ndarray, " N"]
+    high: Float[np.ndarray, " N"]
+
+
+def _curves(effects: LogitEffects, layer: int, values: Float[np.ndarray, "N Y"], resamples: int, seed: int) -> _Curves:
+    """So many neurons at a time that their sums for each noun and start year fit in a bounded memory."""
+    words, noun = np.unique(effects.cache.noun, return_inverse=True)
+    counts = effects.counts(noun.reshape(-1))
+    found = _Curves(np.zeros(values.T.shape), *np.full((2, len(values)), np.nan))
+    weights = noun_resamples(len(words), resamples, seed)
+    for part in neuron_parts(counts, len(values)):
+        sums = effects.sums(layer, np.arange(len(values))[part], noun.reshape(-1))
+        found.tuning[:, part] = sums.sum(0, dtype=float) / counts.sum(0)[:, None]
+        if len(words) > 1:
+            found.low[part], found.high[part] = interval(bootstrap_weighted_mean(sums, counts, values[part], weights))
+    return found
 
 
 def _p_value(

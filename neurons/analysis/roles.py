@@ -3,12 +3,7 @@
 1. `attention`: each head's attention from its position over the prompt, and the share that falls on YY.
 2. `written_maps`: what each head or MLP at END adds to the logits of the 100 years, by start year (the direct
    effect through the final LayerNorm with the scale as it was).
-3. `role_of`: the shape of such a map. Rows and columns are centred, so that neither what all start years share
-   nor a shift common to all years counts; then it is correlated with three centred patterns:
-       triangle     1 for y > YY
-       diagonal     exp(-(y - YY)^2 / 50): the years around YY (a standard deviation of 5 years)
-       span limit   -1 for y > YY + 50
-   The pattern with the largest correlation, either sign, is the role, if it is at least 0.4.
+3. The shape of such a map (`maps.py`) is the part's role: triangle, diagonal or span limit.
 4. `projection`: residuals of the start years on their two main axes.
 """
 
@@ -18,41 +13,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from neurons.analysis.circuit_results import Projection, Role, Shape
+from neurons.analysis.circuit_results import Projection, Role
 from neurons.analysis.graph import Node
+from neurons.analysis.maps import correlations, doubly_centred, shape_of
 from neurons.analysis.paths import Patching
 from neurons.model.forward import final_scale
 from neurons.model.rerun import attention_pattern, head_write, mlp_output
-from neurons.task.years import N_YEARS
-
-LEAST_CORRELATION = 0.4
-WIDTH, SPAN = 5.0, 50
-"""Years: the diagonal's standard deviation, and the published limit of a span."""
-
-
-def shapes(start_years: Sequence[int]) -> dict[Shape, Float[np.ndarray, "Y 100"]]:
-    """The three patterns, not centred."""
-    after = np.arange(N_YEARS) - np.asarray(start_years)[:, None]
-    return {
-        "triangle": (after > 0).astype(float),
-        "diagonal": np.exp(-(after**2) / (2 * WIDTH**2)),
-        "span limit": -(after > SPAN).astype(float),
-    }
-
-
-def role_of(written: Float[np.ndarray, "Y 100"], start_years: Sequence[int]) -> tuple[Shape | None, dict[Shape, float]]:
-    """The shape of a map, and its correlation with each."""
-    centred = _doubly_centred(written)
-    found: dict[Shape, float] = {}
-    for name, pattern in shapes(start_years).items():
-        size = np.linalg.norm(centred) * np.linalg.norm(_doubly_centred(pattern))
-        found[name] = float((centred * _doubly_centred(pattern)).sum() / size) if size > 0 else 0.0
-    best = max(found, key=lambda name: abs(found[name]))
-    return (best if abs(found[best]) >= LEAST_CORRELATION else None), found
-
-
-def _doubly_centred(values: Float[np.ndarray, "Y 100"]) -> Float[np.ndarray, "Y 100"]:
-    return values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
 
 
 @torch.inference_mode()
@@ -65,16 +31,16 @@ def _role(on: Patching, node: Node) -> Role:
     looks = None if node.head is None else attention(on, node)
     written = written_map(on, node) if node.position == on.layout.positions[-1] else None
     years = _years(on)
-    shape, correlations = (None, {}) if written is None else role_of(written, years)
+    found = {} if written is None else correlations(written, years)
     return Role(
         node=node,
         start_years=years,
         attention=looks,
         on_year=None if looks is None else float(looks[_first(on)]),
         written=written,
-        correlations=correlations,
-        shape=shape,
-        size=0.0 if written is None else float(np.sqrt((_doubly_centred(written) ** 2).mean())),
+        correlations=found,
+        shape=shape_of(found) if found else None,
+        size=0.0 if written is None else float(np.sqrt((doubly_centred(written) ** 2).mean())),
     )
 
 

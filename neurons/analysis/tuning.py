@@ -142,11 +142,9 @@ def curve_interval(population: Population) -> Float[np.ndarray, "2 Y M"]:
 
     if population.n_nouns < 2:
         return np.full((2, *population.curve.shape), np.nan)
-    member = (population.noun[None, :] == np.arange(population.n_nouns)[:, None]).astype(float)
-    counts = member @ population.counts
+    counts = population.noun_counts.astype(float)
     squares = np.zeros(population.curve.shape)
-    for noun, count in zip(member, counts, strict=True):
-        total = np.tensordot(noun.astype(population.sums.dtype), population.sums, 1)
+    for total, count in zip(population.noun_sums, counts, strict=True):
         squares += (total - count[:, None] * population.curve) ** 2
     J = (counts > 0).sum(0)
     freedom = np.maximum(J - 1, 1)

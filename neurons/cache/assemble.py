@@ -5,23 +5,19 @@ it under its own name.
 """
 
 import io
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from neurons.cache.layout import MANIFEST, Sizes, shapes_of, type_of
-from neurons.cache.locks import not_written
+from neurons.cache.layout import MANIFEST, NEURON_CHUNK, PROMPT_CHUNK, Dtype, Sizes, shapes_of, type_of
 from neurons.cache.manifest import Manifest, arrays_digest, as_array, attributes_digest, dataset_digest
 from neurons.cache.plan import Block
+from neurons.cache.replacing import replacing
 from neurons.cache.seal import SEAL_SIZE, write_seal
 from neurons.task.prompts import PromptSet
-
-PROMPT_CHUNK, NEURON_CHUNK = 64, 512
 
 FilledBlocks = Iterable[tuple[Block, Mapping[str, np.ndarray]]]
 
@@ -35,10 +31,13 @@ def assemble(
     readouts: Iterable[tuple[str, np.ndarray]],
     blocks: FilledBlocks,
 ) -> None:
-    """Write the cache file. Raises `CacheError` when the folder cannot be written; nothing is left then."""
-    with replacing(path) as temporary:
+    """Write the cache file. Raises `CacheError` when the folder cannot be written; nothing is left then.
+
+    Only the holder of the file's lock may come here, so what an earlier one left behind is cleared away.
+    """
+    with replacing(path, path.with_name(f".{path.name}.tmp")) as temporary:
         with _Target(temporary) as target, h5py.File(target, "w", userblock_size=SEAL_SIZE) as file:
-            _create_datasets(file, prompts, sizes)
+            _create_datasets(file, prompts, sizes, attributes["dtype"])
             for name, array in _prompt_arrays(prompts):
                 file[name][...] = array.astype(file[name].dtype)
             for name, array in readouts:
@@ -51,33 +50,6 @@ def assemble(
             file.attrs.update(attributes)
             write_manifest(file, digests)
         write_seal(temporary)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that takes the name `path` only when everything was written.
-
-    Only the holder of the file's lock may come here, so what an earlier one left behind is cleared away.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.unlink(missing_ok=True)
-        yield temporary
-        temporary.replace(path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        raise not_written(path.parent, error) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the renaming itself durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class _Target(io.RawIOBase):
@@ -135,10 +107,11 @@ class _Target(io.RawIOBase):
             self.check()
 
 
-def _create_datasets(file: h5py.File, prompts: PromptSet, sizes: Sizes) -> None:
+def _create_datasets(file: h5py.File, prompts: PromptSet, sizes: Sizes, stored: Dtype) -> None:
     longest = max(len(word.encode("utf-8")) for word in prompts.noun)
     for name, shape in (shapes_of(sizes) | {"prompts/missing": (len(prompts.missing), 2)}).items():
-        dtype = h5py.string_dtype("utf-8", longest) if name == "prompts/noun" else "<" + np.dtype(type_of(name)).str[1:]
+        number = "<" + np.dtype(type_of(name, stored)).str[1:]
+        dtype = h5py.string_dtype("utf-8", longest) if name == "prompts/noun" else number
         chunks = tuple(max(1, min(n, c)) for n, c in zip(shape, (PROMPT_CHUNK, NEURON_CHUNK), strict=False))
         empty = {"maxshape": (None, 2)} if 0 in shape else {}
         file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True, **empty)

@@ -21,7 +21,8 @@ import numpy as np
 from neurons.cache.assemble import assemble
 from neurons.cache.compute import PARTIAL, Task, complete, compute_part, known, readouts, visible_norm
 from neurons.cache.format import Cache, cache_key, cache_path, is_there, open_cache
-from neurons.cache.layout import DTYPE, FORMAT, FORMAT_VERSION, Sizes
+from neurons.cache.half import rounded
+from neurons.cache.layout import DTYPE, FORMAT, FORMAT_VERSION, Sizes, check_dtype
 from neurons.cache.locks import building
 from neurons.cache.parts import Parts, parts_of
 from neurons.cache.plan import Block, Plan, plan_of, save_plan
@@ -39,6 +40,7 @@ def cache_activations(
     prompts: PromptSet,
     *,
     layers: Iterable[int] | None = None,
+    dtype: str = DTYPE,
     cache_dir: str | os.PathLike[str] = "cache",
     progress: Progress | None = None,
     jobs: int | None = None,
@@ -47,22 +49,25 @@ def cache_activations(
 ) -> Cache:
     """The cache of these prompts and layers: opened where it exists, built where it does not.
 
-    layers: default the last third of the model's. A file whose key is the same holds the same numbers,
-    so it is reused by every analysis and process. jobs, scheduler: where blocks are computed, see
-    `neurons.cache.tasks`; other processes read the checkpoint from its folder. waiting: told when
-    another process is building the same file.
+    layers: default the last third of the model's. dtype: float16 halves the file; what is computed from it is
+    computed in float32, from activations with a relative error of up to 2^-11. A file whose key is the same
+    holds the same numbers, so it is reused by every analysis and process. jobs, scheduler: where blocks are
+    computed, see `neurons.cache.tasks`; other processes read the checkpoint from its folder. waiting: told
+    when another process is building the same file.
 
-    Raises `InputError` for a layer outside the model, `CacheError` when the folder cannot be written or
-    an existing file cannot be read.
+    Raises `InputError` for a layer outside the model or an unknown type, `CacheError` when the folder cannot be
+    written, an existing file cannot be read, or an activation is beyond what the type holds.
     """
     chosen = model.config.check_layers(tuple(layers) if layers is not None else model.config.default_layers)
-    key = cache_key(model.checkpoint, prompts, chosen)
+    stored = check_dtype(dtype)
+    key = cache_key(model.checkpoint, prompts, chosen, stored)
     path = cache_path(Path(cache_dir), model.checkpoint, key)
     is_spread(jobs, scheduler)
     if not is_there(path):
         with building(path, waiting):
             if not is_there(path):
-                build = Build(model, prompts, plan_of(prompts, chosen), path, key, parts_of(path, key), progress)
+                plan = plan_of(prompts, chosen, stored)
+                build = Build(model, prompts, plan, path, key, parts_of(path, key), progress)
                 build.run(jobs=jobs, scheduler=scheduler)
     return open_cache(path)
 
@@ -108,7 +113,7 @@ class Build:
                 self.parts.put(f"{PARTIAL}-{block.name}", arrays)
                 left.append(block)
             else:
-                self.parts.put(block.name, arrays)
+                self.parts.put(block.name, rounded(arrays, self.plan.dtype))
         return left
 
     def _here(self, missing: list[Block]) -> None:
@@ -164,7 +169,7 @@ class Build:
             "model": self.model.name,
             "model_sha256": self.model.fingerprint,
             "layers": np.array(self.plan.layers, dtype=np.int32),
-            "dtype": DTYPE,
+            "dtype": self.plan.dtype,
             "prompts_sha256": self.prompts.digest,
             "bos": self.prompts.bos,
             "template": self.prompts.template.text,

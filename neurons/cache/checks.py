@@ -7,17 +7,17 @@ sense. A file with a link to another file, a virtual dataset or an absurd shape 
 
 import json
 import re
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import h5py
 import numpy as np
 
 from neurons.cache.layout import (
     ATTRIBUTES,
-    DTYPE,
     FORMAT,
     FORMAT_VERSION,
     MANIFEST,
+    Dtype,
     Sizes,
     groups_of,
     shapes_of,
@@ -45,7 +45,7 @@ def check_file(file: h5py.File) -> tuple[dict[str, Any], Sizes]:
     _check_names(file, sizes)
     shapes = shapes_of(sizes)
     for name, dataset in ((name, file[name]) for name in [*shapes, "prompts/missing", MANIFEST]):
-        _check_dataset(file, name, dataset, shapes.get(name))
+        _check_dataset(file, name, dataset, shapes.get(name), type_of(name, attributes["dtype"]))
     return attributes, sizes
 
 
@@ -88,8 +88,8 @@ def _check_attributes(file: h5py.File, attributes: dict[str, Any]) -> None:
     for name in ("key", "model_sha256", "prompts_sha256"):
         if not re.fullmatch(r"[0-9a-f]{64}", attributes[name]):
             _refuse(file, f"attribute {name} is no SHA-256")
-    if attributes["dtype"] != DTYPE:
-        _refuse(file, f"its type is {attributes['dtype']!r}, not {DTYPE}")
+    if attributes["dtype"] not in get_args(Dtype):
+        _refuse(file, f"its type is {attributes['dtype']!r}, not {' or '.join(get_args(Dtype))}")
     try:
         versions = json.loads(attributes["versions"])
     except ValueError:
@@ -152,14 +152,16 @@ def _check_names(file: h5py.File, sizes: Sizes) -> None:
             _refuse(file, f"dataset {name} lies in another file")
 
 
-def _check_dataset(file: h5py.File, name: str, dataset: h5py.Dataset, shape: tuple[int, ...] | None) -> None:
+def _check_dataset(
+    file: h5py.File, name: str, dataset: h5py.Dataset, shape: tuple[int, ...] | None, number: str
+) -> None:
     free = {"prompts/missing": (None, 2), MANIFEST: (None,)}
     fits = dataset.shape == shape if shape else _matches(dataset.shape, free.get(name, ()))
     if not fits:
         raise CacheError(
             f"cache {_name(file)}: dataset {name} is missing or not {shape or free[name]}: delete it and run again"
         )
-    wanted = np.dtype(type_of(name)).newbyteorder("<")
+    wanted = np.dtype(number).newbyteorder("<")
     is_right = dataset.dtype.kind == "S" if name == "prompts/noun" else dataset.dtype == wanted
     if not is_right:
         _refuse(file, f"dataset {name} is of type {dataset.dtype}")

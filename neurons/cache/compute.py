@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neurons.cache.half import rounded
 from neurons.cache.parts import Parts
 from neurons.cache.plan import Block, Plan, load_plan
 from neurons.model.checkpoint import Model, load_model
@@ -86,10 +87,12 @@ def complete(
     where the block leads.
 
     known: arrays with NaN where a number is missing. What is there is kept, the rest is computed.
+
+    Raises `CacheError` for a number that the type asked for cannot hold.
     """
     rows, layers = _missing(known, len(block), plan.layers)
     if known is not None and not rows.any():
-        return known
+        return rounded(known, plan.dtype)
     found = run(
         model,
         plan.block_tokens(block)[rows],
@@ -103,7 +106,7 @@ def complete(
     }
     if block.leads and rows[0]:  # nobody asks for these of the 01-run, and the file does not hold them
         arrays["scale"][0], arrays["residual"][0] = 0, 0
-    return arrays if known is None else _filled(known, arrays, rows)
+    return rounded(arrays if known is None else _filled(known, arrays, rows), plan.dtype)
 
 
 def _missing(

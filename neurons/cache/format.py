@@ -21,10 +21,11 @@ from jaxtyping import Float, Int
 
 from neurons.cache import seal
 from neurons.cache.checks import check_file
-from neurons.cache.layout import DTYPE, FORMAT_VERSION, HOOK, SUFFIX
-from neurons.cache.manifest import bad_parts, read_manifest
+from neurons.cache.layout import DTYPE, FORMAT_VERSION, HOOK, NEURON_CHUNK, PROMPT_CHUNK, SUFFIX, Dtype
+from neurons.cache.manifest import ROWS, bad_parts, read_manifest
 from neurons.cache.seal import check_seal
 from neurons.model.files import Checkpoint
+from neurons.model.remembered import beside
 from neurons.shown import Shown
 from neurons.task.prompts import Missing, PromptSet
 from neurons.task.years import N_YEARS
@@ -33,13 +34,16 @@ from neurons.types import CacheError, InputError, NeuronId
 READ_AT_ONCE = ("prompts/start_year", "prompts/century", "prompts/noun", "prompts/counterfactual", "prompts/missing")
 """Datasets of which every opening checks the digest; of the others `verify` does, and fletcher32 when they are read."""
 
+BLOCK_NUMBERS = 1 << 21
+"""Numbers of one dataset that an analysis has in memory at once: 8 MB."""
 
-def cache_key(checkpoint: Checkpoint, prompts: PromptSet, layers: Sequence[int]) -> str:
+
+def cache_key(checkpoint: Checkpoint, prompts: PromptSet, layers: Sequence[int], dtype: Dtype = DTYPE) -> str:
     """SHA-256 of everything that changes the numbers: weights, config, prompts, layers, hook, type, format."""
-    return key_of(checkpoint, prompts.digest, layers)
+    return key_of(checkpoint, prompts.digest, layers, dtype)
 
 
-def key_of(checkpoint: Checkpoint, prompts_sha256: str, layers: Sequence[int]) -> str:
+def key_of(checkpoint: Checkpoint, prompts_sha256: str, layers: Sequence[int], dtype: Dtype) -> str:
     """`cache_key` of prompts that are known by their digest."""
     parts = {
         "format_version": FORMAT_VERSION,
@@ -48,7 +52,7 @@ def key_of(checkpoint: Checkpoint, prompts_sha256: str, layers: Sequence[int]) -
         "prompts": prompts_sha256,
         "layers": sorted(layers),
         "hook": HOOK,
-        "dtype": DTYPE,
+        "dtype": dtype,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -104,6 +108,7 @@ class Cache(Shown):
     counterfactual: Int[np.ndarray, " P"]
     missing: tuple[Missing, ...]
     prompts_sha256: str = ""
+    dtype: Dtype = DTYPE
     bytes_checked: bool = True
 
     def __len__(self) -> int:
@@ -119,38 +124,44 @@ class Cache(Shown):
         }
 
     def read(self, dataset: str, part: Any = ()) -> np.ndarray:
-        """A dataset as stored, or a slice of it; units in `docs/cache-format.md`."""
+        """A dataset as stored, or a slice of it, never less than float32; units in `docs/cache-format.md`."""
         with reading(self.path) as file:
-            return np.asarray(file[dataset][part])
+            values = np.asarray(file[dataset][part])
+            return values.astype(np.float32) if values.dtype == np.float16 else values
 
-    def row_blocks(self, size: int = 4096) -> Iterator[slice]:
-        """The prompts, so many at a time, for those who must not hold all in memory."""
+    def _of_each_prompt(self, dataset: str) -> Float[np.ndarray, " P"]:
+        with reading(self.path) as file:
+            return _whole(file[dataset])
+
+    def row_blocks(self, width: int) -> Iterator[slice]:
+        """The prompts, so many at a time that `width` numbers of each fit in a bounded memory."""
+        size = max(1, BLOCK_NUMBERS // max(width, NEURON_CHUNK) // PROMPT_CHUNK) * PROMPT_CHUNK
         for start in range(0, len(self), size):
             yield slice(start, min(start + size, len(self)))
 
     @cached_property
     def scale(self) -> Float[np.ndarray, " P"]:
         """The final LayerNorm's sigma at END."""
-        return self.read("final/scale")
+        return self._of_each_prompt("final/scale")
 
-    @cached_property
+    @property
     def year_logits(self) -> Float[np.ndarray, "P 100"]:
-        """Logits of the 100 two-digit years at END."""
+        """Logits of the 100 two-digit years at END, of all prompts: `row_blocks` and `read` give a part at a time."""
         return self.read("final/year_logits")
 
     @cached_property
     def logsumexp(self) -> Float[np.ndarray, " P"]:
         """Log-sum-exp of the logits at END, over the full vocabulary."""
-        return self.read("final/logsumexp")
+        return self._of_each_prompt("final/logsumexp")
 
     @cached_property
     def gram(self) -> Float[np.ndarray, "100 100"]:
         """G G^T, G the year rows of the unembedding times the final gain, centred."""
         return self.read("years/gram")
 
-    def post(self, layer: int, neurons: slice = slice(None)) -> Float[np.ndarray, "P N"]:
+    def post(self, layer: int, neurons: slice = slice(None), rows: slice = slice(None)) -> Float[np.ndarray, "P N"]:
         """Activations after the nonlinearity (`hook_post`) at END."""
-        return self.read(f"mlp/{self.check_layer(layer)}/post", (slice(None), neurons))
+        return self.read(f"mlp/{self.check_layer(layer)}/post", (rows, neurons))
 
     def post_01(self, layer: int, neurons: slice = slice(None)) -> Float[np.ndarray, "Q N"]:
         """Activations on the 01-counterfactuals; `counterfactual` [P] says which row is a prompt's own."""
@@ -192,13 +203,13 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
     """Open a cache file without a model and without torch.
 
     The seal is checked before HDF5 sees the file (`bytes_checked` is False where it is so large that only
-    `verify` does), then that it is exactly what the format says.
+    `verify` does), unless it was today and the file has not changed; then that it is exactly what the format says.
 
     Raises `CacheError` for a file that is no cache, damaged, of another version, incomplete, or with datasets
     missing or of another shape than its attributes say.
     """
     path = Path(path)
-    bytes_checked = check_seal(path, limit=seal.CHECK_LIMIT)
+    bytes_checked = check_seal(path, limit=seal.CHECK_LIMIT, remembered=beside(path.parent))
     with reading(path) as file:
         attributes, sizes = check_file(file)
         cache = Cache(
@@ -207,14 +218,15 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
             model=attributes["model"],
             model_sha256=attributes["model_sha256"],
             prompts_sha256=attributes["prompts_sha256"],
+            dtype=attributes["dtype"],
             layers=sizes.layers,
             d_mlp=sizes.N,
             d_gain=attributes["d_gain"],
             template=attributes["template"],
             versions=json.loads(attributes["versions"]),
             start_year=_within(file, "prompts/start_year", 0, N_YEARS),
-            century=file["prompts/century"][()],
-            noun=_words(file["prompts/noun"][()]),
+            century=_whole(file["prompts/century"]),
+            noun=_words(file["prompts/noun"]),
             counterfactual=_within(file, "prompts/counterfactual", 0, sizes.Q),
             missing=tuple(Missing(int(c), int(y)) for c, y in file["prompts/missing"][()]),
             bytes_checked=bytes_checked,
@@ -224,15 +236,28 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
         return cache
 
 
-def _words(raw: np.ndarray) -> tuple[str, ...]:
+def _parts(dataset: h5py.Dataset) -> Iterator[np.ndarray]:
+    """The rows of a dataset, not all at once: HDF5 keeps some kilobytes for each chunk of a selection."""
+    for start in range(0, len(dataset), ROWS):
+        yield dataset[start : start + ROWS]
+
+
+def _whole(dataset: h5py.Dataset) -> np.ndarray:
+    return np.concatenate(list(_parts(dataset)))
+
+
+def _words(dataset: h5py.Dataset) -> tuple[str, ...]:
     """One string for each distinct word, however many prompts share it."""
-    distinct, which = np.unique(raw, return_inverse=True)
-    words = [word.decode("utf-8") for word in distinct.tolist()]
-    return tuple(map(words.__getitem__, which.reshape(-1).tolist()))
+    known: dict[bytes, str] = {}
+    return tuple(
+        known.get(word) or known.setdefault(word, word.decode("utf-8"))
+        for part in _parts(dataset)
+        for word in part.tolist()
+    )
 
 
 def _within(file: h5py.File, name: str, low: int, high: int) -> Int[np.ndarray, " P"]:
-    values = file[name][()]
+    values = _whole(file[name])
     if ((values < low) | (values >= high)).any():
         raise ValueError(f"dataset {name} holds numbers outside {low}-{high - 1}")
     return values

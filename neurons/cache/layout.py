@@ -2,14 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from neurons.task.years import N_YEARS
+from neurons.types import InputError
 
 FORMAT = "neurons-cache"
 FORMAT_VERSION = 1
 HOOK = "mlp.hook_post at END"
-DTYPE = "float32"
+Dtype = Literal["float32", "float16"]
+DTYPE: Dtype = "float32"
+"""How activations are stored unless asked otherwise."""
+HALVED = ("post", "post_01", "residual")
+"""Last parts of the names of the datasets that are float16 in a cache of that type; all others stay float32."""
 SUFFIX = ".h5"
+PROMPT_CHUNK, NEURON_CHUNK = 64, 512
+"""Rows and columns of a chunk: what HDF5 reads at a time."""
 
 MANIFEST = "manifest"
 INTEGERS = {
@@ -97,6 +105,14 @@ def groups_of(names: Sequence[str]) -> set[str]:
     return found
 
 
-def type_of(name: str) -> str:
+def type_of(name: str, dtype: Dtype = DTYPE) -> str:
     """The type of a dataset's numbers, little-endian; `prompts/noun` alone is text of a fixed length."""
-    return INTEGERS.get(name, DTYPE)
+    return INTEGERS.get(name, dtype if name.rpartition("/")[2] in HALVED else "float32")
+
+
+def check_dtype(text: str) -> Dtype:
+    """The type as which activations are stored; `InputError` for another."""
+    for dtype in get_args(Dtype):
+        if text == dtype:
+            return dtype
+    raise InputError(f"dtype {text!r} is not known: choose {' or '.join(get_args(Dtype))}")

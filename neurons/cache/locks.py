@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from neurons.types import CacheError
 
 
@@ -22,6 +20,8 @@ def building(path: Path, waiting: Callable[[str], None] | None = None) -> Iterat
 
     Raises `CacheError` when the folder cannot be written.
     """
+    from filelock import FileLock, Timeout
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(lock_path(path), thread_local=False)
@@ -45,6 +45,8 @@ def is_being_built(path: Path) -> bool:
     """Whether a process holds the lock of this cache file."""
     if not lock_path(path).exists():
         return False
+    from filelock import FileLock, Timeout
+
     try:
         with FileLock(lock_path(path), thread_local=False).acquire(timeout=0):
             return False

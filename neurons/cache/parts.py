@@ -23,6 +23,7 @@ import numpy as np
 
 from neurons.cache.format import Cache
 from neurons.cache.locks import not_written
+from neurons.cache.replacing import replacing
 
 PARTS_VERSION = 1
 
@@ -58,16 +59,10 @@ class Parts:
     def put(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep a part, whole or not at all. Raises `CacheError` when the folder cannot be written."""
         temporary = self.folder / f".{name}.{_host()}-{os.getpid()}.tmp"
-        try:
-            with temporary.open("wb") as file:
-                np.savez(file, digest=np.array(self.digest), **arrays)  # type: ignore[arg-type]
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.folder / f"{name}.npz")
-        except OSError as error:
-            raise not_written(self.folder, error) from None
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(self.folder / f"{name}.npz", temporary), temporary.open("wb") as file:
+            np.savez(file, digest=np.array(self.digest), **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
 
     def load(self, prefix: str) -> Iterator[dict[str, np.ndarray]]:
         """The arrays of every readable part whose name begins so."""

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int
 
+from neurons.cache.layout import DTYPE, Dtype, check_dtype
 from neurons.cache.parts import Parts
 from neurons.task.prompts import PromptSet
 from neurons.types import CacheError
@@ -47,6 +48,7 @@ class Plan:
     year_token_ids: Int[np.ndarray, "100"]
     year_position: int
     layers: tuple[int, ...]
+    dtype: Dtype = DTYPE
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
@@ -63,7 +65,7 @@ class Plan:
         return np.concatenate([first, self.tokens[block.rows]])
 
 
-def plan_of(prompts: PromptSet, layers: Sequence[int]) -> Plan:
+def plan_of(prompts: PromptSet, layers: Sequence[int], dtype: Dtype) -> Plan:
     return Plan(
         prompts.tokens,
         prompts.counterfactual,
@@ -71,6 +73,7 @@ def plan_of(prompts: PromptSet, layers: Sequence[int]) -> Plan:
         prompts.year_token_ids,
         prompts.year_position,
         tuple(layers),
+        dtype,
     )
 
 
@@ -86,4 +89,5 @@ def load_plan(parts: Parts) -> Plan:
             f"a worker cannot see {parts.folder}: the cache folder must be shared by all machines, under one path"
         )
     year_position, layers = int(arrays.pop("year_position")), tuple(arrays.pop("layers").tolist())
-    return Plan(**arrays, year_position=year_position, layers=layers)
+    dtype = check_dtype(str(arrays.pop("dtype")))
+    return Plan(**arrays, year_position=year_position, layers=layers, dtype=dtype)

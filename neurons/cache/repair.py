@@ -6,12 +6,14 @@ import numpy as np
 
 from neurons.cache.build import Build
 from neurons.cache.format import Cache, key_of, open_cache
+from neurons.cache.layout import check_dtype
 from neurons.cache.locks import building
 from neurons.cache.parts import parts_of
 from neurons.cache.plan import plan_of
 from neurons.cache.salvage import PROMPTS, salvage
 from neurons.model.checkpoint import Model
-from neurons.task.prompts import Missing, PromptSet, Template
+from neurons.task.prompts import Missing, PromptSet
+from neurons.task.templates import Template
 from neurons.types import CacheError, Progress
 
 
@@ -31,10 +33,10 @@ def repair_cache(path: Path, model: Model, *, progress: Progress | None = None) 
                 f"cache {path} cannot be repaired: what was asked cannot be read from it any more; delete it and run"
                 " again"
             )
-        prompts, layers = _prompts(found), tuple(found["layers"].tolist())
-        if key_of(model.checkpoint, prompts.digest, layers) != key:
+        prompts, layers, dtype = _prompts(found), tuple(found["layers"].tolist()), check_dtype(str(found["dtype"]))
+        if key_of(model.checkpoint, prompts.digest, layers, dtype) != key:
             raise CacheError(f"cache {path} was made with another model than {model.name}: name it with --model")
-        Build(model, prompts, plan_of(prompts, layers), path, key, parts, progress).run()
+        Build(model, prompts, plan_of(prompts, layers, dtype), path, key, parts, progress).run()
     return open_cache(path)
 
 

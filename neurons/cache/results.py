@@ -16,7 +16,7 @@ import numpy as np
 
 from neurons import __version__
 from neurons.cache.format import Cache
-from neurons.types import CacheError
+from neurons.cache.replacing import replacing
 
 RESULTS_VERSION = 1
 
@@ -34,15 +34,8 @@ def keep_result(cache: Cache, what: str, settings: Mapping[str, Any], result: An
         "result": _encode(result),
     }
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            json.dump(document, file, sort_keys=True)
-        temporary.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
-        raise CacheError(f"{path.parent} cannot be written ({reason}): choose another with --cache-dir") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path, temporary), temporary.open("x", encoding="utf-8") as file:
+        json.dump(document, file, sort_keys=True)
     return path
 
 

@@ -1,6 +1,6 @@
 """What other cache files of the same model already hold: asking for more computes only what is missing.
 
-A file counts only if its key, made anew from this checkpoint, its own prompts and its own layers, is the one
+A file counts only if its key, made anew from this checkpoint, its own prompts, layers and type, is the one
 it carries: then weights, config, hook, type and format are the same. From it comes every prompt whose
 tokens are the same, in every layer that both hold.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from neurons.cache.assemble import block_places
 from neurons.cache.format import Cache, key_of, open_cache
-from neurons.cache.layout import SUFFIX
+from neurons.cache.layout import DTYPE, SUFFIX
 from neurons.cache.plan import Block, Plan
 from neurons.model.files import Checkpoint
 from neurons.types import CacheError
@@ -62,7 +62,9 @@ def donors(path: Path, checkpoint: Checkpoint, plan: Plan) -> Iterator[Donor]:
             continue
         if cache is None or cache.model_sha256 != checkpoint.fingerprint:
             continue
-        if cache.key != key_of(checkpoint, cache.prompts_sha256, cache.layers):
+        if cache.key != key_of(checkpoint, cache.prompts_sha256, cache.layers, cache.dtype):
+            continue
+        if cache.dtype not in {DTYPE, plan.dtype}:  # what was rounded does not come back
             continue
         if np.array_equal(cache.read("years/token_ids"), plan.year_token_ids):
             yield Donor(cache)

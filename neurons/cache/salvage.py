@@ -36,7 +36,7 @@ PROMPT_DATASETS = {
     "counterfactual_tokens": "counterfactual/tokens",
     "year_token_ids": "years/token_ids",
 }
-PROMPT_ATTRIBUTES = ("layers", "template", "bos", "year_position")
+PROMPT_ATTRIBUTES = ("layers", "template", "bos", "year_position", "dtype")
 SECONDS, BYTES_A_SECOND = 60, 5e6
 
 
@@ -92,7 +92,8 @@ def _keep(file: h5py.File, manifest: Manifest, parts: Parts) -> None:
     parts.create()
     prompts = {name: file[dataset][()] for name, dataset in PROMPT_DATASETS.items()}
     attributes = {name: np.asarray(file.attrs[name]) for name in PROMPT_ATTRIBUTES}
-    attributes["template"] = np.array(str(file.attrs["template"]))
+    for name in ("template", "dtype"):
+        attributes[name] = np.array(str(file.attrs[name]))
     parts.put(PROMPTS, prompts | attributes)
     plan = Plan(
         prompts["tokens"],

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from neurons.cache.layout import FORMAT
+from neurons.model.remembered import Remembered
 from neurons.types import CacheError
 
 SEAL_SIZE = 512
@@ -20,15 +21,17 @@ CHECK_LIMIT = 1 << 30
 
 def write_seal(path: Path) -> None:
     """Fill in the first 512 bytes from what is behind them. Raises `OSError`."""
-    text = _seal(*_digest(path))
+    text = _seal(_digest(path), path.stat().st_size - SEAL_SIZE)
     with path.open("r+b") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
 
 
-def check_seal(path: Path, *, limit: int | None = None) -> bool:
+def check_seal(path: Path, *, limit: int | None = None, remembered: Remembered | None = None) -> bool:
     """Whether the file's bytes were all checked: not those of a file larger than `limit` (default: of any size).
+
+    remembered: digests known from earlier, of files that have not changed since.
 
     Raises `CacheError` for a file without a seal or with other bytes than were sealed.
     """
@@ -42,7 +45,8 @@ def check_seal(path: Path, *, limit: int | None = None) -> bool:
         if found == _seal(_digest_in(found), size - SEAL_SIZE):
             return False
         raise _damaged(path, "its seal does not fit its length")
-    if found != _seal(*_digest(path)):
+    digest = remembered.digest("seal", [path], lambda: _digest(path)) if remembered else _digest(path)
+    if found != _seal(digest, size - SEAL_SIZE):
         raise _damaged(path, "its bytes are not those that were written")
     return True
 
@@ -66,12 +70,11 @@ def _damaged(path: Path, reason: str) -> CacheError:
     )
 
 
-def _digest(path: Path) -> tuple[str, int]:
-    """SHA-256 and length of what is behind the seal."""
+def _digest(path: Path) -> str:
+    """SHA-256 of what is behind the seal."""
     with path.open("rb") as file:
         file.seek(SEAL_SIZE)
-        digest = hashlib.file_digest(file, "sha256")
-        return digest.hexdigest(), file.tell() - SEAL_SIZE
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _seal(digest: str, length: int) -> bytes:

@@ -71,7 +71,7 @@ def path(
 
 @app.command(name="list")
 def list_caches(cache_dir: CacheDirOption = CACHE_DIR, as_json: JsonOption = False) -> None:
-    """List the cache files: model, prompts, layers, size, age, state."""
+    """List the cache files: model, prompts, layers, type, size, age, state."""
     entries = [_describe(path) for path in _all_files(cache_dir, unfinished=True)]
     if as_json:
         print_json(entries)
@@ -81,10 +81,11 @@ def list_caches(cache_dir: CacheDirOption = CACHE_DIR, as_json: JsonOption = Fal
         return
     rows = [
         [entry["path"], entry["model"] or "-", _count(entry["prompts"]), format_layers(entry["layers"]) or "-",
-         f"{entry['bytes'] / 1e6:.1f} MB", _age(entry["modified"]), entry["state"]]
+         entry["dtype"] or "-", f"{entry['bytes'] / 1e6:.1f} MB", _age(entry["modified"]), entry["state"],
+         entry["template"] or "-"]
         for entry in entries
     ]  # fmt: skip
-    columns = ["file", "model", "prompts", "layers", "size", "age", "state"]
+    columns = ["file", "model", "prompts", "layers", "type", "size", "age", "state", "prompt"]
     print_table(f"Caches in {cache_dir}", columns, rows, left=2)
 
 
@@ -197,8 +198,8 @@ def _bytes(file: Path) -> int:
 
 def _describe(file: Path) -> dict[str, Any]:
     place = file if file.exists() else file.with_suffix(".parts")
-    entry: dict[str, Any] = {"path": str(file), "model": None, "prompts": None, "layers": [],
-                             "bytes": _bytes(file), "modified": place.stat().st_mtime}  # fmt: skip
+    entry: dict[str, Any] = {"path": str(file), "model": None, "prompts": None, "layers": [], "dtype": None,
+                             "template": None, "bytes": _bytes(file), "modified": place.stat().st_mtime}  # fmt: skip
     if not file.exists():
         state = "being built" if is_being_built(file) else "unfinished"
         blocks = count_blocks(file)
@@ -208,4 +209,5 @@ def _describe(file: Path) -> dict[str, Any]:
     except CacheError as error:
         return entry | {"state": str(error)}
     state = "complete" if cache.bytes_checked else "complete (larger than 1 GiB: bytes checked by verify alone)"
-    return entry | {"model": cache.model, "prompts": len(cache), "layers": list(cache.layers), "state": state}
+    return entry | {"model": cache.model, "prompts": len(cache), "layers": list(cache.layers), "dtype": cache.dtype,
+                    "template": cache.template.strip(), "state": state}  # fmt: skip

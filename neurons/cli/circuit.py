@@ -28,7 +28,6 @@ from neurons.cli.common import (
     progress_bar,
     with_request,
 )
-from neurons.task.prompts import YEAR_SPAN
 from neurons.types import NeuronId
 
 if TYPE_CHECKING:
@@ -225,7 +224,10 @@ def _print_behaviour(study: Study) -> None:
 
 def prompt_tokens(asked: Request) -> tuple[str, ...]:
     """The tokens of a prompt as words, what changes between prompts in capitals."""
-    count = asked.prompts.tokens.shape[1]
-    words = YEAR_SPAN.text.format(noun="NOUN", XX="XX ", YY="YY").split()
-    names = ["BOS", *words]
-    return tuple(names) if len(names) == count else tuple(str(place) for place in range(count))
+    prompts, tokenizer = asked.prompts, asked.checkpoint.tokenizer
+    noun = tokenizer.encode(prompts.template.as_written(prompts.noun[0]))
+    first = prompts.tokens[0].tolist()
+    names = ["NOUN" if [token] == noun else tokenizer.decode(token).strip() for token in first]
+    names[0], names[prompts.year_position] = "BOS", "YY"
+    names[prompts.year_position - 1] = names[-1] = "XX"
+    return tuple(names)

@@ -17,9 +17,12 @@ from typing import Annotated, Any, Literal
 import typer
 
 from neurons.cache.format import Cache, cache_key, cache_path, is_there, open_cache
+from neurons.cache.layout import DTYPE, Dtype, check_dtype
 from neurons.cache.tasks import is_spread
 from neurons.model.files import Checkpoint, find_checkpoint
+from neurons.model.remembered import beside
 from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.tasks import DEFAULT, TASKS, Task, find_task, own_task
 from neurons.task.years import parse_years
 from neurons.types import Device, InputError, Progress, parse_device, parse_ranges
 
@@ -37,6 +40,9 @@ CenturiesOption = Annotated[
     typer.Option("--centuries", help="draw (one for each noun), all, or numbers like 16,17 (16 for 1600-1699)."),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw of nouns and of the bootstrap.")]
+DtypeOption = Annotated[
+    str, typer.Option("--dtype", help="Activations are stored as float32, or as float16 in half the space.")
+]
 CacheDirOption = Annotated[
     Path, typer.Option("--cache-dir", envvar="NEURONS_CACHE_DIR", help="Folder of the cache files.")
 ]
@@ -46,6 +52,17 @@ ReportDirOption = Annotated[
 DeviceOption = Annotated[
     str,
     typer.Option("--device", help="Where the model runs, when it must: cpu, cuda or mps (checked against the CPU)."),
+]
+TaskOption = Annotated[
+    str | None, typer.Option("--task", help=f"Which prompts: {', '.join(TASKS)}.", show_default=DEFAULT.name)
+]
+TemplateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--template",
+        help="Prompts of your own instead, like 'The {noun} cost between $ {XX}{YY} and $ {XX}'.",
+        show_default="none",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 JobsOption = Annotated[
@@ -65,48 +82,111 @@ Command = Callable[..., None]
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What the common options mean: checked, nothing loaded."""
+    """What the common options mean for one model: checked, nothing loaded."""
 
     checkpoint: Checkpoint
     prompts: PromptSet
     layers: tuple[int, ...]
-    years: tuple[int, ...]
-    seed: int
-    cache_dir: Path
-    device: Device
+    choices: "Choices"
 
     @property
     def path(self) -> Path:
         """Where the cache of this request lies, whether it exists or not."""
-        key = cache_key(self.checkpoint, self.prompts, self.layers)
-        return cache_path(self.cache_dir, self.checkpoint, key)
+        key = cache_key(self.checkpoint, self.prompts, self.layers, self.choices.dtype)
+        return cache_path(self.choices.cache_dir, self.checkpoint, key)
+
+    @property
+    def folder_name(self) -> str:
+        """What a report of this request is called: the model, and the task where it is not the default."""
+        return self.path.stem.rpartition("-")[0] + self.choices.task.suffix
+
+    @property
+    def years(self) -> tuple[int, ...]:
+        return self.choices.years
+
+    @property
+    def seed(self) -> int:
+        return self.choices.seed
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.choices.cache_dir
+
+    @property
+    def device(self) -> Device:
+        return self.choices.device
 
 
-def request(
+@dataclass(frozen=True)
+class Choices:
+    """The common options but the model, read and checked. layers None: the last third of the model's."""
+
+    layers: tuple[int, ...] | None
+    years: tuple[int, ...]
+    nouns: int | Sequence[str]
+    centuries: Literal["draw", "all"] | Sequence[int]
+    seed: int
+    cache_dir: Path
+    task: Task
+    dtype: Dtype
+    device: Device
+
+    def on(self, checkpoint: Checkpoint) -> Request:
+        """These options for one model; raises `InputError` for layers that it has not, or prompts it cannot read."""
+        layers = checkpoint.config.check_layers(self.layers or checkpoint.config.default_layers)
+        self.task.check_words(checkpoint.tokenizer)
+        prompts = year_spans(
+            checkpoint.tokenizer,
+            nouns=self.nouns,
+            centuries=self.centuries,
+            seed=self.seed,
+            template=self.task.template,
+        )
+        return Request(checkpoint, prompts, layers, self)
+
+
+def read_choices(
     *,
-    model: ModelOption = MODEL,
     layers: LayersOption = None,
     years: YearsOption = YEARS,
     nouns: NounsOption = NOUNS,
     centuries: CenturiesOption = CENTURIES,
     seed: SeedOption = SEED,
+    task: TaskOption = None,
+    template: TemplateOption = None,
+    dtype: DtypeOption = DTYPE,
     cache_dir: CacheDirOption = CACHE_DIR,
     device: DeviceOption = DEVICE,
-) -> Request:
-    """Check the common options; raises `InputError` or `CheckpointError` in one line."""
+) -> Choices:
+    """Read the common options; raises `InputError` in one line."""
     measured, place = parse_years(years), parse_device(device)
     wanted = parse_ranges(layers, what="layers") if layers is not None else None
     drawn = _parse_centuries(centuries)
-    words = _parse_nouns(nouns)
-    checkpoint = find_checkpoint(model)
-    chosen = checkpoint.config.check_layers(wanted if wanted is not None else checkpoint.config.default_layers)
-    prompts = year_spans(checkpoint.tokenizer, nouns=words, centuries=drawn, seed=seed)
-    return Request(checkpoint, prompts, chosen, measured, seed, cache_dir, place)
+    words, stored = _parse_nouns(nouns), check_dtype(dtype)
+    return Choices(wanted, measured, words, drawn, seed, cache_dir, _parse_task(task, template), stored, place)
+
+
+def request(*, model: ModelOption = MODEL, **options: Any) -> Request:
+    """`read_choices` for one model; raises `InputError` or `CheckpointError` in one line."""
+    choices = read_choices(**options)
+    return choices.on(find_checkpoint(model, remembered=beside(choices.cache_dir)))
 
 
 def with_request(*leave_out: str) -> Callable[[Command], Command]:
     """A command whose first parameter is a `Request` is given the common options, those of `request`, instead."""
-    common = [option for name, option in signature(request).parameters.items() if name not in leave_out]
+    model = signature(request).parameters["model"]
+    return _with_options(request, [model, *signature(read_choices).parameters.values()], leave_out)
+
+
+def with_choices(*leave_out: str) -> Callable[[Command], Command]:
+    """The same for a command whose first parameter is `Choices`: it names its models itself."""
+    return _with_options(read_choices, [*signature(read_choices).parameters.values()], leave_out)
+
+
+def _with_options(
+    read: Callable[..., Any], options: Sequence[Parameter], leave_out: Sequence[str]
+) -> Callable[[Command], Command]:
+    common = [option for option in options if option.name not in leave_out]
 
     def decorate(command: Command) -> Command:
         asked, *own = signature(command).parameters.values()
@@ -114,7 +194,7 @@ def with_request(*leave_out: str) -> Callable[[Command], Command]:
         @wraps(command)
         def run(**given: Any) -> None:
             options = {option.name: given.pop(option.name) for option in common}
-            command(**{asked.name: request(**options)}, **given)
+            command(**{asked.name: read(**options)}, **given)
 
         positional = [parameter for parameter in own if parameter.default is Parameter.empty]
         rest = [parameter for parameter in own if parameter not in positional]
@@ -142,6 +222,7 @@ def open_or_build(asked: Request, *, jobs: int | None = None, scheduler: str | N
             load_model(asked.checkpoint, device=asked.device),
             asked.prompts,
             layers=asked.layers,
+            dtype=asked.choices.dtype,
             cache_dir=asked.cache_dir,
             progress=progress,
             jobs=jobs,
@@ -156,6 +237,14 @@ def check_spread(asked: Request, jobs: int | None, scheduler: str | None) -> boo
     if spread and asked.device != "cpu":
         raise InputError(f"--jobs and --scheduler compute on the CPU: leave them out to use {asked.device}")
     return spread
+
+
+def _parse_task(name: str | None, template: str | None) -> Task:
+    if name is not None and template is not None:
+        raise InputError("--task and --template both choose the prompts: give one of them")
+    if template is not None:
+        return own_task(template)
+    return find_task(name) if name is not None else DEFAULT
 
 
 def _parse_centuries(text: str) -> Literal["draw", "all"] | Sequence[int]:

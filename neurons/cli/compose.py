@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from neurons.cache.format import Cache
+from neurons.cache.results import keep_result, kept_result
 from neurons.cli.common import (
     SEED,
     JsonOption,
@@ -151,6 +152,25 @@ def compose_kinds(
             notes=kinds.clustering.notes,
             progress=progress,
         )
+
+
+def kept_kinds(cache: Cache, asked: Request) -> "tuple[Clustering, Composition]":
+    """Clusters and composition: as kept beside the cache, or computed and kept."""
+    from neurons.analysis import basis, clusters, composed, heuristics, tuning
+
+    classes = (
+        clusters.Clustering, clusters.Cluster, clusters.Alternative, composed.Composition, composed.Part,
+        composed.Pursuit, composed.Signs, basis.Regression, basis.Term, tuning.Tuning, tuning.NeuronTuning,
+        tuning.CurveFit, heuristics.Match, NeuronId,
+    )  # fmt: skip
+    settings = {"years": list(asked.years), "seed": asked.seed}
+    kept = kept_result(cache, "kinds", settings, classes)
+    if kept is None:
+        kinds = find_kinds(cache, asked)
+        kept = (kinds.clustering, compose_kinds(kinds, seed=asked.seed))
+        keep_result(cache, "kinds", settings, kept)
+    clustering, composition = kept
+    return clustering, composition
 
 
 def _print_clusters(found: "Clustering") -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from neurons.cli import caches, causal, circuit, compose, core, report
+from neurons.cli import caches, causal, check, circuit, compare, compose, core, report, tasks
 from neurons.cli.common import help_without_command
 from neurons.types import NeuronsError
 
@@ -40,7 +40,7 @@ def _root(
     help_without_command(context)
 
 
-for group in (report, core, causal, compose, circuit):
+for group in (report, core, causal, compose, circuit, tasks, check, compare):
     group.register(app)
 app.add_typer(caches.app, name="cache")
 

@@ -1,8 +1,8 @@
 """`neurons report`: the main job, everything known of a model in one folder.
 
 1. The cache is opened, or built. 2. Neurons are ranked, clustered and composed, from the cache alone.
-3. Interventions and the circuit are shown where they were kept beside the cache (`--causal` and `--circuit`
-make them, with the model).
+3. Interventions, the circuit and the published checks are shown where they were kept beside the cache (`--causal`,
+`--circuit` and `neurons check` make them, with the model).
 4. Pages are written. What was computed is kept, so a second report only writes pages.
 """
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neurons.cache.format import Cache
-from neurons.cache.results import keep_result, kept_result
 from neurons.cli.causal import kept_ablations, run_ablations
+from neurons.cli.check import kept_checks
 from neurons.cli.circuit import kept_study, prompt_tokens, run_study
 from neurons.cli.common import (
     REPORT_DIR,
@@ -25,14 +25,12 @@ from neurons.cli.common import (
     progress_bar,
     with_request,
 )
-from neurons.cli.compose import compose_kinds, find_kinds
+from neurons.cli.compose import kept_kinds
 from neurons.types import InputError, NeuronId
 
 if TYPE_CHECKING:
     from neurons.analysis.causal_results import Ablations
     from neurons.analysis.circuit_results import Study
-    from neurons.analysis.clusters import Clustering
-    from neurons.analysis.composed import Composition
     from neurons.report.blocks import Section
 
 FIGURES = ("svg", "pdf", "png")
@@ -63,7 +61,7 @@ def report(
     """The main job: behaviour, ranking, kinds, composition, figures and a page for each of the top neurons."""
     if figures is not None and figures not in FIGURES:
         raise InputError(f"--figures {figures!r} is unknown: choose {', '.join(FIGURES)}")
-    folder = report_dir / asked.path.stem.rsplit("-", 1)[0]
+    folder = report_dir / asked.folder_name
     cache = open_or_build(asked)
     ablations = run_ablations(cache, asked) if causal else kept_ablations(cache, asked)
     study = kept_study(cache, asked)
@@ -86,11 +84,12 @@ def _write(
     from neurons.analysis.effects import logit_effects
     from neurons.analysis.ranking import rank
     from neurons.report.causal_page import causal_page
+    from neurons.report.check_page import check_page
     from neurons.report.circuit_page import circuit_page
     from neurons.report.composition_page import cluster_pages, composition_page
     from neurons.report.pages import paged_neurons, write_report
 
-    clustering, composition = _kinds(cache, asked)
+    clustering, composition = kept_kinds(cache, asked)
     effects = logit_effects(cache, years=asked.years)
     ranking = rank(effects, seed=asked.seed)
     chosen = paged_neurons(ranking, top)
@@ -100,6 +99,9 @@ def _write(
         extra.insert(0, causal_page(ablations, paged))
     if study is not None:
         extra.append(circuit_page(study, prompt_tokens(asked)))
+    checks = kept_checks(cache, asked)
+    if checks is not None:
+        extra.append(check_page(checks))
     labels: dict[str, dict[NeuronId, str]] = {
         "family": {fit.neuron: fit.tuning.family for fit in clustering.tuning.neurons},
         "cluster": {neuron: str(c.id) for c in clustering.clusters for neuron in c.members},
@@ -130,22 +132,3 @@ def _sections(neuron: NeuronId, ablations: "Ablations | None", study: "Study | N
     removal = removal_section(ablations, neuron) if ablations else None
     inputs = [input_section(one) for one in study.inputs if one.neuron == neuron] if study else []
     return [*([removal] if removal else []), *inputs]
-
-
-def _kinds(cache: Cache, asked: Request) -> "tuple[Clustering, Composition]":
-    """Clusters and composition: as kept beside the cache, or computed and kept."""
-    from neurons.analysis import basis, clusters, composed, heuristics, tuning
-
-    classes = (
-        clusters.Clustering, clusters.Cluster, clusters.Alternative, composed.Composition, composed.Part,
-        composed.Pursuit, composed.Signs, basis.Regression, basis.Term, tuning.Tuning, tuning.NeuronTuning,
-        tuning.CurveFit, heuristics.Match, NeuronId,
-    )  # fmt: skip
-    settings = {"years": list(asked.years), "seed": asked.seed}
-    kept = kept_result(cache, "kinds", settings, classes)
-    if kept is None:
-        kinds = find_kinds(cache, asked)
-        kept = (kinds.clustering, compose_kinds(kinds, seed=asked.seed))
-        keep_result(cache, "kinds", settings, kept)
-    clustering, composition = kept
-    return clustering, composition

@@ -6,11 +6,12 @@ local cache first, so a second run needs no network. Everything is safetensors; 
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from neurons.model.config import ModelConfig, read_config
+from neurons.model.remembered import Remembered
 from neurons.model.tokenizer import Gpt2Tokenizer, load_tokenizer
 from neurons.model.weights import Tensor, check_tensors, expected_shapes, read_bytes, read_tensors
 from neurons.types import CheckpointError, InputError
@@ -29,12 +30,13 @@ HUB_FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "vocab.
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A GPT-2 checkpoint on disk, checked but not loaded."""
+    """A GPT-2 checkpoint on disk, checked but not loaded. `remembered`: where its fingerprint may be known from."""
 
     name: str
     folder: Path
     config: ModelConfig
     tensors: dict[str, Tensor]
+    remembered: Remembered | None = field(default=None, kw_only=True)
 
     @cached_property
     def tokenizer(self) -> Gpt2Tokenizer:
@@ -48,6 +50,13 @@ class Checkpoint:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the name, type, shape and bytes of every tensor that GPT-2 uses."""
+        if self.remembered is None:
+            return self._hashed()
+        files = sorted({tensor.file for tensor in self.tensors.values()})
+        places = sorted((name, t.file.name, t.dtype, t.shape, t.start, t.stop) for name, t in self.tensors.items())
+        return self.remembered.digest(f"fingerprint of {places}", files, self._hashed)
+
+    def _hashed(self) -> str:
         h = hashlib.sha256()
         for name, tensor in sorted(self.tensors.items()):
             h.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
@@ -56,8 +65,10 @@ class Checkpoint:
         return h.hexdigest()
 
 
-def find_checkpoint(name: str | os.PathLike[str]) -> Checkpoint:
+def find_checkpoint(name: str | os.PathLike[str], *, remembered: Remembered | None = None) -> Checkpoint:
     """The checkpoint that `name` means: `mini`, a directory, or a name of the hub.
+
+    remembered: digests known from earlier; the weights are read for their fingerprint only where it is not there.
 
     Raises `InputError` for an unknown name, a directory without a checkpoint or another architecture;
     `CheckpointError` for damaged files, or a hub model that is not on disk and cannot be fetched.
@@ -67,7 +78,7 @@ def find_checkpoint(name: str | os.PathLike[str]) -> Checkpoint:
     tensors = read_tensors(folder)
     check_tensors(folder, config, tensors)
     used = {name: tensor for name, tensor in tensors.items() if name in expected_shapes(config)}
-    return Checkpoint(_display_name(os.fspath(name), folder), folder, config, used)
+    return Checkpoint(_display_name(os.fspath(name), folder), folder, config, used, remembered=remembered)
 
 
 def _display_name(name: str, folder: Path) -> str:

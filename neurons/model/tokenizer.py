@@ -53,18 +53,14 @@ def load_tokenizer(folder: Path) -> Gpt2Tokenizer:
 def _from_merges(vocab: Path, merges: Path) -> tokenizers.Tokenizer:
     ids = json.loads(vocab.read_text(encoding="utf-8"))
     lines = merges.read_text(encoding="utf-8").split("\n")
-    pairs = [_pair(line) for line in lines if line.strip() and not line.startswith("#version")]
-    unknown = next((token for left, right in pairs for token in (left, right, left + right) if token not in ids), None)
-    if unknown is not None:
-        raise ValueError(f"merges.txt names {unknown!r}, which vocab.json has not")
+    wanted = (line.partition(" ") for line in lines if line.strip() and not line.startswith("#version"))
+    pairs = [(left, right) for left, _, right in wanted]
+    named = {token for left, right in pairs for token in (left, right, left + right)}
+    if unknown := sorted(named - ids.keys()):
+        raise ValueError(f"merges.txt names {unknown[0]!r}, which vocab.json has not")
     backend = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=ids, merges=pairs))
     backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = tokenizers.decoders.ByteLevel()
     if END_OF_TEXT in ids:
         backend.add_special_tokens([END_OF_TEXT])
     return backend
-
-
-def _pair(line: str) -> tuple[str, str]:
-    left, right = line.split(" ")
-    return left, right

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from neurons.analysis.effects import LogitEffects, tuning_by_noun
-from neurons.analysis.measured import measured_behaviour, measured_probabilities, measured_rows
+from neurons.analysis.effects import LogitEffects
+from neurons.analysis.measured import mean_probability, mean_year_logits, measured_behaviour, measured_rows
 from neurons.analysis.ranking import Ranking
 from neurons.analysis.stats import RESAMPLES, interval, noun_resamples
 from neurons.analysis.tuning import NeuronTuning, Tuning
 from neurons.cache.format import Cache
-from neurons.task.behaviour import by_start_year
 from neurons.task.years import N_YEARS, contrast_weights
 from neurons.types import NeuronId
 
@@ -40,12 +39,10 @@ def behaviour_numbers(effects: LogitEffects) -> dict[str, Any]:
     mean distribution over all prompts, the same for every YY.
     """
     cache, years = effects.cache, effects.start_years
-    actual = measured_probabilities(cache, years)["model"]
-    probability = by_start_year(actual, cache.start_year[measured_rows(cache, years)])[list(years)]
     return {
-        "n_prompts": len(actual),
+        "n_prompts": len(measured_rows(cache, years)),
         **{name: found.summary() for name, found in measured_behaviour(cache, years).items()},
-        "mean_probability": rounded(probability),
+        "mean_probability": rounded(mean_probability(cache, years)),
     }
 
 
@@ -56,8 +53,7 @@ def layer_numbers(effects: LogitEffects) -> dict[str, Any]:
     heads, other MLPs, and the final LayerNorm's bias.
     """
     weights = contrast_weights(effects.start_years)
-    logits = by_start_year(effects.cache.year_logits.astype(float), effects.cache.start_year)
-    total = (logits[list(effects.start_years)] * weights).sum(1)
+    total = (mean_year_logits(effects.cache, effects.start_years) * weights).sum(1)
     parts = []
     for layer in effects.layers:
         neurons, bias = ((values * weights).sum(1) for values in (effects.layer_map(layer), effects.bias_map(layer)))
@@ -199,11 +195,10 @@ def _tuning_bands(
     words, noun = np.unique(cache.noun, return_inverse=True)
     if len(words) < 2:
         return {}
-    weights = noun_resamples(len(words), RESAMPLES, seed=0)
+    weights, counts = noun_resamples(len(words), RESAMPLES, seed=0), effects.counts(noun.reshape(-1))
     bands = {}
     for neuron in neurons:
-        activation = effects.activation(neuron.layer, slice(neuron.index, neuron.index + 1))
-        sums, counts = tuning_by_noun(activation, cache.start_year, noun.reshape(-1), effects.start_years)
+        sums = effects.sums(neuron.layer, np.array([neuron.index]), noun.reshape(-1))
         prompts = weights @ counts
         mean = sums[:, :, 0].sum(0) / counts.sum(0)
         # A resample without any prompt of a start year says nothing about it: the mean stands in.

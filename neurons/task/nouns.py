@@ -21,3 +21,19 @@ NOUNS = tuple(
     struggle standoff
     """.split()
 )
+
+PRICED = tuple(
+    """
+    painting house ship horse diamond watch necklace ring piano carpet castle farm boat car coat sword
+    statue clock guitar violin jewel gem crown computer camera machine engine bicycle motorcycle truck
+    wagon carriage cow bull sheep ticket apartment mansion estate palace chair table sofa mirror lamp
+    dress suit jacket bag book manuscript map globe telescope
+    voyage expedition journey pilgrimage exploration search construction reconstruction renovation
+    restoration excavation settlement project program experiment study survey investigation
+    conference festival exhibition tournament tour lease contract campaign
+    """.split()
+)
+"""What can have a price: things, and undertakings, of which `mini` knows the words."""
+
+LATE_YEARS = tuple(f"{year:02d}" for year in range(99, 49, -1))
+"""The first year of a sequence that begins in the 1500s and goes on with 1607."""

@@ -9,13 +9,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Int
 
 from neurons.shown import Shown
-from neurons.task.nouns import NOUNS
+from neurons.task.templates import YEAR_SPAN, Template, Tokenizer, check_aligned, year_position
 from neurons.task.years import N_YEARS
 from neurons.types import InputError
 
@@ -25,29 +25,6 @@ if TYPE_CHECKING:
 PUBLISHED_CENTURIES = tuple(range(10, 19))
 FULL_CENTURY = 95
 """A century is drawn for a noun only if it offers this many start years after the published filter."""
-
-
-@runtime_checkable
-class Tokenizer(Protocol):
-    """What is asked of a tokenizer; Hugging Face's have it."""
-
-    @property
-    def bos_token_id(self) -> int | None: ...
-
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
-
-
-@dataclass(frozen=True)
-class Template:
-    """A prompt with gaps `{noun}`, `{XX}{YY}` (the start year) and a final `{XX}` (the answer's century)."""
-
-    text: str
-
-    def fill(self, noun: str, century: int, year: int) -> str:
-        return self.text.format(noun=noun, XX=f"{century:02d}", YY=f"{year:02d}")
-
-
-YEAR_SPAN = Template(" The {noun} lasted from the year {XX}{YY} to the year {XX}")
 
 
 @dataclass(frozen=True)
@@ -181,39 +158,44 @@ def year_spans(
 ) -> PromptSet:
     """All start years of each noun's century, with BOS in front.
 
-    nouns: how many to draw from the list, or the words themselves. centuries: "draw" one for each noun
-    among the full ones; "all" pairs every noun with every century that has a 01-counterfactual; numbers
-    (16 for the years 1600-1699) pair every noun with each of them. The draw depends on `seed` only.
+    nouns: how many to draw from the template's words, or the words themselves. centuries: "draw" one for each
+    noun among the full ones; "all" pairs every noun with every century that has a 01-counterfactual; numbers
+    (16 for the years 1600-1699) pair every noun with each of them. Where the template allows only some
+    centuries, these are drawn from. The draw depends on `seed` only.
 
-    Raises `InputError` for nouns that are not single tokens, centuries without a 01-counterfactual, or
-    a tokenizer without single-token years or BOS.
+    Raises `InputError` for nouns that are not single tokens, centuries without a 01-counterfactual or outside
+    the template's, a tokenizer without single-token years or BOS, or a template that does not align with it.
     """
     if tokenizer.bos_token_id is None:
         raise InputError("this tokenizer has no BOS token: the prompts begin with <|endoftext|>")
-    years = {century: usable_years(tokenizer, century) for century in _candidate_centuries(centuries)}
+    candidates = _candidate_centuries(centuries, template)
+    years = {century: usable_years(tokenizer, century) for century in candidates}
     rng = np.random.default_rng(seed)
-    words = choose_nouns(tokenizer, nouns, rng)
+    words = choose_nouns(tokenizer, nouns, rng, template)
     pairs = _pair_with_centuries(tokenizer, words, centuries, years, rng)
     used = sorted({century for _, century in pairs})
     return _assemble(tokenizer, template, pairs, years, _missing_cells(years, used))
 
 
-def choose_nouns(tokenizer: Tokenizer, nouns: int | Sequence[str], rng: np.random.Generator) -> tuple[str, ...]:
-    """The words asked for, or so many drawn from our list, each a single token with a leading space."""
+def choose_nouns(
+    tokenizer: Tokenizer, nouns: int | Sequence[str], rng: np.random.Generator, template: Template = YEAR_SPAN
+) -> tuple[str, ...]:
+    """The words asked for, or so many drawn from the template's, each a single token as the template writes it."""
 
     def is_single(word: str) -> bool:
-        return len(tokenizer.encode(" " + word, add_special_tokens=False)) == 1
+        return len(tokenizer.encode(template.as_written(word), add_special_tokens=False)) == 1
 
     if isinstance(nouns, int):
-        usable = [word for word in NOUNS if is_single(word)]
+        usable = [word for word in template.words if is_single(word)]
         if not 1 <= nouns <= len(usable):
             raise InputError(f"{nouns} nouns asked for: this tokenizer allows 1 to {len(usable)} of our list")
         return tuple(rng.choice(usable, size=nouns, replace=False).tolist())
     words = tuple(dict.fromkeys(nouns))
     split = [word for word in words if not word or not is_single(word)]
     if split:
+        space = " with a leading space" if template.as_written("") else ""
         raise InputError(
-            f"noun {split[0]!r} is not a single token with a leading space"
+            f"noun {split[0]!r} is not a single token{space}"
             f" ({len(split)} of {len(words)} nouns): leave it out or use another word"
         )
     if not words:
@@ -221,9 +203,16 @@ def choose_nouns(tokenizer: Tokenizer, nouns: int | Sequence[str], rng: np.rando
     return words
 
 
-def _candidate_centuries(centuries: Literal["draw", "all"] | Sequence[int]) -> tuple[int, ...]:
+def _candidate_centuries(centuries: Literal["draw", "all"] | Sequence[int], template: Template) -> tuple[int, ...]:
+    allowed = template.centuries
     if isinstance(centuries, str):
-        return PUBLISHED_CENTURIES
+        return tuple(c for c in PUBLISHED_CENTURIES if allowed is None or c in allowed)
+    outside = [century for century in centuries if allowed is not None and century not in allowed]
+    if allowed is not None and outside:
+        raise InputError(
+            f"century {outside[0]} does not fit the prompt {template.text.strip()!r}: choose among"
+            f" {', '.join(map(str, allowed))}"
+        )
     return tuple(dict.fromkeys(centuries))
 
 
@@ -235,7 +224,7 @@ def _pair_with_centuries(
     rng: np.random.Generator,
 ) -> list[tuple[str, int]]:
     if centuries == "draw":
-        full = full_centuries(tokenizer)
+        full = [century for century in full_centuries(tokenizer) if century in years]
         if not full:
             raise InputError(
                 f"no century offers {FULL_CENTURY} start years with this tokenizer: name some with --centuries"
@@ -273,15 +262,14 @@ def _assemble(
     bos = tokenizer.bos_token_id
     assert bos is not None
     bare = year_tokens(tokenizer)
-    counterfactuals = [
-        [bos, *tokenizer.encode(template.fill(noun, century, 1), add_special_tokens=False)] for noun, century in pairs
-    ]
+    counterfactuals = [[bos, *template.encode(tokenizer, noun, century, 1)] for noun, century in pairs]
     if len({len(row) for row in counterfactuals}) != 1:
         raise InputError(f"the prompts of template {template.text!r} have different lengths with this tokenizer")
-    position = _year_position(np.array(counterfactuals), int(bare[1]), template)
-    rows = [(q, year) for q, (_, century) in enumerate(pairs) for year in years[century]]
-    query = np.array([q for q, _ in rows])
-    start_year = np.array([year for _, year in rows], dtype=np.int16)
+    position = year_position(template, np.array(counterfactuals), int(bare[1]))
+    check_aligned(template, tokenizer, dict(zip(pairs, counterfactuals, strict=True)), years, bare, position)
+    usable = [years[century] for _, century in pairs]
+    query = np.repeat(np.arange(len(pairs), dtype=np.int32), list(map(len, usable)))
+    start_year = np.concatenate([np.array(one, dtype=np.int16) for one in usable])
     base = np.array(counterfactuals, dtype=np.int32)
     tokens = base[query]
     tokens[:, position] = bare[start_year]
@@ -290,21 +278,11 @@ def _assemble(
         bos=bos,
         tokens=tokens,
         start_year=start_year,
-        century=np.array([pairs[q][1] for q in query], dtype=np.int16),
-        noun=tuple(pairs[q][0] for q in query),
-        counterfactual=query.astype(np.int32),
+        century=np.array([century for _, century in pairs], dtype=np.int16)[query],
+        noun=tuple(word for (word, _), one in zip(pairs, usable, strict=True) for _ in one),
+        counterfactual=query,
         counterfactual_tokens=base,
         year_token_ids=bare,
         year_position=position,
         missing=missing,
     )
-
-
-def _year_position(tokens: Int[np.ndarray, "Q T"], token_01: int, template: Template) -> int:
-    """Where YY stands: the one column that holds the bare "01" in every counterfactual."""
-    columns = np.flatnonzero((tokens == token_01).all(0))
-    if len(columns) != 1 or columns[0] == tokens.shape[1] - 1:
-        raise InputError(
-            f"template {template.text!r} must hold the start year once, before the last position: {{XX}}{{YY}}"
-        )
-    return int(columns[0])

@@ -7,8 +7,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-import neurons
 import numpy as np
+
+import neurons
 from benchmarks.pairs import Limit, timed
 from benchmarks.setting import Setting, small_vocabulary, write_gpt2_shaped
 from neurons.model.forward import run

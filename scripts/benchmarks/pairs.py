@@ -36,8 +36,9 @@ class Row:
 
     ours, peer: median seconds of the same work (`notes` say where a part of it was timed). ratio: median of the
     pairs' ratios, with quartiles. at_least, aim: the ratios asked for. difference: largest difference of the two
-    results over the largest value (of total effects: in units of the measure), never above `tolerance`. memory: peak MB above libraries and weights, each side
-    in a process of its own. limit_share: of the large product's rate, where our work is matrix products.
+    results over the largest value (of total effects: in units of the measure), never above `tolerance`. memory: peak
+    MB above libraries and weights, each side in a process of its own. limit_share: of the large product's rate,
+    where our work is matrix products.
     """
 
     name: str

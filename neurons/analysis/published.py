@@ -1,0 +1,247 @@
+"""What is published of GPT-2 small's greater-than, and how a measurement is judged beside it.
+
+Four kinds of claim. A standard error of a measurement comes from a bootstrap over nouns and years; tolerances are
+three standard errors, never the spread of single prompts.
+1. A number (`judge_number`): agrees within 3 sqrt(measured SE^2 + published SE^2) of what was published. The
+   published SE is its standard deviation over the root of its number of prompts. A tolerance of more than half
+   the published value judges nothing.
+2. Yes or no (`judge_bound`): a value must lie beyond a bound, and agrees only if it does so by more than 3 SE of the
+   distance, so that chance alone never makes it agree.
+3. An order (`judge_order`): each must not be exceeded by the one after it by more than 3 SE of their difference,
+   and each must be above zero by more than 3 SE.
+4. A fact about tokens (`judge_exact`): equal or not, tolerance 0.
+Where there is no standard error (maps with one noun) there is no verdict.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+Verdict = Literal["agrees", "differs", "none"]
+Side = Literal["above", "below"]
+Value = float | int | str | tuple[int, ...] | tuple[str, ...]
+
+SIGMAS = 3
+TOO_WIDE = 0.5
+"""Share of a published number: with a larger tolerance, agreeing would say nothing."""
+PAPER = "Hanna, Liu and Variengien (NeurIPS 2023)"
+CODE = "code"
+"""Read in the authors' released code."""
+SECOND_HAND = "second-hand"
+"""Quoted elsewhere; the paper's own text was not at hand."""
+REPLICATION = "replication"
+"""Measured by others with TransformerLens."""
+COMPUTED = "computed"
+"""Follows from GPT-2's byte-pair merges, and equals the authors' stored list."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A published number with its standard error (0 where none is known) and where it was found."""
+
+    value: float
+    error: float
+    source: str
+
+
+PROMPTS_PUBLISHED = 10_000
+PROBABILITY_DIFFERENCE = Number(0.817, 0.193 / math.sqrt(PROMPTS_PUBLISHED), f"{CODE}; SD {SECOND_HAND}")
+CUTOFF_SHARPNESS = Number(0.060, 0.072 / math.sqrt(PROMPTS_PUBLISHED), SECOND_HAND)
+"""The authors' code says 0.059."""
+RUN_01 = Number(-0.556, PROBABILITY_DIFFERENCE.error, REPLICATION)
+"""Judged by its sign: it was measured on 128 prompts of unknown spread. The error is the clean run's, as a stand-in."""
+CIRCUIT = Number(0.727, 0.0, SECOND_HAND)
+CIRCUIT_SHARE = Number(0.895, 0.0, SECOND_HAND)
+
+YEARS_BY_CENTURY = (74, 53, 96, 89, 96, 89, 97, 97, 77)
+"""Start years kept in centuries 10-18, with GPT-2's tokenizer."""
+PROMPT_LENGTH, YEAR_POSITION, END_POSITION = 13, 8, 12
+
+MLP_ORDER = (10, 9, 8, 11)
+MLP_SHARES = {10: 0.535, 9: 0.486, 8: 0.186, 11: 0.131}
+"""Activation patching at END, normalised (replication): how it was normalised is not known, so the order is judged."""
+TRIANGULAR, DIAGONAL, STEP_LAYER = (9, 10), 8, 10
+MOST_OF_ONE = 0.5
+"""Ours: a neuron that writes half of a layer's step would be '>' by itself."""
+TOPS = (10, 100)
+
+KEPT_BY_VARIANCE = {0: 0.63, 15: 0.80, 65: 0.857, 99: 0.847}
+"""k neurons of MLP 10 kept -> probability difference among the years (Dunefsky et al. 2024, read off a plot)."""
+KEPT_ALL = 0.883
+READING_ERROR = 0.01
+"""Ours: how well a plot is read."""
+CURVE_SOURCE = "Dunefsky et al., plot"
+CURVE_TEMPLATE, CURVE_NOUN, CURVE_CENTURY = "The {noun} lasted from {XX}{YY} to {XX}", "war", 17
+
+ENTROPY_LAYER, ENTROPY_NEURONS = 11, (584, 2378, 2870, 2123, 1611, 2910)
+ENTROPY_SOURCE = "Stolfo et al."
+
+SHAPE = {"n_layers": 12, "n_heads": 12, "d_model": 768, "d_mlp": 3072, "d_vocab": 50257}
+TOKEN_IDS = {"00": 405, "01": 486, "99": 2079}
+BOS = 50256
+
+
+@dataclass(frozen=True)
+class Check:
+    """One measurement beside what was published. claim: what a verdict says, in words.
+
+    difference: measured minus published; for a bound, how far beyond it (negative: short of it); for an order, the
+    gap of the pair that comes nearest to standing the other way. None, as tolerance, where it has no meaning.
+    """
+
+    name: str
+    measured: Value | None
+    published: Value | None
+    tolerance: float | None
+    verdict: Verdict
+    source: str
+    difference: float | None
+    claim: str
+
+    def to_json(self) -> dict[str, Any]:
+        """One entry of `checks` in the JSON of `neurons check`."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class Checks:
+    """All checks of one model. judged: whether it has GPT-2 small's shape and tokenizer; no verdicts otherwise.
+
+    n_prompts of the sample, n_patched of them used for patching. mlp_shares: for each layer, the share of the
+    effect that is lost when its MLP's output at END comes from the 01-run, and its standard error.
+    """
+
+    model: str
+    judged: bool
+    n_prompts: int
+    n_patched: int
+    seed: int
+    checks: tuple[Check, ...]
+    mlp_shares: tuple[tuple[float, float], ...]
+
+    def count(self, verdict: Verdict) -> int:
+        return sum(check.verdict == verdict for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "judged": self.judged,
+            "n_prompts": self.n_prompts,
+            "n_patched": self.n_patched,
+            "seed": self.seed,
+            "conclusion": conclusion(self),
+            "checks": [check.to_json() for check in self.checks],
+            "mlp_shares": [
+                {"layer": layer, "share": share, "standard_error": error}
+                for layer, (share, error) in enumerate(self.mlp_shares)
+            ],
+        }
+
+
+RESULT_CLASSES = (Checks, Check)
+
+
+def unjudged(check: Check) -> Check:
+    """The same measurement without a verdict."""
+    return replace(check, verdict="none")
+
+
+def judge_number(name: str, measured: float, error: float, published: Number, claim: str = "") -> Check:
+    """error: the measurement's standard error."""
+    tolerance = SIGMAS * math.hypot(error, published.error)
+    difference = measured - published.value
+    verdict = _verdict(abs(difference) <= tolerance, difference, tolerance)
+    if tolerance > TOO_WIDE * abs(published.value):
+        verdict = "none"
+    return Check(
+        name, finite(measured), published.value, finite(tolerance), verdict, published.source, finite(difference),
+        claim or "within the tolerance of the published value",
+    )  # fmt: skip
+
+
+def judge_bound(
+    name: str, measured: float, bound: float, error: float, *, side: Side, published: Value, source: str, claim: str
+) -> Check:
+    """error: the standard error of the distance to the bound."""
+    beyond = measured - bound if side == "above" else bound - measured
+    tolerance = SIGMAS * error
+    verdict = _verdict(beyond > tolerance, beyond, tolerance)
+    told = f"{claim}: {side} {bound:.3g} by more than the tolerance"
+    return Check(name, finite(measured), published, finite(tolerance), verdict, source, finite(beyond), told)
+
+
+def judge_exact(name: str, measured: Value, published: Value, source: str, claim: str = "equal") -> Check:
+    is_number = isinstance(measured, int | float) and isinstance(published, int | float)
+    difference = float(measured - published) if is_number else None  # type: ignore[operator]
+    return Check(
+        name, measured, published, 0.0, "agrees" if measured == published else "differs", source, difference, claim
+    )
+
+
+def judge_order(
+    name: str,
+    values: Mapping[str, float],
+    resampled: Mapping[str, Float[np.ndarray, " B"]],
+    order: Sequence[str],
+    source: str,
+) -> Check:
+    """values: of every candidate, resampled: the same in each bootstrap resample; order: the published leaders.
+
+    The leader last in the order stands before the largest of the others.
+    """
+    others = [one for one in values if one not in order]
+    chain = [*order, *([max(others, key=lambda one: values[one])] if others else [])]
+    gaps = [
+        (values[a] - values[b], SIGMAS * float(np.std(resampled[a] - resampled[b], ddof=1))) for a, b in pairwise(chain)
+    ]
+    gap, tolerance = min(gaps, key=sum) if gaps else (0.0, 0.0)
+    positive = all(values[one] > SIGMAS * standard_error(resampled[one]) for one in order)
+    measured = tuple(sorted(values, key=lambda one: -values[one]))[: len(order)]
+    verdict = _verdict(gap + tolerance >= 0 and positive, *values.values(), *(end for pair in gaps for end in pair))
+    claim = "in this order and before all others, each above zero; none exceeds the one before it by the tolerance"
+    return Check(name, measured, tuple(order), finite(tolerance), verdict, source, finite(gap), claim)
+
+
+def standard_error(resampled: Float[np.ndarray, " B"]) -> float:
+    """Of a statistic, from its bootstrap resamples; NaN without any."""
+    known = resampled[np.isfinite(resampled)]
+    return float(known.std(ddof=1)) if len(known) > 1 else float("nan")
+
+
+def _verdict(agrees: bool, *known: float) -> Verdict:
+    """None where a number that it rests on is not known."""
+    if not all(map(math.isfinite, known)):
+        return "none"
+    return "agrees" if agrees else "differs"
+
+
+def finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def conclusion(found: Checks) -> str:
+    """The verdicts counted, in a sentence."""
+    if not found.judged:
+        return (
+            f"{found.model} has not GPT-2 small's shape and tokenizer: the published values stand beside its own for"
+            " comparison, and nothing is judged."
+        )
+    agrees, differs = found.count("agrees"), found.count("differs")
+    told = "different from what was published"
+    if agrees > differs:
+        told = "for the most part as published" if differs else "as published"
+    return f"{found.model} is {told}: {agrees} of {agrees + differs} judged measurements agree, {differs} differ."
+
+
+def shown(value: Value | None) -> str:
+    """A value of a check as text."""
+    if value is None:
+        return "–"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

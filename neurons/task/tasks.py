@@ -1,0 +1,106 @@
+"""The named tasks: prompts in which a later year is right, in which it is wrong, and one in which order says nothing.
+
+Prompts are those of Hanna, Liu and Variengien (NeurIPS 2023) unless `source` says otherwise. All have " XX" and
+"YY" as tokens of their own and are read at END, after a final " XX", so one set of measures fits all: the
+probability difference is later years minus the others whatever is right, and a model that says a later year
+where an earlier one is right over-generalises.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from neurons.task.nouns import LATE_YEARS, PRICED
+from neurons.task.templates import YEAR_SPAN, Template, Tokenizer, parse_template
+from neurons.types import InputError
+
+Answer = Literal["later", "earlier", "any"]
+OWN = "template"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A template with its name. answer: which years are right, None where nobody said; source: whose prompt it is."""
+
+    name: str
+    template: Template
+    answer: Answer | None
+    source: str
+
+    @property
+    def suffix(self) -> str:
+        """What sets a folder of this task apart from the default's: nothing, its name, or a template's digest."""
+        if self.name == DEFAULT.name:
+            return ""
+        digest = hashlib.sha256(self.template.text.encode()).hexdigest()[:8]
+        return f"-{self.name}" + (f"-{digest}" if self.name == OWN else "")
+
+    def check_words(self, tokenizer: Tokenizer) -> None:
+        """Raise `InputError` where a word of a named task is none to this tokenizer: the model never learned it.
+
+        A user's own template may hold words of several tokens: they are the same in all of its prompts.
+        """
+        if self.name == OWN:
+            return
+        fixed = re.sub(r"\{\w+\}|[,$]", " ", self.template.text).split()
+        for word in (word for word in fixed if word.isalpha()):
+            tokens = tokenizer.encode(f" {word}", add_special_tokens=False)
+            if len(tokens) != 1:
+                raise InputError(
+                    f"task {self.name} needs the word {word!r}, which this tokenizer splits into {len(tokens)} tokens:"
+                    " choose another task or another model"
+                )
+
+
+PAPER = "Hanna, Liu and Variengien 2023"
+DEFAULT = Task("year-span", YEAR_SPAN, "later", PAPER)
+_TASKS = (
+    DEFAULT,
+    Task(
+        "started-ended",
+        Template(" The {noun} started in the year {XX}{YY} and ended in the year {XX}"),
+        "later",
+        PAPER,
+    ),
+    Task("price-range", Template(" The price of that {noun} ranges from $ {XX}{YY} to $ {XX}", PRICED), "later", PAPER),
+    Task(
+        "sequence",
+        Template(" 15{noun}, 1607, 1633, 1679, {XX}{YY}, {XX}", LATE_YEARS, centuries=(17, 18)),
+        "later",
+        f"{PAPER}, whose prompts all begin with 1599",
+    ),
+    Task(
+        "ended-started",
+        Template(" The {noun} ended in the year {XX}{YY} and started in the year {XX}"),
+        "earlier",
+        PAPER,
+    ),
+    Task(
+        "years-bc",
+        Template(" The {noun} lasted from the year {XX}{YY} BC to the year {XX}"),
+        "earlier",
+        f"after {PAPER}, whose prompt is 7YY BC to the year 7: GPT-2 has one token for 701 and others, so that YY"
+        " would not stand alone, and its 01-run would not align",
+    ),
+    Task(
+        "unordered",
+        Template(" The {noun} of the year {XX}{YY} was unlike the {noun} of the year {XX}"),
+        "any",
+        "a control of our own: two years in no order",
+    ),
+)
+TASKS = {task.name: task for task in _TASKS}
+"""Every named task by its name, the default first."""
+
+
+def find_task(name: str) -> Task:
+    """The named task; `InputError` with the choice for another name."""
+    if name not in TASKS:
+        raise InputError(f"task {name!r} is unknown: choose {', '.join(TASKS)}, or give a prompt with --template")
+    return TASKS[name]
+
+
+def own_task(text: str) -> Task:
+    """A user's template as a task; raises `InputError` as `parse_template` does."""
+    return Task(OWN, parse_template(text), None, "the user's")

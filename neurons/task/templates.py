@@ -1,0 +1,133 @@
+"""A prompt's template: fixed text with gaps, the words that fit it, and what makes a template usable.
+
+Gaps: `{noun}`, `{XX}{YY}` (the start year, once) and a final `{XX}` (the answer's century), after which the model
+says the answer. All prompts of a template must be as long as each other, with YY and END at the same places.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int
+
+from neurons.task.nouns import NOUNS
+from neurons.types import InputError
+
+GAPS = "the gaps are {noun}, {XX}{YY} and a final {XX}"
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What is asked of a tokenizer; Hugging Face's have it."""
+
+    @property
+    def bos_token_id(self) -> int | None: ...
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+
+
+@dataclass(frozen=True)
+class Template:
+    """A prompt with gaps. words: the nouns to draw from; centuries: those that it makes sense for, None for any."""
+
+    text: str
+    words: tuple[str, ...] = NOUNS
+    centuries: tuple[int, ...] | None = None
+
+    def fill(self, noun: str, century: int, year: int) -> str:
+        """The prompt\'s text for one noun, century and start year, with its leading space."""
+        filled = self.text.replace("{XX}", f"{century:02d}").replace("{YY}", f"{year:02d}")
+        return filled.replace("{noun}", noun)
+
+    def encode(self, tokenizer: Tokenizer, noun: str, century: int, year: int) -> list[int]:
+        """The tokens of a prompt, without BOS."""
+        return tokenizer.encode(self.fill(noun, century, year), add_special_tokens=False)
+
+    def as_written(self, word: str) -> str:
+        """The word as its gap shows it to the tokenizer: with the space that stands before the gap, if any."""
+        before = self.text.partition("{noun}")[0]
+        return " " + word if before.endswith(" ") else word
+
+
+YEAR_SPAN = Template(" The {noun} lasted from the year {XX}{YY} to the year {XX}")
+
+
+def parse_template(text: str, *, words: Sequence[str] = NOUNS) -> Template:
+    """A user's template, checked; a space is put in front, as in the published prompts.
+
+    Raises `InputError` for each way to be none: empty, a character that cannot be printed, an unknown gap or a
+    stray brace, a gap missing or too often, a start year or a century that does not follow a space, or text after
+    the final {XX}.
+    """
+    stripped = text.strip(" ")
+    if not stripped:
+        raise InputError(f"the template is empty: write a prompt like {YEAR_SPAN.text.strip()!r}")
+    if not stripped.isprintable():
+        raise InputError(f"template {stripped!r} holds a character that cannot be printed: write it on one line")
+    _check_gaps(stripped)
+    return Template(" " + stripped, tuple(words))
+
+
+def _check_gaps(text: str) -> None:
+    unknown = [gap for gap in re.findall(r"\{[^{}]*\}", text) if gap not in {"{noun}", "{XX}", "{YY}"}]
+    if unknown:
+        raise InputError(f"template {text!r} has the unknown gap {unknown[0]}: {GAPS}")
+    if re.search(r"[{}]", re.sub(r"\{(noun|XX|YY)\}", "", text)):
+        raise InputError(f"template {text!r} has a brace without its partner: {GAPS}")
+    if "{noun}" not in text:
+        raise InputError(f"template {text!r} has no {{noun}}: intervals need prompts that differ by a word")
+    if text.count("{XX}{YY}") != 1 or text.count("{YY}") != 1:
+        raise InputError(f"template {text!r} must hold the start year {{XX}}{{YY}} once")
+    _check_end(text)
+
+
+def _check_end(text: str) -> None:
+    after = text.rpartition("{XX}")[2]
+    if after.startswith("{YY}") or text.count("{XX}") > 2:
+        raise InputError(f"template {text!r} must hold {{XX}} twice: in the start year {{XX}}{{YY}} and at the end")
+    if after:
+        raise InputError(
+            f"template {text!r} goes on after the final {{XX}}: the answer is read there, so leave out {after!r}"
+        )
+    if not re.search(r"(^| )\{XX\}\{YY\}.* \{XX\}$", text):
+        raise InputError(f"template {text!r} needs a space before {{XX}}{{YY}} and before the final {{XX}}")
+    if re.search(r"\{YY\}\d", text):
+        raise InputError(f"template {text!r} has a digit after {{YY}}, which would make it another number")
+
+
+def year_position(template: Template, tokens: Int[np.ndarray, "Q T"], token_01: int) -> int:
+    """Where YY stands: the one column that holds the bare "01" in every counterfactual; `InputError` for none."""
+    columns = np.flatnonzero((tokens == token_01).all(0))
+    if len(columns) != 1 or columns[0] == tokens.shape[1] - 1:
+        raise InputError(
+            f"template {template.text!r} must hold the start year once, before the last position: {{XX}}{{YY}}"
+        )
+    return int(columns[0])
+
+
+def check_aligned(
+    template: Template,
+    tokenizer: Tokenizer,
+    counterfactuals: Mapping[tuple[str, int], Sequence[int]],
+    years: Mapping[int, Sequence[int]],
+    bare: Int[np.ndarray, "100"],
+    position: int,
+) -> None:
+    """Every prompt is its 01-counterfactual with another YY, and ends with " XX"; one noun of each century is tried.
+
+    counterfactuals: tokens, BOS in front, by noun and century; bare: the tokens of the two-digit years. Raises
+    `InputError` where it is not so.
+    """
+    by_century = {century: (noun, tokens) for (noun, century), tokens in counterfactuals.items()}
+    for century, (noun, tokens) in by_century.items():
+        if list(tokens[-1:]) != tokenizer.encode(f" {century:02d}", add_special_tokens=False):
+            raise InputError(f"template {template.text!r} does not end with the token ' {century:02d}'")
+        for year in years[century]:
+            expected = [*tokens[1:position], int(bare[year]), *tokens[position + 1 :]]
+            if template.encode(tokenizer, noun, century, year) != expected:
+                raise InputError(
+                    f"template {template.text!r} does not keep '{year:02d}' of {century:02d}{year:02d} a token of its"
+                    " own: let words or punctuation follow {YY}"
+                )
