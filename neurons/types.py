@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ Progress = Callable[[int, int], None]
 Measure = Literal["contrast", "probability_difference", "cutoff_sharpness"]
 Ablation = Literal["resample", "mean", "zero"]
 Effect = Literal["total", "direct", "frozen"]
+Device = Literal["cpu", "cuda", "mps"]
+"""Where a model runs."""
 
 
 class NeuronsError(Exception):
@@ -32,6 +34,10 @@ class InputError(NeuronsError):
 
 class CheckpointError(NeuronsError):
     """A checkpoint that cannot be found, read or trusted."""
+
+
+class DeviceError(NeuronsError):
+    """A device that is not there, or whose numbers are wrong."""
 
 
 class CacheError(NeuronsError):
@@ -79,3 +85,11 @@ def parse_ranges(text: str, *, what: str) -> tuple[int, ...]:
             raise InputError(f"{what} {text!r} runs backwards: write {match[2]}-{match[1]} for {part.strip()}")
         numbers.update(range(first, last + 1))
     return tuple(sorted(numbers))
+
+
+def parse_device(text: str) -> Device:
+    """Read `cpu`, `cuda` or `mps`; raises `InputError` for anything else."""
+    found: dict[str, Device] = {name: name for name in get_args(Device)}
+    if text not in found:
+        raise InputError(f"device {text!r} is unknown: choose {', '.join(found)}")
+    return found[text]

@@ -1,21 +1,20 @@
 """Measure speed and memory of the package against the plain way of doing the same, in one run.
 
-    OMP_NUM_THREADS=2 python scripts/benchmark.py causal
+    OMP_NUM_THREADS=2 python scripts/benchmark.py all --json > measured.json
+    python scripts/benchmark.py --table measured.json --into docs/performance.md
 
-A checkpoint with random weights in GPT-2 small's shape is written to a temporary folder (half a gigabyte);
-`--model` takes another. Each benchmark prints what was measured, and the ratio.
+Each row of the table is timed against its peer on the same work, in turns, and both must give the same numbers.
+A checkpoint with random weights in GPT-2 small's shape is written to a temporary folder (half a gigabyte; time does
+not depend on the weights); `--model` takes another. Exit code 1: a row does not reach what is asked for at least.
 """
 
 import argparse
 import json
 import os
-import resource
-import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,147 +23,76 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import numpy as np
 import torch
+from benchmarks import cache, causal, effects, growth, query, report
+from benchmarks.pairs import Limit, Row, matrix_rate
+from benchmarks.setting import Setting, write_gpt2_shaped
+from benchmarks.table import between_marks, markdown
 
-import neurons
-from neurons.analysis.experiment import Experiment, experiment
-from neurons.analysis.interventions import MEASURES, neuron_changes
-from neurons.model.files import BUNDLED
-from neurons.task.intervention import Intervention
-from neurons.types import Measure, NeuronId
-
-CONTRAST_NEURONS, VOCABULARY_NEURONS, HOOKED_NEURONS = 1024, 256, 4
-ROUNDS = 3
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What every benchmark is given."""
-
-    model: neurons.Model
-    folder: Path
+BENCHMARKS = {
+    "cache": cache.rows,
+    "effects": effects.rows,
+    "causal": causal.rows,
+    "query": query.rows,
+    "report": report.limits,
+    "growth": growth.limits,
+}
 
 
-@dataclass(frozen=True)
-class Line:
-    """One number, with its unit."""
-
-    what: str
-    value: float
-    unit: str
-
-
-def causal(setting: Setting) -> list[Line]:
-    """Exact total effects against the hooked whole model with all prompts in one batch per neuron.
-
-    The three take turns, and the best round of each counts, so that other work on the machine does not
-    favour one.
-    """
-    on = _one_noun(setting)
-    for measure in MEASURES:
-        _exact_rate(on, measure, VOCABULARY_NEURONS)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    hf, rates = _hooked_model(on), []
-    for _ in range(ROUNDS):
-        contrast = _exact_rate(on, "contrast", CONTRAST_NEURONS)
-        vocabulary = _exact_rate(on, "probability_difference", VOCABULARY_NEURONS)
-        rates.append((contrast, vocabulary, _hooked_rate(on, hf)))
-    contrast, vocabulary, hooked = (max(of_one) for of_one in zip(*rates, strict=True))
-    rate = "neurons x prompts / s"
-    return [
-        Line("exact total effect, contrast", contrast, rate),
-        Line("exact total effect, probability difference", vocabulary, rate),
-        Line("hooked whole model", hooked, rate),
-        Line("contrast: ratio", contrast / hooked, "times"),
-        Line("probability difference: ratio", vocabulary / hooked, "times"),
-        Line("peak memory, without the hooked model", memory, "GB"),
-    ]
-
-
-def _one_noun(setting: Setting) -> Experiment:
-    prompts = neurons.year_spans(setting.model.tokenizer, nouns=1)
-    cache = neurons.cache_activations(setting.model, prompts, cache_dir=setting.folder)
-    held = [year for year in range(2, 99) if year in set(cache.start_year.tolist())]
-    return experiment(setting.model, cache, years=held)
-
-
-def _exact_rate(on: Experiment, measure: Measure, count: int) -> float:
-    """Neurons spread evenly over the cached layers; the trace of the prompts is part of the time."""
-    rng, per_layer = np.random.default_rng(0), count // len(on.cache.layers)
-    chosen = [
-        NeuronId(layer, int(index))
-        for layer in on.cache.layers
-        for index in rng.choice(on.cache.d_mlp, min(per_layer, on.cache.d_mlp), replace=False)
-    ]
-    on.held_at("resample", on.cache.layers[0], slice(0, 1))
-    start = time.perf_counter()
-    for block in on.blocks():
-        for _ in neuron_changes(on, block, chosen, Intervention(measure=measure)):
-            pass
-    return len(chosen) * len(on) / (time.perf_counter() - start)
-
-
-def _hooked_model(on: Experiment) -> Any:
-    """The Hugging Face model with a hook that replaces one activation at END."""
-    from transformers import GPT2LMHeadModel
-
-    def ablate(_: Any, __: Any, activations: torch.Tensor) -> torch.Tensor:
-        activations[:, -1, 0] = 0
-        return activations
-
-    hf = GPT2LMHeadModel.from_pretrained(on.model.checkpoint.folder, attn_implementation="eager").eval()
-    hf.transformer.h[on.cache.layers[0]].mlp.act.register_forward_hook(ablate)
-    return hf
-
-
-@torch.inference_mode()
-def _hooked_rate(on: Experiment, hf: Any) -> float:
-    """All prompts in one batch, once for each neuron; reading the logits off is not counted."""
-    tokens = torch.as_tensor(on.tokens[on.rows], dtype=torch.long)
-    start = time.perf_counter()
-    for _ in range(HOOKED_NEURONS):
-        hf(tokens)
-    return HOOKED_NEURONS * len(on) / (time.perf_counter() - start)
-
-
-def write_gpt2_shaped(folder: Path) -> Path:
-    """Random weights in GPT-2 small's shape, with the bundled tokenizer."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(0)
-    model = GPT2LMHeadModel(GPT2Config())
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if name.endswith("bias") or ".ln_" in name:
-                weight.add_(0.1 * torch.randn_like(weight))
-    model.save_pretrained(folder)
-    for name in ("vocab.json", "merges.txt"):
-        shutil.copyfile(BUNDLED["mini"] / name, folder / name)
-    return folder
-
-
-BENCHMARKS: dict[str, Callable[[Setting], list[Line]]] = {"causal": causal}
-
-
-def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("benchmark", choices=[*BENCHMARKS, "all"], help="what to measure")
-    parser.add_argument("--model", help="a checkpoint directory or a name; default random, in GPT-2 small's shape")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    asked = parser.parse_args(arguments)
+def main(arguments: Sequence[str]) -> int:
+    asked = _parser().parse_args(arguments)
+    if asked.table:
+        return _show(markdown(json.loads(asked.table.read_text(encoding="utf-8"))), asked.into)
     chosen = list(BENCHMARKS) if asked.benchmark == "all" else [asked.benchmark]
     with tempfile.TemporaryDirectory() as temporary:
-        name = asked.model or write_gpt2_shaped(Path(temporary) / "gpt2-shaped")
-        setting = Setting(neurons.load_model(name), Path(temporary) / "cache")
-        found = {benchmark: BENCHMARKS[benchmark](setting) for benchmark in chosen}
-    if asked.json:
-        lines = {benchmark: [asdict(line) for line in lines] for benchmark, lines in found.items()}
-        print(json.dumps({"threads": torch.get_num_threads(), **lines}, indent=1))
-        return
-    print(f"{torch.get_num_threads()} threads, model {setting.model.name}")
-    for benchmark, lines in found.items():
-        for line in lines:
-            print(f"{benchmark}: {line.what}: {line.value:,.1f} {line.unit}")
+        folder = Path(temporary)
+        checkpoint = asked.model or str(write_gpt2_shaped(folder / "gpt2-shaped"))
+        found = measure(Setting(checkpoint, folder / "cache"), chosen)
+    print(json.dumps(found, indent=1) if asked.json else markdown(found))
+    return 0 if all(one["passes"] for one in [*found["rows"], *found["limits"]]) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("benchmark", choices=[*BENCHMARKS, "all"], nargs="?", default="all", help="what to measure")
+    parser.add_argument("--model", help="a checkpoint directory or a name; default random, in GPT-2 small's shape")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing: print the tables of a JSON file")
+    parser.add_argument(
+        "--into", type=Path, metavar="FILE", help="with --table: put them between the marks of a document"
+    )
+    return parser
+
+
+def _show(tables: str, document: Path | None) -> int:
+    if document is None:
+        print(tables)
+    else:
+        document.write_text(between_marks(document.read_text(encoding="utf-8"), tables), encoding="utf-8")
+    return 0
+
+
+def measure(setting: Setting, chosen: Sequence[str]) -> dict[str, Any]:
+    """Everything measured, as it is printed with --json."""
+    setting.folder.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    limits: list[dict[str, Any]] = []
+    for benchmark in chosen:
+        print(f"measuring: {benchmark}", file=sys.stderr)
+        for one in BENCHMARKS[benchmark](setting):
+            (rows if isinstance(one, Row) else limits).append(_record(one))
+    rate = float(np.median([matrix_rate() for _ in range(5)]))
+    machine = {"processor": _processor(), "threads": torch.get_num_threads(), "matrix_rate": rate}
+    return {"machine": machine, "model": setting.model.name, "rows": rows, "limits": limits}
+
+
+def _record(one: Row | Limit) -> dict[str, Any]:
+    return asdict(one) | {"passes": one.passes}
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "a processor")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

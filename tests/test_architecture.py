@@ -46,7 +46,7 @@ FIRST = {"effects", "stats", "maps", "tuning", "experiment", "measured"}
 """Stories that every analysis may build on. The others stand side by side."""
 FROM_FILES = {"causal_results", "circuit_results", "graph", "statistics_results", "check", "check_maps", "published"}
 """Modules of a story with a model that must open without one."""
-RUNS = {"checkpoint", "in_memory", "forward", "at_end", "rerun"}
+RUNS = {"checkpoint", "in_memory", "device", "trust", "forward", "at_end", "rerun"}
 NEEDS_A_MODEL = {f"neurons.model.{module}" for module in RUNS} | {
     "neurons.cache.build",
     "neurons.cache.compute",

@@ -43,14 +43,19 @@ def component_effects(on: Experiment, *, progress: Progress | None = None) -> Co
     blocks, weight = on.blocks(), on.averaging.mean(0)
     for done, block in enumerate(blocks):
         own_01 = on.cache.counterfactual[on.rows[block]]
-        held = {"mean": mean, "resample": _take(run_01, torch.as_tensor(own_01, dtype=torch.long))}
+        held = {
+            "mean": mean,
+            "resample": _take(run_01, torch.as_tensor(own_01, dtype=torch.long, device=on.model.device)),
+        }
         kept = on.trace(block)
         before = measures_of(on, kept.after[-1][None], block)
         for ablation in COMPONENT_ABLATIONS:
             for layer, residual in _variants(on, kept, held[ablation]):
                 rows = slice(layer * (1 + config.n_heads), (layer + 1) * (1 + config.n_heads))
                 for measure, values in measures_of(on, residual, block).items():
-                    effect[ablation][measure][rows] += (values - before[measure]).double().numpy() @ weight[block]
+                    effect[ablation][measure][rows] += (values - before[measure]).numpy(force=True).astype(
+                        float
+                    ) @ weight[block]
         if progress:
             progress(done + 1, len(blocks))
     layers = tuple(layer for layer in range(config.n_layers) for _ in range(1 + config.n_heads))

@@ -162,7 +162,7 @@ def keeping(model: Model, layer: int, neurons: Int[np.ndarray, " k"]) -> Model:
     block = model.blocks[layer]
     kept = torch.zeros(len(block.W_out), 1, dtype=torch.bool)
     kept[neurons.tolist()] = True
-    changed = replace(block, W_out=block.W_out * kept)
+    changed = replace(block, W_out=block.W_out * kept.to(model.device))
     return replace(model, blocks=(*model.blocks[:layer], changed, *model.blocks[layer + 1 :]))
 
 
@@ -177,6 +177,6 @@ def among_years(
     """Probability difference of each prompt, the softmax over the 100 years alone."""
     values = np.empty(len(tokens))
     for part, found in run_in_blocks(model, tokens, shared=shared, layers=(), year_token_ids=year_ids):
-        probabilities = found.year_logits.softmax(-1).double().numpy()
+        probabilities = found.year_logits.softmax(-1).numpy(force=True).astype(float)
         values[part] = behaviour.probability_difference(probabilities, start_year[part])
     return values

@@ -140,8 +140,8 @@ def behaviour_alone(patching: Patching, circuit: Circuit) -> Behaviour:
 
 def _behaviour(on: Patching, change: Float[Tensor, "P d"]) -> Behaviour:
     residual = on.base.final + change
-    logits = year_logits(on.model, residual, on.year_ids).numpy()
-    return measure(year_probabilities(logits, logsumexp(on.model, residual).numpy()), on.start_year)
+    logits = year_logits(on.model, residual, on.year_ids).numpy(force=True)
+    return measure(year_probabilities(logits, logsumexp(on.model, residual).numpy(force=True)), on.start_year)
 
 
 def _measured(on: Patching, change: Float[Tensor, "P d"]) -> Kept:

@@ -81,7 +81,8 @@ class Experiment(Shown):
     def held_at(self, ablation: Ablation, layer: int, block: slice) -> Float[Tensor, "P N"]:
         """The activation that each neuron of the layer is held at, for the prompts of a block."""
         if ablation == "resample":
-            return self.post_01[layer][self.cache.counterfactual[self.rows[block]]]
+            own_01 = self.cache.counterfactual[self.rows[block]]
+            return self.post_01[layer][torch.as_tensor(own_01, dtype=torch.long, device=self.model.device)]
         one = self._means[layer] if ablation == "mean" else torch.zeros_like(self._means[layer])
         return one.expand(block.stop - block.start, -1)
 
@@ -93,8 +94,8 @@ class Experiment(Shown):
 
     @cached_property
     def _means(self) -> dict[int, Float[Tensor, " N"]]:
-        dtype, cache = self.model.W_E.dtype, self.cache
-        return {layer: torch.as_tensor(mean_activation(cache, layer)).to(dtype) for layer in cache.layers}
+        like, cache = self.model.W_E, self.cache
+        return {layer: torch.as_tensor(mean_activation(cache, layer)).to(like) for layer in cache.layers}
 
 
 def mean_activation(cache: Cache, layer: int) -> Float[np.ndarray, " N"]:

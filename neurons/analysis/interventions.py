@@ -55,15 +55,16 @@ def _changes(
     before = read.of_residual(base.residual[None])
     last = on.model.config.n_layers - 1
     for part, layer, indices in _batches(neurons, max(1, ROWS // (block.stop - block.start))):
-        W = on.model.blocks[layer].W_out[indices]
-        amount = (on.held_at(intervention.ablation, layer, block) - kept.post[layer])[:, indices].T.contiguous()
+        chosen = torch.tensor(indices).to(on.model.device)
+        W = on.model.blocks[layer].W_out[chosen]
+        amount = (on.held_at(intervention.ablation, layer, block) - kept.post[layer])[:, chosen].T.contiguous()
         if intervention.effect == "frozen":
             changed = read.of_frozen(base, W, amount)
         elif intervention.effect == "direct" or layer == last:
             changed = read.of_write(base, W, amount)
         else:
             changed = read.of_residual(after_write(on.model, kept, layer=layer, write=W, amount=amount))
-        yield part, (changed - before).numpy()
+        yield part, (changed - before).numpy(force=True)
 
 
 def _batches(neurons: Sequence[NeuronId], size: int) -> Iterator[tuple[slice, int, list[int]]]:
@@ -109,7 +110,7 @@ def group_measures(
             part = slice(start, start + size)
             residual = _held_together(on, kept, groups[part], block, ablation, effect)
             for measure, values in _read_all(on, kept, residual, block, effect).items():
-                found[measure][part] += values.numpy() @ on.averaging[:, block].T
+                found[measure][part] += values.numpy(force=True) @ on.averaging[:, block].T
             done += len(residual)
             if progress:
                 progress(done, len(blocks) * len(groups))
@@ -126,7 +127,9 @@ def _held_together(
 ) -> Float[Tensor, "G P d"]:
     """The final residual with each group held at its replacement values."""
     chosen = {
-        layer: torch.as_tensor(groups[:, row]) for row, layer in enumerate(on.cache.layers) if groups[:, row].any()
+        layer: torch.as_tensor(groups[:, row], device=on.model.device)
+        for row, layer in enumerate(on.cache.layers)
+        if groups[:, row].any()
     }
     values = {layer: on.held_at(ablation, layer, block) for layer in chosen}
     residual = kept.after[-1].expand(len(groups), -1, -1)

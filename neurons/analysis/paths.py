@@ -107,7 +107,7 @@ class Patching:
     def difference(self, change: Float[Tensor, "n P d"]) -> Float[np.ndarray, " n"]:
         """Mean probability difference among the years when `change` is added to base's final residual."""
         p = self.year_logits(change).softmax(-1)
-        return torch.einsum("npy,py->np", p, self._signs).double().numpy() @ self.averaging
+        return torch.einsum("npy,py->np", p, self._signs).numpy(force=True).astype(float) @ self.averaging
 
     @cached_property
     def base_difference(self) -> float:
@@ -229,7 +229,7 @@ def patching_of(
         other=trace_from(model, distinct, first=first).of_rows(which.reshape(-1)),
         start_year=start_year,
         averaging=1 / (len(size) * size[year]),
-        year_ids=torch.as_tensor(year_ids, dtype=torch.long),
+        year_ids=torch.as_tensor(year_ids, dtype=torch.long, device=model.device),
     )
 
 

@@ -27,13 +27,14 @@ scale."""
 def parts_of_neurons(on: Patching, layer: int, indices: Sequence[int]) -> Float[Tensor, "C P n"]:
     """Each component's part of the pre-activations of some of a layer's neurons, for every prompt of `on.base`."""
     model, block = on.model, on.model.blocks[layer]
-    reading = block.W_in[:, list(indices)] * block.ln_2.gain[:, None]
+    chosen = torch.tensor(list(indices)).to(model.device)
+    reading = block.W_in[:, chosen] * block.ln_2.gain[:, None]
     reading = reading - reading.mean(0)
     mid = on.base.mid[layer][:, -1]
     scale = (mid.var(-1, unbiased=False) + model.config.layer_norm_eps).sqrt()
     parts = [(write @ reading) / scale[:, None] for write in _writes(on, layer)]
     constant = sum((model.blocks[below].b_O for below in range(layer + 1)), start=torch.zeros_like(mid[0]))
-    own = block.ln_2.bias @ block.W_in[:, list(indices)] + block.b_in[list(indices)]
+    own = block.ln_2.bias @ block.W_in[:, chosen] + block.b_in[chosen]
     return torch.stack([*parts, (constant @ reading) / scale[:, None] + own])
 
 
@@ -42,7 +43,8 @@ def pre_activation(on: Patching, layer: int, indices: Sequence[int]) -> Float[Te
     """What the neurons' parts must sum to, by the layer's own arithmetic."""
     block = on.model.blocks[layer]
     normed = normalise(on.base.mid[layer][:, -1], block.ln_2, on.model.config.layer_norm_eps)
-    return normed @ block.W_in[:, list(indices)] + block.b_in[list(indices)]
+    chosen = torch.tensor(list(indices)).to(on.model.device)
+    return normed @ block.W_in[:, chosen] + block.b_in[chosen]
 
 
 def explain_neurons(on: Patching, neurons: Sequence[str | NeuronId]) -> tuple[PreActivation, ...]:
@@ -59,7 +61,7 @@ def explain_neurons(on: Patching, neurons: Sequence[str | NeuronId]) -> tuple[Pr
             neuron,
             tuple(start_years.tolist()),
             component_names(on, neuron.layer),
-            parts_of_neurons(on, neuron.layer, [neuron.index])[..., 0].double().numpy() @ averaging.T,
+            parts_of_neurons(on, neuron.layer, [neuron.index])[..., 0].numpy(force=True).astype(float) @ averaging.T,
         )
         for neuron in found
     )

@@ -79,7 +79,7 @@ Reader = YearReader | Scorer
 
 
 def year_reader(on: Experiment) -> YearReader:
-    return YearReader(on.model, torch.as_tensor(on.year_ids, dtype=torch.long))
+    return YearReader(on.model, torch.as_tensor(on.year_ids, dtype=torch.long, device=on.model.device))
 
 
 def scorer(on: Experiment, measure: Measure, block: slice) -> Scorer:

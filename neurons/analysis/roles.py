@@ -49,7 +49,7 @@ def attention(on: Patching, head: Node) -> Float[np.ndarray, " T"]:
     layer, index = head.layer, slice(head.head, (head.head or 0) + 1)
     queries, keys = on.base.queries[layer][:, :, index], on.base.keys[layer][:, :, index]
     pattern = attention_pattern(on.model, layer, queries, keys)
-    return on.averaging @ pattern[:, 0, on.layout.at(head.position)].double().numpy()
+    return on.averaging @ pattern[:, 0, on.layout.at(head.position)].numpy(force=True).astype(float)
 
 
 def written_map(on: Patching, node: Node) -> Float[np.ndarray, "Y 100"]:
@@ -59,13 +59,13 @@ def written_map(on: Patching, node: Node) -> Float[np.ndarray, "Y 100"]:
     else:
         write = head_write(on.model, node.layer, node.head, on.base.z[node.layer][:, -1, node.head])
     logits = write @ on.model.year_readout(on.year_ids) / final_scale(on.model, on.base.final)[:, None]
-    return _by_year(on, logits.double().numpy())
+    return _by_year(on, logits.numpy(force=True).astype(float))
 
 
 @torch.inference_mode()
 def projection(on: Patching, position: str, layer: int) -> Projection:
     """Residuals at a position, before a layer's attention, on the two main axes of the start years' means."""
-    means = _by_year(on, on.base.pre[layer][:, on.layout.at(position)].double().numpy())
+    means = _by_year(on, on.base.pre[layer][:, on.layout.at(position)].numpy(force=True).astype(float))
     centred = means - means.mean(0)
     left, size, _ = np.linalg.svd(centred, full_matrices=False)
     share = size**2 / max(float((size**2).sum()), np.finfo(float).tiny)

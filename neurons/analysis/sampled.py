@@ -64,7 +64,7 @@ def _probabilities(
 
         def compute(part: slice = part) -> Mapping[str, np.ndarray]:
             one = run(model, tokens[part], shared=sample.shared, layers=(), year_token_ids=sample.year_token_ids)
-            return {"values": year_probabilities(one.year_logits.numpy(), one.logsumexp.numpy())}
+            return {"values": year_probabilities(one.year_logits.numpy(force=True), one.logsumexp.numpy(force=True))}
 
         found[part] = _kept(parts, f"{name}-{start:06d}", (part.stop - start, 100), compute)
         progress(part.stop)
@@ -102,7 +102,7 @@ def _patched(model: Model, sample: Sample, rows: Int[np.ndarray, " n"]) -> Float
     distinct, which = np.unique(sample.counterfactual[rows], return_inverse=True)
     kept = trace(model, sample.tokens[rows], shared=sample.shared)
     other = trace(model, sample.counterfactual_tokens[distinct], shared=sample.shared)
-    own = torch.as_tensor(which.reshape(-1))
+    own = torch.as_tensor(which.reshape(-1), device=model.device)
     final = []
     for layer in range(model.config.n_layers):
         written = (other.after[layer] - other.mid[layer])[own]
@@ -113,9 +113,9 @@ def _patched(model: Model, sample: Sample, rows: Int[np.ndarray, " n"]) -> Float
 def _difference(
     model: Model, sample: Sample, residual: Float[Tensor, "n d"], rows: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
-    ids = torch.as_tensor(sample.year_token_ids, dtype=torch.long)
-    logits = year_logits(model, residual, ids).numpy()
-    probabilities = year_probabilities(logits, logsumexp(model, residual).numpy())
+    ids = torch.as_tensor(sample.year_token_ids, dtype=torch.long, device=model.device)
+    logits = year_logits(model, residual, ids).numpy(force=True)
+    probabilities = year_probabilities(logits, logsumexp(model, residual).numpy(force=True))
     return behaviour.probability_difference(probabilities, sample.start_year[rows])
 
 

@@ -29,7 +29,7 @@ def screen(on: Experiment, intervention: Intervention, *, progress: Progress | N
         gradients = _gradients(on, kept, block, intervention)
         for row, layer in enumerate(on.cache.layers):
             change = on.held_at(intervention.ablation, layer, block) - kept.post[layer]
-            total[row] += weight[block] @ (change * gradients[layer]).double().numpy()
+            total[row] += weight[block] @ (change * gradients[layer]).numpy(force=True).astype(float)
         if progress:
             progress(done + 1, len(blocks))
     return total

@@ -100,8 +100,10 @@ def complete(
         layers=layers,
         year_token_ids=plan.year_token_ids,
     )
-    arrays = {f"post_{layer}": post.numpy() for layer, post in found.post.items()}
-    arrays |= {name: getattr(found, name).numpy() for name in ("scale", "residual", "year_logits", "logsumexp")}
+    arrays = {f"post_{layer}": post.numpy(force=True) for layer, post in found.post.items()}
+    arrays |= {
+        name: getattr(found, name).numpy(force=True) for name in ("scale", "residual", "year_logits", "logsumexp")
+    }
     if block.leads and rows[0]:  # nobody asks for these of the 01-run, and the file does not hold them
         arrays["scale"][0], arrays["residual"][0] = 0, 0
     return rounded(arrays if known is None else _filled(known, arrays, rows), plan.dtype)
@@ -134,19 +136,24 @@ def _filled(known: dict[str, np.ndarray], arrays: dict[str, np.ndarray], rows: n
 def readouts(model: Model, plan: Plan) -> Iterator[tuple[str, np.ndarray]]:
     """What each neuron writes on the years for each unit of a/sigma, and what its significance needs, by dataset.
 
-    Computed in float64, kept in float32: the sums over the residual dimensions are done once.
+    Computed in float64 on the CPU, wherever the model is, and kept in float32: the sums over the residual
+    dimensions are done once.
     """
-    ids = torch.as_tensor(plan.year_token_ids, dtype=torch.long)
-    readout = model.year_readout(ids).double()
+    ids = torch.as_tensor(plan.year_token_ids, dtype=torch.long, device=model.device)
+    readout = _double(model.year_readout(ids))
     yield "years/gram", (readout.T @ readout).float().numpy()
-    visible = model.ln_final.gain != 0
-    unembedding = model.W_U[ids].double()
+    visible = _double(model.ln_final.gain) != 0
+    unembedding = _double(model.W_U[ids])
     for layer in plan.layers:
-        W_out, b_out = model.blocks[layer].W_out.double(), model.blocks[layer].b_out.double()
+        W_out, b_out = _double(model.blocks[layer].W_out), _double(model.blocks[layer].b_out)
         yield f"readout/{layer}", (W_out @ readout).float().numpy()
         yield f"readout/{layer}_bias", (b_out @ readout).float().numpy()
         yield f"readout/{layer}_norm", visible_norm(W_out, visible).float().numpy()
         yield f"readout_plain/{layer}", (W_out @ unembedding.T).float().numpy()
+
+
+def _double(x: Tensor) -> Tensor:
+    return x.cpu().double()
 
 
 def visible_norm(W_out: Float[Tensor, "N d"], visible: Tensor) -> Float[Tensor, " N"]:

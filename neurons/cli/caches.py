@@ -57,7 +57,7 @@ def build(
 
 
 @app.command()
-@with_request("years")
+@with_request("years", "device")
 def path(
     asked: Request,
     as_json: JsonOption = False,

@@ -14,6 +14,7 @@ from neurons.cli.common import (
     JsonOption,
     Request,
     SchedulerOption,
+    check_spread,
     open_or_build,
     print_json,
     progress_bar,
@@ -92,7 +93,7 @@ def causal(
 ) -> None:
     """What really happens when neurons are removed at END: exact effects, not estimates."""
     removal = replace(check(neurons, exact, ablation, effect, measure), jobs=jobs, scheduler=scheduler)
-    is_spread(jobs, scheduler)
+    check_spread(asked, jobs, scheduler)
     if effect != "total" and (curves or layers_table):
         raise InputError(f"--curves and --layers-table show total effects: leave out --effect {effect}")
     _check_against(asked, removal)
@@ -167,7 +168,7 @@ def _find(
     from neurons.analysis.experiment import experiment
     from neurons.model.checkpoint import load_model
 
-    on = experiment(load_model(asked.checkpoint), cache, years=asked.years, nouns=on_nouns)
+    on = experiment(load_model(asked.checkpoint, device=asked.device), cache, years=asked.years, nouns=on_nouns)
     effects = _effects(on, removal)
     others = _other_effects(on, effects)
     found_curves, published = _curves(on, effects, removal, asked.seed) if curves else (None, None)

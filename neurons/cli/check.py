@@ -113,7 +113,7 @@ def run_checks(cache: Cache, asked: Request, sample: Sample) -> Checks:
 
     effects = logit_effects(cache, years=asked.years)  # refuses start years that the cache has not, before the work
     n_layers, seed, judged = asked.checkpoint.config.n_layers, asked.seed, is_judged(asked.checkpoint)
-    model, parts = load_model(asked.checkpoint), _parts(cache, sample)
+    model, parts = load_model(asked.checkpoint, device=asked.device), _parts(cache, sample)
     rows = _some(np.flatnonzero(sample.has_counterfactual), PATCHED)
     with progress_bar("the published prompts") as progress:
         run = run_sample(model, sample, parts=parts, progress=progress)
@@ -172,7 +172,7 @@ def _curve(model: "Model", asked: Request) -> tuple[Check, ...]:
     layer, n_neurons = layer_of(published.STEP_LAYER, model.config.n_layers), model.config.d_mlp
     shared = prompts.year_position
     post = run(model, tokens, shared=shared, layers=[layer], year_token_ids=year_ids).post[layer]
-    order = np.argsort(-post.double().numpy().var(0), kind="stable")
+    order = np.argsort(-post.numpy(force=True).astype(float).var(0), kind="stable")
     sizes = [*(k for k in published.KEPT_BY_VARIANCE if k < n_neurons), n_neurons]
     values = {
         k: among_years(keeping(model, layer, order[:k]), tokens, start_year, year_ids, shared=shared) for k in sizes

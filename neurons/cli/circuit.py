@@ -107,7 +107,7 @@ def _experiment(cache: Cache, asked: Request) -> "Experiment":
     from neurons.analysis.experiment import experiment
     from neurons.model.checkpoint import load_model
 
-    return experiment(load_model(asked.checkpoint), cache, years=asked.years)
+    return experiment(load_model(asked.checkpoint, device=asked.device), cache, years=asked.years)
 
 
 def run_study(

@@ -24,7 +24,7 @@ from neurons.model.remembered import beside
 from neurons.task.prompts import PromptSet, year_spans
 from neurons.task.tasks import DEFAULT, TASKS, Task, find_task, own_task
 from neurons.task.years import parse_years
-from neurons.types import InputError, Progress, parse_ranges
+from neurons.types import Device, InputError, Progress, parse_device, parse_ranges
 
 ModelOption = Annotated[
     str,
@@ -49,6 +49,10 @@ CacheDirOption = Annotated[
 ReportDirOption = Annotated[
     Path, typer.Option("--report-dir", envvar="NEURONS_REPORT_DIR", help="Folder of the reports.")
 ]
+DeviceOption = Annotated[
+    str,
+    typer.Option("--device", help="Where the model runs, when it must: cpu, cuda or mps (checked against the CPU)."),
+]
 TaskOption = Annotated[
     str | None, typer.Option("--task", help=f"Which prompts: {', '.join(TASKS)}.", show_default=DEFAULT.name)
 ]
@@ -69,7 +73,7 @@ SchedulerOption = Annotated[
     typer.Option("--scheduler", help="Run on a Dask cluster: tcp://host:port of its scheduler.", show_default="none"),
 ]
 
-MODEL, YEARS, NOUNS, CENTURIES, SEED = "mini", "02-98", "20", "draw", 0
+MODEL, YEARS, NOUNS, CENTURIES, SEED, DEVICE = "mini", "02-98", "20", "draw", 0, "cpu"
 CACHE_DIR, REPORT_DIR = Path("cache"), Path("reports")
 
 
@@ -108,6 +112,10 @@ class Request:
     def cache_dir(self) -> Path:
         return self.choices.cache_dir
 
+    @property
+    def device(self) -> Device:
+        return self.choices.device
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -121,6 +129,7 @@ class Choices:
     cache_dir: Path
     task: Task
     dtype: Dtype
+    device: Device
 
     def on(self, checkpoint: Checkpoint) -> Request:
         """These options for one model; raises `InputError` for layers that it has not, or prompts it cannot read."""
@@ -147,13 +156,14 @@ def read_choices(
     template: TemplateOption = None,
     dtype: DtypeOption = DTYPE,
     cache_dir: CacheDirOption = CACHE_DIR,
+    device: DeviceOption = DEVICE,
 ) -> Choices:
     """Read the common options; raises `InputError` in one line."""
-    measured = parse_years(years)
+    measured, place = parse_years(years), parse_device(device)
     wanted = parse_ranges(layers, what="layers") if layers is not None else None
     drawn = _parse_centuries(centuries)
     words, stored = _parse_nouns(nouns), check_dtype(dtype)
-    return Choices(wanted, measured, words, drawn, seed, cache_dir, _parse_task(task, template), stored)
+    return Choices(wanted, measured, words, drawn, seed, cache_dir, _parse_task(task, template), stored, place)
 
 
 def request(*, model: ModelOption = MODEL, **options: Any) -> Request:
@@ -203,13 +213,13 @@ def open_or_build(asked: Request, *, jobs: int | None = None, scheduler: str | N
         if not cache.bytes_checked:
             note(f"cache {path} is larger than 1 GiB: `neurons cache verify` checks all its bytes")
         return cache
-    is_spread(jobs, scheduler)
+    check_spread(asked, jobs, scheduler)
     with progress_bar("caching activations") as progress:
         from neurons.cache.build import cache_activations
         from neurons.model.checkpoint import load_model
 
         return cache_activations(
-            load_model(asked.checkpoint),
+            load_model(asked.checkpoint, device=asked.device),
             asked.prompts,
             layers=asked.layers,
             dtype=asked.choices.dtype,
@@ -219,6 +229,14 @@ def open_or_build(asked: Request, *, jobs: int | None = None, scheduler: str | N
             scheduler=scheduler,
             waiting=note,
         )
+
+
+def check_spread(asked: Request, jobs: int | None, scheduler: str | None) -> bool:
+    """Whether tasks leave this process. Raises `InputError` where they cannot be meant, or not with this device."""
+    spread = is_spread(jobs, scheduler)
+    if spread and asked.device != "cpu":
+        raise InputError(f"--jobs and --scheduler compute on the CPU: leave them out to use {asked.device}")
+    return spread
 
 
 def _parse_task(name: str | None, template: str | None) -> Task:

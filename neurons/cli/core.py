@@ -82,7 +82,7 @@ def _resampled(cache: Cache, asked: Request) -> dict[str, dict[str, dict[str, fl
     from neurons.model.checkpoint import load_model
 
     with progress_bar("resampling the MLPs") as progress:
-        on = experiment(load_model(asked.checkpoint), cache, years=asked.years)
+        on = experiment(load_model(asked.checkpoint, device=asked.device), cache, years=asked.years)
         every = np.ones((1, len(cache.layers), cache.d_mlp), bool)
         values = group_measures(on, every, ablation="resample", progress=progress)
     names: tuple[Measure, ...] = ("probability_difference", "cutoff_sharpness")

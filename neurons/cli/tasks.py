@@ -132,7 +132,7 @@ def _carried(cache: Cache, asked: Request, reference: "Scores", own: "Scores", t
 
     held = groups(reference, own, n_layers=len(cache.layers), top=top)
     with progress_bar(f"removing neurons: {asked.choices.task.name}") as progress:
-        on = experiment(load_model(asked.checkpoint), cache, years=asked.years)
+        on = experiment(load_model(asked.checkpoint, device=asked.device), cache, years=asked.years)
         measures = group_measures(on, held, ablation="resample", progress=progress)
     return carried(measures["probability_difference"], held)
 

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neurons.model.checkpoint import Model
+from neurons.model.device import in_double
 from neurons.model.forward import TILE, EndTrace, attention_at_end, post_activation, resume
 
 
@@ -57,10 +58,10 @@ class FinalResidual:
 
     def scale_with(self, write: Float[Tensor, "n d"], amount: Float[Tensor, "n P"]) -> Float[Tensor, "n P"]:
         """sqrt(var + eps) of the changed residual, from variances and covariances taken in float64."""
-        x, w = _centred(self.residual.double()), _centred(write.double())
-        d, change = x.shape[-1], amount.double()
+        x, w, change = (in_double(part) for part in (self.residual, write, amount))
+        x, w, d = _centred(x), _centred(w), x.shape[-1]
         variance = (x * x).mean(-1) + 2 / d * change * (w @ x.T) + change**2 * (w * w).mean(-1, keepdim=True)
-        return (variance + self.model.config.layer_norm_eps).sqrt().to(self.residual.dtype)
+        return (variance + self.model.config.layer_norm_eps).sqrt().to(self.residual)
 
     def logits_with(
         self, write: Float[Tensor, "n d"], amount: Float[Tensor, "n P"], token_ids: Int[Tensor, " Y"]

@@ -19,11 +19,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neurons.model.config import ModelConfig
+from neurons.model.device import find_device
 from neurons.model.files import Checkpoint, find_checkpoint
 from neurons.model.in_memory import MemoryCheckpoint, checkpoint_in_memory
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.shown import Shown
-from neurons.types import CheckpointError, InputError
+from neurons.types import CheckpointError, Device, InputError
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -117,11 +118,16 @@ class Model(Shown):
         direction = self.W_U[year_token_ids] * self.ln_final.gain
         return (direction - direction.mean(1, keepdim=True)).T
 
-    def to(self, dtype: torch.dtype) -> "Model":
-        """The same model with every weight in another floating-point type."""
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are: what runs the model makes its tensors there."""
+        return self.W_E.device
+
+    def to(self, target: torch.dtype | torch.device) -> "Model":
+        """The same model with every weight in another floating-point type, or on another device."""
 
         def cast(x: Tensor) -> Tensor:
-            return x.to(dtype)
+            return x.to(target)
 
         def norm(ln: LayerNorm) -> LayerNorm:
             return LayerNorm(cast(ln.gain), cast(ln.bias))
@@ -146,16 +152,19 @@ def load_model(
     *,
     tokenizer: Any = None,
     name: str | None = None,
+    device: Device = "cpu",
 ) -> Model:
-    """Load `mini`, a GPT-2 of the hub (gpt2, gpt2-medium, ...) or a checkpoint directory, in float32 on the CPU.
+    """Load `mini`, a GPT-2 of the hub (gpt2, gpt2-medium, ...) or a checkpoint directory, in float32.
 
     A Hugging Face `GPT2LMHeadModel` or a `TransformerBridge` that is in memory already is taken as well: its
     weights are copied. `tokenizer` (a fast one of Hugging Face) is then needed where the model brings none,
-    and `name` is what results and files are called by; for other sources both are known.
+    and `name` is what results and files are called by; for other sources both are known. device: where the
+    model runs; results come back to the CPU. `mps` is compared with the CPU on a few prompts first.
 
     Raises `InputError` for what is no GPT-2 checkpoint, `CheckpointError` for one that is damaged or out
-    of reach. See `neurons.model.files.find_checkpoint`.
+    of reach, `DeviceError` for a device that is not there or wrong. See `neurons.model.files.find_checkpoint`.
     """
+    place = find_device(device)
     if isinstance(source, Checkpoint):
         checkpoint = source
     elif isinstance(source, str | os.PathLike):
@@ -166,8 +175,14 @@ def load_model(
         checkpoint = checkpoint_in_memory(source, tokenizer=tokenizer, name=name)
     checkpoint.tokenizer  # noqa: B018  a missing tokenizer is told before the weights are read
     if isinstance(checkpoint, MemoryCheckpoint):
-        return _from_state(checkpoint, {name: tensor.float() for name, tensor in checkpoint.state.items()})
-    return _from_bridge(checkpoint, boot_bridge(checkpoint))
+        model = _from_state(checkpoint, {name: tensor.float() for name, tensor in checkpoint.state.items()})
+    else:
+        model = _from_bridge(checkpoint, boot_bridge(checkpoint))
+    if device == "cpu":
+        return model
+    from neurons.model.trust import moved  # it runs the model, so it cannot be imported above
+
+    return moved(model, place, is_tried=device == "mps")
 
 
 def boot_bridge(checkpoint: Checkpoint) -> "TransformerBridge":

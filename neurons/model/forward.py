@@ -24,6 +24,8 @@ BLOCK = 256
 """Prompts in one pass: big enough for full matrix speed, small enough for a laptop's memory."""
 TILE = 1 << 19
 """Logits held at once where only their sum is wanted: 2 MB in float32, so that they stay in the processor's cache."""
+VOCABULARY_TILE = 512
+"""Tokens read at once where a matrix product makes the logits: a larger tile of W_U no longer stays in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +113,7 @@ def year_logits(
 def logsumexp(model: Model, residual: Float[Tensor, "... d"]) -> Float[Tensor, " ..."]:
     """Log of the sum over the full vocabulary of exp(logit), a tile of it at a time."""
     normed = normalise(residual, model.ln_final, model.config.layer_norm_eps).reshape(-1, residual.shape[-1])
-    tiles = [torch.logsumexp(normed @ part.T, -1) for part in model.W_U.split(max(64, TILE // max(1, len(normed))))]
+    tiles = [torch.logsumexp(normed @ part.T, -1) for part in model.W_U.split(VOCABULARY_TILE)]
     return torch.logsumexp(torch.stack(tiles), 0).view(residual.shape[:-1])
 
 

@@ -51,7 +51,8 @@ class PositionTrace:
 
     def of_rows(self, rows: Int[np.ndarray, " n"]) -> "PositionTrace":
         """The same for a list of prompts, repeats among them."""
-        return PositionTrace(*(tuple(x[rows] for x in kept) for kept in vars(self).values()))
+        at = torch.as_tensor(rows, device=self.final.device)
+        return PositionTrace(*(tuple(x[at] for x in kept) for kept in vars(self).values()))
 
 
 @torch.inference_mode()
