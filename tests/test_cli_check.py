@@ -14,8 +14,8 @@ import pytest
 from neurons.analysis import published
 from neurons.cache.format import Cache
 from neurons.cli.check import is_judged, kept_checks, print_checks
-from neurons.cli.common import request
 from neurons.cli.main import main
+from neurons.cli.request import request
 from neurons.model.checkpoint import Model
 from neurons.model.files import Checkpoint
 from neurons.model.tokenizer import Gpt2Tokenizer

@@ -11,8 +11,8 @@ import pytest
 from neurons.analysis.published import PROBABILITY_DIFFERENCE, Checks, judge_number
 from neurons.cache.format import open_cache
 from neurons.cache.results import keep_result
-from neurons.cli.common import request
 from neurons.cli.main import main
+from neurons.cli.request import request
 
 FEW = ["--nouns", "3", "--layers", "10-11", "--top", "2"]
 

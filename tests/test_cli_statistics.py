@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import neurons
-from neurons.cli.common import Request, request
 from neurons.cli.main import main
+from neurons.cli.request import Request, request
 from neurons.cli.statistics import find_statistics, kept_statistics, kept_text, run_statistics, run_text
 from neurons.types import NeuronId
 

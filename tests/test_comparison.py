@@ -18,9 +18,9 @@ from neurons.analysis.effects import logit_effects
 from neurons.analysis.ranking import rank
 from neurons.analysis.sharing import Scores
 from neurons.cache.format import Cache
-from neurons.cli.common import read_choices
 from neurons.cli.compare import folder_name
 from neurons.cli.main import main
+from neurons.cli.request import read_choices
 from neurons.report.comparison_page import comparison_page, write_comparison
 from neurons.report.folder import MARK
 from neurons.report.render import Site, to_html

@@ -20,8 +20,8 @@ from neurons.analysis.sharing import Scores, rank_correlation, share
 from neurons.analysis.transfer import Carried, carried, groups
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
-from neurons.cli.common import request
 from neurons.cli.main import main
+from neurons.cli.request import request
 from neurons.cli.tasks import scores_of
 from neurons.model.checkpoint import Model, load_model
 from neurons.model.files import BUNDLED

@@ -12,13 +12,8 @@ from neurons.cache.layout import SUFFIX
 from neurons.cache.locks import is_being_built
 from neurons.cache.parts import count_blocks, folders_beside
 from neurons.cli.common import (
-    CACHE_DIR,
-    MODEL,
-    CacheDirOption,
     JobsOption,
     JsonOption,
-    ModelOption,
-    Request,
     SchedulerOption,
     help_without_command,
     note,
@@ -26,8 +21,8 @@ from neurons.cli.common import (
     print_json,
     print_table,
     progress_bar,
-    with_request,
 )
+from neurons.cli.request import CACHE_DIR, MODEL, CacheDirOption, ModelOption, Request, with_request
 from neurons.types import CacheError, InputError
 
 app = typer.Typer(help="The HDF5 cache of activations.", rich_markup_mode=None)

@@ -12,14 +12,13 @@ from neurons.cli.causal_tables import print_curves, print_effects, print_layers
 from neurons.cli.common import (
     JobsOption,
     JsonOption,
-    Request,
     SchedulerOption,
     check_spread,
     open_or_build,
     print_json,
     progress_bar,
-    with_request,
 )
+from neurons.cli.request import Request, with_request
 from neurons.task.intervention import Intervention
 from neurons.types import Ablation, Effect, InputError, Measure, NeuronId
 

@@ -27,15 +27,8 @@ from neurons.analysis.published import Check, Checks, conclusion, shown, unjudge
 from neurons.cache.format import Cache, format_layers
 from neurons.cache.parts import Parts, parts_beside
 from neurons.cache.results import keep_result, kept_result
-from neurons.cli.common import (
-    JsonOption,
-    Request,
-    open_or_build,
-    print_json,
-    print_table,
-    progress_bar,
-    with_request,
-)
+from neurons.cli.common import JsonOption, open_or_build, print_json, print_table, progress_bar
+from neurons.cli.request import Request, with_request
 from neurons.cli.statistics import kept_statistics
 from neurons.model.files import Checkpoint
 from neurons.task.prompts import year_spans, year_tokens

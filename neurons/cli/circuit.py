@@ -19,15 +19,8 @@ from neurons.analysis.circuit_results import (
 from neurons.analysis.graph import Circuit, Layout, layout, published_circuit, read_circuit
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result
-from neurons.cli.common import (
-    JsonOption,
-    Request,
-    open_or_build,
-    print_json,
-    print_table,
-    progress_bar,
-    with_request,
-)
+from neurons.cli.common import JsonOption, open_or_build, print_json, print_table, progress_bar
+from neurons.cli.request import Request, with_request
 from neurons.types import NeuronId
 
 if TYPE_CHECKING:

@@ -8,19 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neurons.cache.format import Cache, format_layers
-from neurons.cli.common import (
-    REPORT_DIR,
-    Choices,
-    JsonOption,
-    ReportDirOption,
-    Request,
-    note,
-    open_or_build,
-    print_json,
-    print_table,
-    with_choices,
-)
+from neurons.cli.common import REPORT_DIR, JsonOption, ReportDirOption, note, open_or_build, print_json, print_table
 from neurons.cli.compose import kept_kinds
+from neurons.cli.request import Choices, Request, with_choices
 from neurons.cli.tasks import ranked, scores_of
 from neurons.model.files import find_checkpoint
 from neurons.model.remembered import beside

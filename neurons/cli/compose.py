@@ -9,16 +9,8 @@ import typer
 
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result
-from neurons.cli.common import (
-    SEED,
-    JsonOption,
-    Request,
-    open_or_build,
-    print_json,
-    print_table,
-    progress_bar,
-    with_request,
-)
+from neurons.cli.common import JsonOption, open_or_build, print_json, print_table, progress_bar
+from neurons.cli.request import SEED, Request, with_request
 from neurons.types import InputError, NeuronId
 
 if TYPE_CHECKING:

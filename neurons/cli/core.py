@@ -7,15 +7,8 @@ import typer
 
 from neurons.analysis.statistics_results import NeuronStatistics
 from neurons.cache.format import Cache, format_layers
-from neurons.cli.common import (
-    JsonOption,
-    Request,
-    open_or_build,
-    print_json,
-    print_table,
-    progress_bar,
-    with_request,
-)
+from neurons.cli.common import JsonOption, open_or_build, print_json, print_table, progress_bar
+from neurons.cli.request import Request, with_request
 from neurons.cli.statistics import find_statistics
 from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
 from neurons.task.years import contrast_weights

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from neurons.analysis.neighbours import Neighbours
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result
-from neurons.cli.common import Request, progress_bar
+from neurons.cli.common import progress_bar
+from neurons.cli.request import Request
 from neurons.cli.statistics import STATISTICS, TEXT, kept_statistics, kept_text
 from neurons.types import NeuronId
 
@@ -45,7 +46,7 @@ def _measure(cache: Cache, asked: Request, neurons: Sequence[NeuronId]) -> None:
         from neurons.analysis.text_study import study_text
         from neurons.model.checkpoint import load_model
 
-        model = load_model(asked.checkpoint)
+        model = load_model(asked.checkpoint)  # on the CPU: the moments are in float64, which MPS has not
     if kept_statistics(cache) is None:
         with progress_bar("reading the vocabulary") as progress:
             keep_result(cache, STATISTICS, {}, neuron_statistics(model, cache.layers, progress=progress))

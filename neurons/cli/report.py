@@ -18,16 +18,10 @@ from neurons.cache.format import Cache
 from neurons.cli.causal import kept_ablations, run_ablations
 from neurons.cli.check import kept_checks
 from neurons.cli.circuit import kept_study, prompt_tokens, run_study
-from neurons.cli.common import (
-    REPORT_DIR,
-    ReportDirOption,
-    Request,
-    open_or_build,
-    progress_bar,
-    with_request,
-)
+from neurons.cli.common import REPORT_DIR, ReportDirOption, open_or_build, progress_bar
 from neurons.cli.compose import kept_kinds
 from neurons.cli.from_weights import find_weights
+from neurons.cli.request import Request, with_request
 from neurons.types import InputError, NeuronId
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from neurons.analysis.statistics_results import RESULT_CLASSES, NeuronStatistics, TextStudy
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result
-from neurons.cli.common import Request, progress_bar
+from neurons.cli.common import progress_bar
+from neurons.cli.request import Request
 from neurons.types import NeuronId
 
 STATISTICS, TEXT = "statistics", "text"
@@ -26,7 +27,7 @@ def run_statistics(cache: Cache, asked: Request) -> NeuronStatistics:
     from neurons.analysis.statistics import neuron_statistics
     from neurons.model.checkpoint import load_model
 
-    model = load_model(asked.checkpoint)
+    model = load_model(asked.checkpoint)  # on the CPU: the moments are in float64, which MPS has not
     with progress_bar("reading the vocabulary") as progress:
         found = neuron_statistics(model, cache.layers, progress=progress)
     keep_result(cache, STATISTICS, {}, found)
@@ -46,7 +47,7 @@ def run_text(cache: Cache, asked: Request, neurons: Sequence[NeuronId]) -> TextS
     from neurons.analysis.text_study import study_text
     from neurons.model.checkpoint import load_model
 
-    model = load_model(asked.checkpoint)
+    model = load_model(asked.checkpoint)  # on the CPU: the moments are in float64, which MPS has not
     with progress_bar("reading prompts") as progress:
         study = study_text(model, cache, neurons, progress=progress)
     keep_result(cache, TEXT, {}, study)

@@ -6,16 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neurons.cache.format import Cache, format_layers
-from neurons.cli.common import (
-    JsonOption,
-    Request,
-    note,
-    open_or_build,
-    print_json,
-    print_table,
-    progress_bar,
-    with_request,
-)
+from neurons.cli.common import JsonOption, note, open_or_build, print_json, print_table, progress_bar
+from neurons.cli.request import Request, with_request
 from neurons.task.tasks import DEFAULT, TASKS, Task, find_task
 from neurons.types import InputError
 
