@@ -27,9 +27,11 @@ def asked(cache: neurons.Cache) -> Request:
     return request(model="mini", cache_dir=cache.path.parent)
 
 
-def test_statistics_are_made_once(cache: neurons.Cache, asked: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistics_are_made_once(
+    cache: neurons.Cache, asked: Request, mini_model: neurons.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert kept_statistics(cache) is None
-    made = run_statistics(cache, asked)
+    made = run_statistics(cache, mini_model)
     assert made.layers == cache.layers
     monkeypatch.setattr("neurons.cli.statistics.run_statistics", None)
     found = find_statistics(cache, asked)
@@ -56,9 +58,9 @@ def test_rank_stats_adds_what_the_weights_show_and_keeps_it(
     assert "cos in/out" in table
 
 
-def test_text_is_kept_for_the_neurons_that_were_read(cache: neurons.Cache, asked: Request) -> None:
+def test_text_is_kept_for_the_neurons_that_were_read(cache: neurons.Cache, mini_model: neurons.Model) -> None:
     assert kept_text(cache, SOME) is None
-    run_text(cache, asked, SOME)
+    run_text(cache, mini_model, SOME)
     found = kept_text(cache, SOME[1:])
     assert found is not None
     assert [one.neuron for one in found.neurons] == list(SOME)

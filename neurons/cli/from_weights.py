@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 from neurons.analysis.neighbours import Neighbours
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result
-from neurons.cli.common import progress_bar
 from neurons.cli.request import Request
-from neurons.cli.statistics import STATISTICS, TEXT, kept_statistics, kept_text
+from neurons.cli.statistics import kept_statistics, kept_text, load_on_cpu, run_statistics, run_text
 from neurons.types import NeuronId
 
 if TYPE_CHECKING:
@@ -40,19 +39,13 @@ def kept_neighbours(cache: Cache, neurons: Sequence[NeuronId]) -> tuple[Neighbou
 
 def _measure(cache: Cache, asked: Request, neurons: Sequence[NeuronId]) -> None:
     """Whatever was not kept, with one load of the model."""
-    with progress_bar("loading the model"):
-        from neurons.analysis.neighbours import every_neuron, nearest, weight_features
-        from neurons.analysis.statistics import neuron_statistics
-        from neurons.analysis.text_study import study_text
-        from neurons.model.checkpoint import load_model
+    from neurons.analysis.neighbours import every_neuron, nearest, weight_features
 
-        model = load_model(asked.checkpoint)  # on the CPU: the moments are in float64, which MPS has not
+    model = load_on_cpu(asked)
     if kept_statistics(cache) is None:
-        with progress_bar("reading the vocabulary") as progress:
-            keep_result(cache, STATISTICS, {}, neuron_statistics(model, cache.layers, progress=progress))
+        run_statistics(cache, model)
     if kept_text(cache, neurons) is None:
-        with progress_bar("reading prompts") as progress:
-            keep_result(cache, TEXT, {}, study_text(model, cache, neurons, progress=progress))
+        run_text(cache, model, neurons)
     if kept_neighbours(cache, neurons) is None:
         features = weight_features(model, cache.layers)
         keep_result(cache, NEIGHBOURS, {}, nearest(features, every_neuron(cache.layers, cache.d_mlp), neurons))

@@ -1,6 +1,7 @@
 """Neurons by their weights and on text, for the commands: as kept beside the cache, or made with the model and kept."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from neurons.analysis.statistics_results import RESULT_CLASSES, NeuronStatistics, TextStudy
 from neurons.cache.format import Cache
@@ -9,12 +10,24 @@ from neurons.cli.common import progress_bar
 from neurons.cli.request import Request
 from neurons.types import NeuronId
 
+if TYPE_CHECKING:
+    from neurons.model.checkpoint import Model
+
 STATISTICS, TEXT = "statistics", "text"
 
 
 def find_statistics(cache: Cache, asked: Request) -> NeuronStatistics:
     """The statistics kept beside the cache, else computed."""
-    return kept_statistics(cache) or run_statistics(cache, asked)
+    kept = kept_statistics(cache)
+    return kept if kept is not None else run_statistics(cache, load_on_cpu(asked))
+
+
+def load_on_cpu(asked: Request) -> "Model":
+    """The model where statistics are taken, whatever --device says: their moments are float64, which MPS has not."""
+    from neurons.model.checkpoint import load_model
+
+    with progress_bar("loading the model"):
+        return load_model(asked.checkpoint)
 
 
 def kept_statistics(cache: Cache) -> NeuronStatistics | None:
@@ -22,12 +35,10 @@ def kept_statistics(cache: Cache) -> NeuronStatistics | None:
     return kept_result(cache, STATISTICS, {}, RESULT_CLASSES)
 
 
-def run_statistics(cache: Cache, asked: Request) -> NeuronStatistics:
+def run_statistics(cache: Cache, model: "Model") -> NeuronStatistics:
     """Every neuron of the cached layers, from the model's weights; kept for later reports."""
     from neurons.analysis.statistics import neuron_statistics
-    from neurons.model.checkpoint import load_model
 
-    model = load_model(asked.checkpoint)  # on the CPU: the moments are in float64, which MPS has not
     with progress_bar("reading the vocabulary") as progress:
         found = neuron_statistics(model, cache.layers, progress=progress)
     keep_result(cache, STATISTICS, {}, found)
@@ -42,12 +53,10 @@ def kept_text(cache: Cache, neurons: Sequence[NeuronId]) -> TextStudy | None:
     return study
 
 
-def run_text(cache: Cache, asked: Request, neurons: Sequence[NeuronId]) -> TextStudy:
+def run_text(cache: Cache, model: "Model", neurons: Sequence[NeuronId]) -> TextStudy:
     """What these neurons do on text, with the model; kept for later reports, in the place of the last one."""
     from neurons.analysis.text_study import study_text
-    from neurons.model.checkpoint import load_model
 
-    model = load_model(asked.checkpoint)  # on the CPU: the moments are in float64, which MPS has not
     with progress_bar("reading prompts") as progress:
         study = study_text(model, cache, neurons, progress=progress)
     keep_result(cache, TEXT, {}, study)
