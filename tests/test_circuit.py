@@ -115,7 +115,9 @@ def test_paths_of_mini_equal_plain_hooks_in_double(mini_model: Model, mini_doubl
     assert largest_difference(mini_model, torch.float64, mini_double) < 1e-9
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-9)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-4), pytest.param(torch.float64, 1e-9, marks=pytest.mark.long)]
+)
 def test_paths_in_the_shape_of_gpt2_small_equal_plain_hooks(
     gpt2_shaped: Model, dtype: torch.dtype, tolerance: float
 ) -> None:

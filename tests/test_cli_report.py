@@ -99,6 +99,7 @@ def test_without_kept_interventions_there_is_no_causal_page(folder: Path, tmp_pa
     assert (tmp_path / "mini" / "composition.html").is_file()
 
 
+@pytest.mark.long
 def test_figures_for_a_paper_are_kept_beside(folder: Path, tmp_path: Path) -> None:
     assert run("report", *FEW, "--figures", "pdf", "--cache-dir", folder / "cache", "--report-dir", tmp_path) == 0
     assert any((tmp_path / "mini").rglob("*.pdf"))

@@ -75,6 +75,7 @@ def test_run_and_trace_equal_the_bridge_in_gpt2_s_shape(gpt2_shaped: Model) -> N
     assert_equals_the_bridge(gpt2_shaped, gpt2_shaped.bridge, prompts, 6, SINGLE)
 
 
+@pytest.mark.long
 def test_run_and_trace_equal_the_bridge_in_gpt2_s_shape_in_double(gpt2_shaped: Model) -> None:
     prompts = year_spans(gpt2_shaped.tokenizer)
     double = gpt2_shaped.to(torch.float64)
