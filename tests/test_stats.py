@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap, kstest
+from scipy.stats import bootstrap, false_discovery_control, kstest
+from scipy.stats import t as student
 
 from neurons.analysis.stats import (
     bootstrap_weighted_mean,
@@ -173,3 +174,16 @@ def test_false_discoveries_stay_below_the_rate() -> None:
         hits = np.flatnonzero(false_discovery_q(p) < 0.05)
         false, called = false + int((hits < 900).sum()), called + len(hits)
     assert false / called < 0.06
+
+
+def test_q_values_are_scipy_s() -> None:
+    p = np.random.default_rng(0).uniform(size=1000) ** 3
+    p[:50] = p[50]
+    np.testing.assert_allclose(false_discovery_q(p), false_discovery_control(p), rtol=1e-12)
+
+
+def test_p_is_the_tail_of_student_s_t() -> None:
+    """A cosine r among d directions is r sqrt((d - 2) / (1 - r^2)) of Student's t."""
+    r = np.linspace(-0.9, 0.9, 7)
+    expected = student.sf(r * np.sqrt(62 / (1 - r**2)), 62)
+    np.testing.assert_allclose(random_direction_p(r, np.ones(7), np.ones(7), 64), expected, rtol=1e-12)

@@ -79,13 +79,16 @@ class LogitEffects(Shown):
         """
         Y, first = len(self.start_years), int(neurons.min(initial=self.cache.d_mlp))
         span, picked = slice(first, int(neurons.max(initial=first)) + 1), neurons - first
+        whole = np.array_equal(picked, np.arange(span.stop - first))
         total = np.zeros((self._n_groups(group) * Y, len(neurons)), np.float32)
         cell = self._cell(group)
         for rows in self.cache.row_blocks(span.stop - span.start) if len(neurons) else ():
             kept = np.flatnonzero(cell[rows] >= 0)
             values = self.activation(layer, span, rows)
-            for place, value in zip(cell[rows][kept].tolist(), values[kept[:, None], picked], strict=True):
-                total[place] += value
+            if not whole:
+                values = values[:, picked]
+            for place, row in zip(cell[rows][kept].tolist(), kept.tolist(), strict=True):
+                total[place] += values[row]
         return total.reshape(-1, Y, len(neurons))
 
     def counts(self, group: Int[np.ndarray, " P"]) -> Int[np.ndarray, "G Y"]:

@@ -171,7 +171,8 @@ def _score_layer(
     centred[:, constant] = 0
     specific = (centred.T * values).sum(1)
     N = len(score)
-    p, p_mirror = (_p_value(effects, layer, sign * specific, centred, W * weight[:, None]) for sign in (1, -1))
+    norms = _direction_norm(effects, centred, W * weight[:, None]), effects.cache.read(f"readout/{layer}_norm")
+    p, p_mirror = (random_direction_p(sign * specific, *norms, effects.cache.d_gain) for sign in (1, -1))
     return {
         "layer": np.full(N, layer),
         "index": np.arange(N),
@@ -209,17 +210,12 @@ def _curves(effects: LogitEffects, layer: int, values: Float[np.ndarray, "N Y"],
     return found
 
 
-def _p_value(
-    effects: LogitEffects,
-    layer: int,
-    specific: Float[np.ndarray, " N"],
-    centred: Float[np.ndarray, "Y N"],
-    weighted: Float[np.ndarray, "Y 100"],
+def _direction_norm(
+    effects: LogitEffects, centred: Float[np.ndarray, "Y N"], weighted: Float[np.ndarray, "Y 100"]
 ) -> Float[np.ndarray, " N"]:
+    """Length of the residual direction that a neuron, tuned as it is, would have to write for contrast."""
     direction = centred.T @ weighted
-    norm = np.sqrt(np.maximum(np.einsum("ny,yz,nz->n", direction, effects.cache.gram, direction, optimize=True), 0))
-    w_out_norm = effects.cache.read(f"readout/{layer}_norm")
-    return random_direction_p(specific, norm, w_out_norm, effects.cache.d_gain)
+    return np.sqrt(np.maximum(((direction @ effects.cache.gram) * direction).sum(1), 0))
 
 
 def _order(effects: LogitEffects, start_year: int | None, columns: dict[str, np.ndarray]) -> Ranking:
