@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
 import neurons
-from neurons.cli.main import main
+from neurons.cli.main import GROUPS, build_app, main
 from neurons.model.files import BUNDLED
 
 Run = Callable[..., tuple[int, str, str]]
@@ -265,27 +266,26 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
 
 
 def every_command() -> list[list[str]]:
-    from typer.main import get_command
-
-    from neurons.cli.main import app
-
     def walk(command: object, path: list[str]) -> list[list[str]]:
         below = getattr(command, "commands", {})
         return [path] + [found for name, sub in below.items() for found in walk(sub, [*path, name])]
 
-    return walk(get_command(app), [])
+    return walk(get_command(build_app()), [])
 
 
 @pytest.mark.parametrize("path", every_command(), ids=" ".join)
 def test_every_command_and_option_has_help(path: list[str]) -> None:
-    from typer.main import get_command
-
-    from neurons.cli.main import app
-
-    command = get_command(app)
+    command = get_command(build_app())
     for name in path:
         command = command.commands[name]  # type: ignore[attr-defined]
     assert command.help
     for parameter in command.params:
         if parameter.name != "help":
             assert getattr(parameter, "help", None), f"{' '.join(path)}: {parameter.name} has no help"
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_file_of_commands_registers_what_it_is_looked_up_by(group: str) -> None:
+    """Only the group of the command asked for is imported."""
+    for name in GROUPS[group]:
+        assert set(get_command(build_app([name])).commands) == set(GROUPS[group])  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from neurons.cli.main import app
+from neurons.cli.main import build_app
 
 ROOT = Path(__file__).parent.parent
 
@@ -48,7 +48,7 @@ def documented_commands() -> list[str]:
 
 @pytest.mark.parametrize("line", documented_commands())
 def test_the_readmes_commands_and_options_exist(line: str) -> None:
-    command = get_command(app)
+    command = get_command(build_app())
     words = shlex.split(line)[1:]
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]  # type: ignore[attr-defined]
@@ -59,7 +59,7 @@ def test_the_readmes_commands_and_options_exist(line: str) -> None:
 
 def test_every_command_is_in_the_readme() -> None:
     documented = {shlex.split(line)[1] for line in documented_commands()}
-    commands = set(getattr(get_command(app), "commands", {}))
+    commands = set(getattr(get_command(build_app()), "commands", {}))
     assert commands - documented <= {"models"}
 
 

@@ -1,4 +1,4 @@
-"""The public face is documented: docstrings, shapes and units on everything public, help on every option."""
+"""The public face is documented: docstrings, shapes and units on everything public."""
 
 import dataclasses
 import inspect
@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
 import neurons
-from neurons.cli.main import app
 
 PUBLIC = [name for name in neurons.__all__ if name != "__version__"]
 UNIT = re.compile(
@@ -92,19 +90,3 @@ def test_a_class_explains_the_arrays_that_it_holds(label: str, thing: Any, array
 def test_public_functions_and_methods_have_a_docstring(label: str) -> None:
     if label.rpartition(".")[2] not in OBVIOUS:
         assert inspect.getdoc(dict(ALL)[label]), f"{label} has no docstring"
-
-
-def commands(command: Any, path: str = "neurons") -> Iterator[tuple[str, Any]]:
-    yield path, command
-    for name, below in getattr(command, "commands", {}).items():
-        yield from commands(below, f"{path} {name}")
-
-
-EVERY = list(commands(get_command(app)))
-
-
-@pytest.mark.parametrize(("path", "command"), EVERY, ids=[path for path, _ in EVERY])
-def test_every_command_and_option_has_help(path: str, command: Any) -> None:
-    assert command.help, f"{path} has no help"
-    silent = [parameter.name for parameter in command.params if not getattr(parameter, "help", None)]
-    assert [name for name in silent if name != "help"] == []

@@ -28,6 +28,11 @@ from neurons.types import CacheError, InputError
 app = typer.Typer(help="The HDF5 cache of activations.", rich_markup_mode=None)
 app.callback(invoke_without_command=True)(help_without_command)
 
+
+def register(above: typer.Typer) -> None:
+    above.add_typer(app, name="cache")
+
+
 FilesArgument = Annotated[
     list[str] | None, typer.Argument(help="Cache files, by path or by name within --cache-dir.", show_default=False)
 ]

@@ -1,14 +1,17 @@
-"""The `neurons` command: every group of commands, and errors as one line and an exit code."""
+"""The `neurons` command: every group of commands, and errors as one line and an exit code.
+
+Only the groups that the command line names are imported: a question to a cache should not wait for the rest.
+"""
 
 import os
 import sys
 import traceback
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
-from neurons.cli import caches, causal, check, circuit, compare, compose, core, report, tasks
-from neurons.cli.common import help_without_command
 from neurons.types import NeuronsError
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -16,17 +19,37 @@ UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 INTERRUPTED = 130
 """Typer catches Ctrl-C and returns this."""
 
-app = typer.Typer(
-    name="neurons",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Which MLP neurons make GPT-2 say a year later than the start year, and how they add up to '>'.",
-    epilog="Exit codes: 0 done, 1 could not be done, 2 wrong usage. Start with: neurons report",
-)
+GROUPS = {
+    "report": ("report",),
+    "core": ("behaviour", "rank", "effect", "models"),
+    "causal": ("causal",),
+    "compose": ("cluster", "compose"),
+    "circuit": ("circuit",),
+    "tasks": ("tasks",),
+    "check": ("check",),
+    "compare": ("compare",),
+    "caches": ("cache",),
+}
+"""The files of commands, in the order of the help, and what each registers."""
 
 
-@app.callback(invoke_without_command=True)
+def build_app(words: Sequence[str] = ()) -> typer.Typer:
+    """The command with the groups that the words name; with all of them where they name none."""
+    app = typer.Typer(
+        name="neurons",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help="Which MLP neurons make GPT-2 say a year later than the start year, and how they add up to '>'.",
+        epilog="Exit codes: 0 done, 1 could not be done, 2 wrong usage. Start with: neurons report",
+    )
+    app.callback(invoke_without_command=True)(_root)
+    named = [group for group, commands in GROUPS.items() if set(words[:1]) & set(commands)]
+    for group in named or GROUPS:
+        import_module(f"neurons.cli.{group}").register(app)
+    return app
+
+
 def _root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False,
@@ -37,20 +60,17 @@ def _root(
 
         print(f"neurons {__version__}")
         raise typer.Exit
+    from neurons.cli.common import help_without_command
+
     help_without_command(context)
-
-
-for group in (report, core, causal, compose, circuit, tasks, check, compare):
-    group.register(app)
-app.add_typer(caches.app, name="cache")
 
 
 def main() -> None:
     """Run the command; a failure is one line on standard error and exit code 1, or 2 for wrong usage."""
-    arguments = sys.argv[1:]
-    debug = "--debug" in arguments
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        code = app([a for a in arguments if a != "--debug"], prog_name="neurons", standalone_mode=False) or 0
+        code = build_app(arguments)(arguments, prog_name="neurons", standalone_mode=False) or 0
         if code == INTERRUPTED:
             raise KeyboardInterrupt
         sys.exit(code)
