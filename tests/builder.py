@@ -56,6 +56,8 @@ def begun(folder: Path) -> list[int]:
 
 
 def main(folder: Path, cache_dir: Path, options: dict[str, Any]) -> None:
+    import filelock  # noqa: F401 - imported when a lock is taken, and another user may not read the interpreter's files
+
     from neurons.cache import build
 
     model, prompts, layers = pickle.loads((folder / "asked.pickle").read_bytes())
