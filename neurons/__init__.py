@@ -22,6 +22,7 @@ _HOMES = {
     "Clustering": "neurons.analysis.clusters",
     "Composition": "neurons.analysis.composed",
     "Experiment": "neurons.analysis.experiment",
+    "InputError": "neurons.types",
     "Intervention": "neurons.task.intervention",
     "LogitEffects": "neurons.analysis.effects",
     "Model": "neurons.model.checkpoint",
@@ -81,7 +82,7 @@ if TYPE_CHECKING:
     from neurons.task.prompts import PromptSet, year_spans
     from neurons.task.tasks import Task, find_task, own_task
     from neurons.task.templates import Template
-    from neurons.types import NeuronId, NeuronsError
+    from neurons.types import InputError, NeuronId, NeuronsError
 
 
 def __getattr__(name: str) -> Any:

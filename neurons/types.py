@@ -58,6 +58,8 @@ class NeuronId:
     def __str__(self) -> str:
         return f"L{self.layer}N{self.index}"
 
+    __repr__ = __str__
+
     @classmethod
     def parse(cls, text: "str | NeuronId") -> "NeuronId":
         """Read `L9N12`; raises `InputError` for anything else."""

@@ -12,6 +12,7 @@ import pytest
 from typer.main import get_command
 
 import neurons
+from neurons.cli.common import print_table
 from neurons.cli.main import GROUPS, build_app, main
 from neurons.model.files import BUNDLED
 
@@ -289,3 +290,12 @@ def test_a_file_of_commands_registers_what_it_is_looked_up_by(group: str) -> Non
     """Only the group of the command asked for is imported."""
     for name in GROUPS[group]:
         assert set(get_command(build_app([name])).commands) == set(GROUPS[group])  # type: ignore[attr-defined]
+
+
+def test_a_narrow_terminal_cuts_no_number(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    row = ["L11N165", "+0.1616", "+0.1606 .. +0.1626", "+0.1152"]
+    print_table("a title", ["neuron", "score", "95 % interval", "static"], [row])
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert all(text in printed for text in row)

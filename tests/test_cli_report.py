@@ -12,6 +12,7 @@ from neurons.analysis.published import PROBABILITY_DIFFERENCE, Checks, judge_num
 from neurons.cache.format import open_cache
 from neurons.cache.results import keep_result
 from neurons.cli.main import main
+from neurons.cli.report import _command, _folder
 from neurons.cli.request import request
 
 FEW = ["--nouns", "3", "--layers", "10-11", "--top", "2"]
@@ -121,3 +122,29 @@ def test_an_unknown_figure_format_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert run("report", "--figures", "bmp", "--cache-dir", tmp_path, "--report-dir", tmp_path) == 2
     assert "bmp" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_report_of_another_checkpoint_is_not_replaced(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = request(cache_dir=folder / "cache")
+    assert _folder(folder / "reports/mini", asked) == folder / "reports/mini"
+    (tmp_path / "mini").mkdir()
+    (tmp_path / "mini/report.json").write_text('{"format": "neurons-report", "provenance": {"model_sha256": "other"}}')
+    assert _folder(tmp_path / "mini", asked) == tmp_path / f"mini-{asked.checkpoint.fingerprint[:6]}"
+    assert "is the report of another checkpoint" in capsys.readouterr().err
+
+
+def test_the_command_named_makes_what_is_shown_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["neurons", "report", "--circuit"])
+    assert _command(causal=True, circuit=True) == "neurons report --circuit --causal"
+    assert _command(causal=False, circuit=True) == "neurons report --circuit"
+
+
+def test_the_index_says_what_the_boosting_neurons_add(folder: Path) -> None:
+    numbers = json.loads((folder / "reports/mini/report.json").read_text())
+    boosting = [one["score"] for one in numbers["ranking"] if one["boosting"]]
+    assert numbers["called"]["boosting"] == len(boosting)
+    assert numbers["called"]["boosting_contrast"] == pytest.approx(sum(boosting))
+    assert numbers["called"]["contrast"] == pytest.approx(sum(one["score"] for one in numbers["ranking"]))
+    assert "layers 10-11" in (folder / "reports/mini/index.html").read_text()

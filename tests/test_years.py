@@ -26,7 +26,7 @@ def test_a_shift_common_to_all_years_cancels_in_the_contrast() -> None:
 
 @pytest.mark.parametrize("year", [-1, 99, 100])
 def test_a_start_year_without_a_later_year_has_no_contrast(year: int) -> None:
-    with pytest.raises(InputError, match=r"must lie in 0\.\.98"):
+    with pytest.raises(InputError, match="has no later year"):
         contrast_weights([year])
 
 

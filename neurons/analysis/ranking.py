@@ -228,7 +228,7 @@ def _order(effects: LogitEffects, start_year: int | None, columns: dict[str, np.
     order = np.lexsort((columns["index"], columns["layer"], -columns["score"], ~boosting))
     return Ranking(
         model=effects.cache.model,
-        n_prompts=len(effects.cache),
+        n_prompts=int(np.isin(effects.cache.start_year, effects.start_years).sum()),
         layers=effects.layers,
         start_years=effects.start_years,
         start_year=start_year,

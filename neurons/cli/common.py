@@ -94,7 +94,10 @@ def print_json(result: Any) -> None:
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, caption: str | None = None
 ) -> None:
-    """A table on standard output; all but the first `left` columns are numbers and aligned to the right."""
+    """A table on standard output; all but the first `left` columns are numbers and aligned to the right.
+
+    It is never narrower than what is in it: a terminal wraps a line that is too long, but a cut number misleads.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -105,9 +108,10 @@ def print_table(
         table.add_column(column, justify="left" if i < left else "right", no_wrap=True)
     for row in rows:
         table.add_row(*map(Text, row))
+    natural = Console(width=10_000).measure(table).maximum
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=1000)
+    if console.width < natural:
+        console = Console(width=natural)
     console.print(Text(title), soft_wrap=True)
     console.print(table)
     if caption:

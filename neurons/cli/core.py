@@ -115,7 +115,7 @@ def rank(
         neurons = [ranking.record(row) for row in shown]
         if statistics is not None:
             neurons = [one | {"statistics": statistics.record(one["neuron"])} for one in neurons]
-        about = {"model": cache.model, "prompts": len(cache), "layers": list(cache.layers), "start_year": year}
+        about = {"model": cache.model, "prompts": ranking.n_prompts, "layers": list(cache.layers), "start_year": year}
         print_json({**about, "neurons": neurons})
         return
     print_ranking(ranking, cache, top or 20, statistics)
@@ -134,7 +134,7 @@ def print_ranking(ranking: Any, cache: Cache, top: int, statistics: NeuronStatis
     of_year = "" if ranking.start_year is None else f" at start year {ranking.start_year:02d}"
     print_table(
         f"{cache.model}: boosting score{of_year} of {len(ranking)} neurons, layers {format_layers(cache.layers)},"
-        f" {len(cache)} prompts",
+        f" {ranking.n_prompts} prompts",
         columns if statistics is None else [*columns, *WEIGHTS],
         rows,
         left=2,

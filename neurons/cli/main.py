@@ -41,7 +41,7 @@ def build_app(words: Sequence[str] = ()) -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         help="Which MLP neurons make GPT-2 say a year later than the start year, and how they add up to '>'.",
-        epilog="Exit codes: 0 done, 1 could not be done, 2 wrong usage. Start with: neurons report",
+        epilog="Exit codes: 0 done, 1 could not be done, 2 wrong usage, 130 interrupted. Start with: neurons report",
     )
     app.callback(invoke_without_command=True)(_root)
     named = [group for group, commands in GROUPS.items() if set(words[:1]) & set(commands)]

@@ -18,10 +18,11 @@ from neurons.cache.format import Cache
 from neurons.cli.causal import kept_ablations, run_ablations
 from neurons.cli.check import kept_checks
 from neurons.cli.circuit import kept_study, prompt_tokens, run_study
-from neurons.cli.common import REPORT_DIR, ReportDirOption, open_or_build, progress_bar
+from neurons.cli.common import REPORT_DIR, ReportDirOption, note, open_or_build, progress_bar
 from neurons.cli.compose import kept_kinds
 from neurons.cli.from_weights import find_weights
 from neurons.cli.request import Request, with_request
+from neurons.report.folder import reported_checkpoint
 from neurons.types import InputError, NeuronId
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def report(
     """The main job: behaviour, ranking, kinds, composition, figures and a page for each of the top neurons."""
     if figures is not None and figures not in FIGURES:
         raise InputError(f"--figures {figures!r} is unknown: choose {', '.join(FIGURES)}")
-    folder = report_dir / asked.folder_name
+    folder = _folder(report_dir / asked.folder_name, asked)
     cache = open_or_build(asked)
     ablations = run_ablations(cache, asked) if causal else kept_ablations(cache, asked)
     study = kept_study(cache, asked)
@@ -107,7 +108,7 @@ def _write(
             effects,
             ranking,
             folder=folder,
-            command=shlex.join(["neurons", *sys.argv[1:]]),
+            command=_command(causal=ablations is not None, circuit=study is not None),
             top=top,
             extra=extra,
             tuning=clustering.tuning,
@@ -121,6 +122,23 @@ def _write(
         )
     print(f"{len(ranking.boosting_neurons())} of {len(ranking)} neurons raise the years after the start year.")
     return index
+
+
+def _folder(named: Path, asked: Request) -> Path:
+    """The folder of that name, or one with the checkpoint's hash where the report of another checkpoint has it."""
+    fingerprint = asked.checkpoint.fingerprint
+    if reported_checkpoint(named) in {None, fingerprint}:
+        return named
+    own = named.with_name(f"{named.name}-{fingerprint[:6]}")
+    note(f"{named} is the report of another checkpoint: this one goes to {own}")
+    return own
+
+
+def _command(*, causal: bool, circuit: bool) -> str:
+    """What makes this report from nothing: the command given, and the options for what was kept from before."""
+    words = ["neurons", *sys.argv[1:]]
+    shown = {"--causal": causal, "--circuit": circuit}
+    return shlex.join([*words, *(option for option, is_shown in shown.items() if is_shown and option not in words)])
 
 
 def _sections(neuron: NeuronId, ablations: "Ablations | None", study: "Study | None") -> "list[Section]":

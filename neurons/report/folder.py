@@ -68,6 +68,14 @@ def _is_report(folder: Path) -> bool:
         return False
 
 
+def reported_checkpoint(folder: Path) -> str | None:
+    """The SHA-256 of the checkpoint that the report in a folder is of; None where there is no report."""
+    try:
+        return str(json.loads((folder / MARK).read_text(encoding="utf-8"))["provenance"]["model_sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def write_text(path: Path, text: str) -> None:
     """UTF-8; a file name that is no text (a lone surrogate) is written as its escape."""
     path.parent.mkdir(parents=True, exist_ok=True)

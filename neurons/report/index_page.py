@@ -8,6 +8,7 @@ import numpy as np
 
 from neurons.analysis.effects import LogitEffects
 from neurons.analysis.ranking import Ranking
+from neurons.cache.format import format_layers
 from neurons.report import model_plots, plots
 from neurons.report.blocks import (
     INDEX,
@@ -60,12 +61,14 @@ def index_page(
 
 
 def _lead(ranking: Ranking, numbers: Mapping[str, Any]) -> str:
-    difference = numbers["behaviour"]["model"]["probability_difference"]["mean"]
-    boosting, suppressing = int(ranking.boosting.sum()), int(ranking.suppressing.sum())
+    difference, called = numbers["behaviour"]["model"]["probability_difference"]["mean"], numbers["called"]
+    side = "more probability on the later years than on the others" if difference >= 0 else "less on the later years"
     return (
-        f"Which MLP neurons raise the years after the start year? Of {len(ranking):,} neurons in layers"
-        f" {', '.join(map(str, ranking.layers))}, {boosting:,} boost and {suppressing:,} suppress them. The model puts"
-        f" {number(difference)} more probability on the later years than on the others."
+        "Which MLP neurons raise the years after the start year? The model puts"
+        f" {number(abs(difference))} {side}. Of {len(ranking):,} neurons in layers {format_layers(ranking.layers)},"
+        f" {called['boosting']:,} boost and {called['suppressing']:,} suppress the later years: the boosting ones add"
+        f" {number(called['boosting_contrast'])} of the {number(called['contrast'])} logits of contrast that all of"
+        " these neurons add. What happens when one is removed is another question, which the causal analysis answers."
     )
 
 

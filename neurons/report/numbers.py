@@ -83,6 +83,16 @@ def _part(name: str, neurons: Float[np.ndarray, " Y"], bias: Float[np.ndarray, "
     }
 
 
+def called_numbers(ranking: Ranking) -> dict[str, Any]:
+    """How many neurons were called, and what the boosting ones add to the contrast beside all neurons, in logits."""
+    return {
+        "boosting": int(ranking.boosting.sum()),
+        "suppressing": int(ranking.suppressing.sum()),
+        "boosting_contrast": float(ranking.score[ranking.boosting].sum()),
+        "contrast": float(ranking.score.sum()),
+    }
+
+
 def prompt_numbers(cache: Cache) -> dict[str, Any]:
     """What was asked: template, nouns with their centuries, and the cells of XX x YY that are missing."""
     pairs = sorted({(noun, int(century)) for noun, century in zip(cache.noun, cache.century, strict=True)})

@@ -26,7 +26,8 @@ def contrast_weights(start_years: Sequence[int]) -> Float[np.ndarray, "Y 100"]:
     Raises `InputError` for a start year with no later year.
     """
     if any(not 0 <= year < N_YEARS - 1 for year in start_years):
-        raise InputError(f"start years {list(start_years)} must lie in 0..98 to have a later year")
+        wrong = next(year for year in start_years if not 0 <= year < N_YEARS - 1)
+        raise InputError(f"start year {wrong} has no later year among 00-99: write its last two digits, 00 to 98")
     mask = later(start_years)
     return np.where(mask, 1 / mask.sum(1, keepdims=True), -1 / (~mask).sum(1, keepdims=True))
 
