@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,23 +67,19 @@ def test_a_cluster_builds_the_same_bytes(checkpoint: Path, local: bytes, running
     assert build(checkpoint, tmp_path / "cache", "--scheduler", running.address) == local
 
 
-BACKEND = """
-import sys
-from joblib import parallel_config
-from distributed import Client
-import neurons
-with Client(sys.argv[1]), parallel_config("dask"):
-    model = neurons.load_model(sys.argv[2])
-    prompts = neurons.year_spans(model.tokenizer, nouns=6)
-    neurons.cache_activations(model, prompts, layers=[0, 1], cache_dir=sys.argv[3])
-"""
-
-
 @pytest.mark.long
 def test_the_callers_own_joblib_backend_is_used(
     checkpoint: Path, local: bytes, running: Cluster, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-c", BACKEND, running.address, str(checkpoint), str(tmp_path / "cache")]
+    """The example of docs/cluster.md, with the places of this test in it."""
+    document = (Path(__file__).parent.parent / "docs/cluster.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", document, flags=re.M | re.S)
+    places = {"tcp://host:8786": running.address, "/shared/checkpoint": str(checkpoint),
+              "range(8, 12)": "[0, 1]", "/shared/cache": str(tmp_path / "cache")}  # fmt: skip
+    for there, here in places.items():
+        assert there in example
+        example = example.replace(there, here)
+    command = [sys.executable, "-c", example]
     subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     (path,) = (tmp_path / "cache").iterdir()
     assert path.read_bytes() == local

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -41,13 +42,16 @@ def test_a_document_s_examples_print_what_it_says(
         assert capsys.readouterr().out == (printed or ""), code
 
 
-def documented_commands() -> list[str]:
-    lines = [line for block in blocks("README.md", "sh") for line in block.splitlines()]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+
+
+def documented_commands(documents: Sequence[str] = DOCUMENTS) -> list[str]:
+    lines = [line for document in documents for block in blocks(document, "sh") for line in block.splitlines()]
     return [line.split("#")[0].strip() for line in lines if line.startswith("neurons ")]
 
 
 @pytest.mark.parametrize("line", documented_commands())
-def test_the_readmes_commands_and_options_exist(line: str) -> None:
+def test_the_documents_commands_and_options_exist(line: str) -> None:
     command = get_command(build_app())
     words = shlex.split(line)[1:]
     while words and words[0] in getattr(command, "commands", {}):
@@ -58,14 +62,12 @@ def test_the_readmes_commands_and_options_exist(line: str) -> None:
 
 
 def test_every_command_is_in_the_readme() -> None:
-    documented = {shlex.split(line)[1] for line in documented_commands()}
+    documented = {shlex.split(line)[1] for line in documented_commands(["README.md"])}
     commands = set(getattr(get_command(build_app()), "commands", {}))
     assert commands - documented <= {"models"}
 
 
-@pytest.mark.parametrize(
-    "document", ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
-)
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_files_named_in_the_documents_exist(document: str) -> None:
     named = re.findall(
         r"`((?:docs|scripts|tests|neurons|reports/sample)/[\w./-]+\.\w+)`",
