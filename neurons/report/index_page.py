@@ -133,7 +133,7 @@ def _layers(effects: LogitEffects, layers: Mapping[str, Any]) -> tuple[Block, ..
             ),
         )
     )
-    wide = Gallery(
+    together = Gallery(
         (
             Picture(
                 "layer-maps",
@@ -141,13 +141,13 @@ def _layers(effects: LogitEffects, layers: Mapping[str, Any]) -> tuple[Block, ..
                 "Effect maps of the cached MLPs on one colour scale.",
                 "What each cached MLP adds to the logits of the years, centred over the years: red raises, blue"
                 " lowers.",
-                wide=True,
+                wide=len(maps) > 1,
             ),
         )
     )
     rows = tuple((part["name"], part["contrast"], part["neurons"], part["bias"]) for part in parts)
     columns = (Column(""), Column("contrast", "number"), Column("neurons", "number"), Column("output bias", "number"))
-    return (gallery, wide, Table("Mean contrast in logits", columns, rows))
+    return (gallery, together, Table("Mean contrast in logits", columns, rows))
 
 
 def _pointer(page: Page) -> Text:
