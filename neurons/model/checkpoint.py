@@ -21,7 +21,7 @@ from torch import Tensor
 from neurons.model.config import ModelConfig
 from neurons.model.device import find_device
 from neurons.model.files import Checkpoint, find_checkpoint
-from neurons.model.in_memory import MemoryCheckpoint, checkpoint_in_memory
+from neurons.model.in_memory import MemoryCheckpoint, checkpoint_in_memory, state_of
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.shown import Shown
 from neurons.types import CheckpointError, Device, InputError
@@ -177,7 +177,7 @@ def load_model(
     if isinstance(checkpoint, MemoryCheckpoint):
         model = _from_state(checkpoint, {name: tensor.float() for name, tensor in checkpoint.state.items()})
     else:
-        model = _from_bridge(checkpoint, boot_bridge(checkpoint))
+        model = _from_state(checkpoint, state_of(boot_bridge(checkpoint).original_model))
     if device == "cpu":
         return model
     from neurons.model.trust import moved  # it runs the model, so it cannot be imported above
@@ -259,16 +259,6 @@ def _quiet() -> Iterator[None]:
         hf_logging.set_verbosity(level)
         if bars:
             hf_logging.enable_progress_bar()
-
-
-def _from_bridge(checkpoint: Checkpoint, bridge: "TransformerBridge") -> Model:
-    return _from_state(
-        checkpoint,
-        {
-            name.replace("_original_component.", "").removeprefix("transformer."): tensor.detach()
-            for name, tensor in bridge.original_model.state_dict().items()
-        },
-    )
 
 
 def _from_state(checkpoint: Checkpoint, state: dict[str, Tensor]) -> Model:

@@ -79,11 +79,16 @@ def checkpoint_in_memory(source: Any, *, tokenizer: Any, name: str | None) -> Me
     return MemoryCheckpoint(called, WHERE, config, {}, state, hf_config, given)
 
 
-def _copy_weights(hf_model: torch.nn.Module, shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
-    found = {
-        name.replace("_original_component.", "").removeprefix("transformer."): tensor
+def state_of(hf_model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Its tensors by GPT-2's names, also where a bridge has wrapped its parts; they share the model's memory."""
+    return {
+        name.replace("_original_component.", "").removeprefix("transformer."): tensor.detach()
         for name, tensor in hf_model.state_dict().items()
     }
+
+
+def _copy_weights(hf_model: torch.nn.Module, shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    found = state_of(hf_model)
     for name, shape in shapes.items():
         if name not in found:
             raise CheckpointError(f"{WHERE} has no tensor {name}: give a GPT2LMHeadModel")
@@ -92,7 +97,7 @@ def _copy_weights(hf_model: torch.nn.Module, shapes: dict[str, tuple[int, ...]])
                 f"{WHERE}: tensor {name} is {found[name].dtype} of shape {tuple(found[name].shape)}; its config asks"
                 f" for floating-point numbers of shape {shape}"
             )
-    return {name: found[name].detach().to("cpu", copy=True).contiguous() for name in shapes}
+    return {name: found[name].to("cpu", copy=True).contiguous() for name in shapes}
 
 
 def _tokenizer(given: Any) -> Gpt2Tokenizer:
