@@ -18,9 +18,13 @@ NEIGHBOURS = "neighbours"
 
 def find_weights(cache: Cache, asked: Request, neurons: Sequence[NeuronId]) -> "FromWeights":
     """Statistics, text and neighbours of these neurons; the model is loaded where one of them was not kept."""
-    kept = (kept_statistics(cache), kept_text(cache, neurons), kept_neighbours(cache, neurons))
-    if any(one is None for one in kept):
-        _measure(cache, asked, neurons)
+    from neurons.report.weight_numbers import FromWeights
+
+    statistics, text = kept_statistics(cache), kept_text(cache, neurons)
+    near = kept_neighbours(cache, neurons)
+    if statistics is not None and text is not None and near is not None:
+        return FromWeights(statistics, text, near)
+    _measure(cache, asked, neurons)
     return kept_weights(cache)
 
 
