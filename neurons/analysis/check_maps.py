@@ -101,15 +101,9 @@ def _diagonal_check(layer: int, found: LayerMaps) -> Check:
         like = cosines(maps, found.start_years)
         return np.abs(like["diagonal"]), np.maximum(LEAST_CORRELATION, np.abs(like["triangle"]))
 
-    value, bound = of(found.map()[None])
-    resampled = np.subtract(*of(found.resampled_maps()))
-    return judge_bound(
-        f"MLP {layer}: map's cosine with the diagonal, size",
-        float(value[0]),
-        float(bound[0]),
-        standard_error(resampled),
-        side="above", published="diagonal", source=published.SECOND_HAND, claim="diagonal",
-    )  # fmt: skip
+    measured, resampled = of(found.map()[None]), of(found.resampled_maps())
+    name = f"MLP {layer}: map's cosine with the diagonal, size"
+    return _exceeds(name, measured, resampled, published_as="diagonal", claim="diagonal")
 
 
 def _single_check(layer: int, found: LayerMaps) -> Check:
@@ -141,12 +135,25 @@ def _sum_check(layer: int, found: LayerMaps, neurons: Int[np.ndarray, " k"]) -> 
         ones = [rank_one_cosines(one, R, pattern).max(initial=LEAST_CORRELATION) for one in tuning]
         return cosines(tuning @ R, found.start_years)["triangle"], np.array(ones)
 
-    value, bound = of(found.tuning[None, :, neurons])
-    resampled = np.subtract(*of(found.resampled_tuning(neurons)))
+    measured, resampled = of(found.tuning[None, :, neurons]), of(found.resampled_tuning(neurons))
+    name = f"MLP {layer}: top {len(neurons)}, their sum's cosine with the triangle"
+    return _exceeds(name, measured, resampled, published_as="the sum is '>'", claim="more of a triangle than any one")
+
+
+def _exceeds(
+    name: str,
+    measured: tuple[Float[np.ndarray, " one"], Float[np.ndarray, " one"]],
+    resampled: tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"]],
+    *,
+    published_as: str,
+    claim: str,
+) -> Check:
+    """A value against a bound that is measured too, so that their difference is resampled."""
+    value, bound = measured
     return judge_bound(
-        f"MLP {layer}: top {len(neurons)}, their sum's cosine with the triangle",
+        name,
         float(value[0]),
         float(bound[0]),
-        standard_error(resampled),
-        side="above", published="the sum is '>'", source=published.SECOND_HAND, claim="more of a triangle than any one",
+        standard_error(np.subtract(*resampled)),
+        side="above", published=published_as, source=published.SECOND_HAND, claim=claim,
     )  # fmt: skip
