@@ -19,70 +19,70 @@ __version__ = "0.1.0"
 _HOMES = {
     "Behaviour": "neurons.task.behaviour",
     "Cache": "neurons.cache.format",
-    "Clustering": "neurons.analysis.clusters",
-    "Composition": "neurons.analysis.composed",
-    "Experiment": "neurons.analysis.experiment",
+    "Clustering": "neurons.clustering.results",
+    "Composition": "neurons.regression.results",
+    "Experiment": "neurons.intervention.context",
     "InputError": "neurons.types",
     "Intervention": "neurons.task.intervention",
-    "LogitEffects": "neurons.analysis.effects",
+    "LogitEffects": "neurons.decomposition.effects",
     "Model": "neurons.model.checkpoint",
-    "NeuronEffects": "neurons.analysis.causal_results",
+    "NeuronEffects": "neurons.intervention.results",
     "NeuronId": "neurons.types",
-    "NeuronStatistics": "neurons.analysis.statistics_results",
+    "NeuronStatistics": "neurons.weights.results",
     "NeuronsError": "neurons.types",
     "PromptSet": "neurons.task.prompts",
-    "Ranking": "neurons.analysis.ranking",
+    "Ranking": "neurons.decomposition.ranking",
     "Task": "neurons.task.tasks",
     "Template": "neurons.task.templates",
-    "Tuning": "neurons.analysis.tuning",
+    "Tuning": "neurons.clustering.tuning",
     "cache_activations": "neurons.cache.build",
-    "cluster": "neurons.analysis.clustering",
-    "compose": "neurons.analysis.composition",
-    "experiment": "neurons.analysis.experiment",
+    "cluster": "neurons.clustering.clusters",
+    "compose": "neurons.regression.composition",
+    "experiment": "neurons.intervention.context",
     "find_task": "neurons.task.tasks",
-    "gather": "neurons.analysis.population",
-    "group_effect": "neurons.analysis.causal",
+    "gather": "neurons.decomposition.population",
+    "group_effect": "neurons.intervention.exact",
     "load_model": "neurons.model.checkpoint",
-    "logit_effects": "neurons.analysis.effects",
-    "measured_behaviour": "neurons.analysis.measured",
-    "neuron_effects": "neurons.analysis.causal",
-    "neuron_statistics": "neurons.analysis.statistics",
+    "logit_effects": "neurons.decomposition.effects",
+    "measured_behaviour": "neurons.decomposition.measured",
+    "neuron_effects": "neurons.intervention.exact",
+    "neuron_statistics": "neurons.weights.statistics",
     "open_cache": "neurons.cache.format",
     "own_task": "neurons.task.tasks",
-    "plain_logit_lens": "neurons.analysis.effects",
-    "rank": "neurons.analysis.ranking",
-    "screen": "neurons.analysis.screen",
-    "tune": "neurons.analysis.tuning",
+    "plain_logit_lens": "neurons.decomposition.effects",
+    "rank": "neurons.decomposition.ranking",
+    "screen": "neurons.intervention.screen",
+    "tune": "neurons.clustering.tuning",
     "year_spans": "neurons.task.prompts",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]
 
 if TYPE_CHECKING:
-    from neurons.analysis.causal import group_effect, neuron_effects
-    from neurons.analysis.causal_results import NeuronEffects
-    from neurons.analysis.clustering import cluster
-    from neurons.analysis.clusters import Clustering
-    from neurons.analysis.composed import Composition
-    from neurons.analysis.composition import compose
-    from neurons.analysis.effects import LogitEffects, logit_effects, plain_logit_lens
-    from neurons.analysis.experiment import Experiment, experiment
-    from neurons.analysis.measured import measured_behaviour
-    from neurons.analysis.population import gather
-    from neurons.analysis.ranking import Ranking, rank
-    from neurons.analysis.screen import screen
-    from neurons.analysis.statistics import neuron_statistics
-    from neurons.analysis.statistics_results import NeuronStatistics
-    from neurons.analysis.tuning import Tuning, tune
     from neurons.cache.build import cache_activations
     from neurons.cache.format import Cache, open_cache
+    from neurons.clustering.clusters import cluster
+    from neurons.clustering.results import Clustering
+    from neurons.clustering.tuning import Tuning, tune
+    from neurons.decomposition.effects import LogitEffects, logit_effects, plain_logit_lens
+    from neurons.decomposition.measured import measured_behaviour
+    from neurons.decomposition.population import gather
+    from neurons.decomposition.ranking import Ranking, rank
+    from neurons.intervention.context import Experiment, experiment
+    from neurons.intervention.exact import group_effect, neuron_effects
+    from neurons.intervention.results import NeuronEffects
+    from neurons.intervention.screen import screen
     from neurons.model.checkpoint import Model, load_model
+    from neurons.regression.composition import compose
+    from neurons.regression.results import Composition
     from neurons.task.behaviour import Behaviour
     from neurons.task.intervention import Intervention
     from neurons.task.prompts import PromptSet, year_spans
     from neurons.task.tasks import Task, find_task, own_task
     from neurons.task.templates import Template
     from neurons.types import InputError, NeuronId, NeuronsError
+    from neurons.weights.results import NeuronStatistics
+    from neurons.weights.statistics import neuron_statistics
 
 
 def __getattr__(name: str) -> Any:

@@ -15,13 +15,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from neurons.analysis.effects import logit_effects
-from neurons.analysis.ranking import rank
 from neurons.cache.format import Cache, open_cache
 from neurons.cli.common import REPORT_DIR
 from neurons.cli.from_weights import kept_weights
 from neurons.cli.request import CACHE_DIR, CENTURIES, MODEL, NOUNS, SEED, YEARS, request
-from neurons.report.pages import write_report
+from neurons.decomposition.effects import logit_effects
+from neurons.decomposition.ranking import rank
+from neurons.report.report import write_report
 from neurons.task.years import parse_years
 from neurons.types import CacheError, InputError, NeuronId, NeuronsError
 

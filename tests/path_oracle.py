@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurons.analysis.graph import Edge, Node
+from neurons.circuit.graph import Edge, Node
 
 Hook = Callable[[Tensor, Any], Tensor]
 READS = {"q": "attn.hook_q", "k": "attn.hook_k", "v": "attn.hook_v", "in": "mlp.hook_pre"}

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from neurons.analysis.population import Population
+from neurons.decomposition.population import Population
 
 YEARS = np.arange(2, 99)
 ANSWERS = np.arange(100)

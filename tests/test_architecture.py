@@ -1,4 +1,4 @@
-"""Imports flow one way, outside packages stay in their rooms, and `import neurons` is light."""
+"""Imports flow one way, outside packages stay on their floors, and `import neurons` is light."""
 
 import ast
 import subprocess
@@ -11,59 +11,24 @@ import pytest
 import neurons
 
 PACKAGE = Path(neurons.__file__).parent
-ROOMS = ("task", "model", "cache", "analysis", "report", "cli")
-STORIES = {
-    "tuning": {"tuning", "families", "describe", "heuristics", "population"},
-    "causal": {
-        "causal",
-        "causal_results",
-        "sweep",
-        "agreement",
-        "interventions",
-        "readers",
-        "screen",
-        "curves",
-        "components",
-    },
-    "clustering": {"clustering", "clusters", "likeness"},
-    "composition": {"composition", "composed", "basis", "parts"},
-    "comparison": {"comparison", "transfer", "sharing"},
-    "circuit": {
-        "circuit",
-        "circuit_results",
-        "circuit_study",
-        "graph",
-        "paths",
-        "evaluation",
-        "roles",
-        "preactivation",
-    },
-    "check": {"check", "check_maps", "published", "sampled"},
-    "statistics": {"statistics", "statistics_results", "vocabulary", "contexts", "text_study"},
-}
-"""Analyses told in several files, which may import each other; any other module is a story of its own."""
-FIRST = {"effects", "stats", "maps", "tuning", "experiment", "measured"}
-"""Stories that every analysis may build on. The others stand side by side."""
-FROM_FILES = {"causal_results", "circuit_results", "graph", "statistics_results", "check", "check_maps", "published"}
-"""Modules of a story with a model that must open without one."""
-RUNS = {"checkpoint", "in_memory", "device", "trust", "forward", "at_end", "rerun"}
-NEEDS_A_MODEL = {f"neurons.model.{module}" for module in RUNS} | {
-    "neurons.cache.build",
-    "neurons.cache.compute",
-    "neurons.cache.repair",
-}
-NEEDS_A_MODEL |= {
-    f"neurons.analysis.{module}"
-    for story in ("causal", "check", "circuit", "experiment", "statistics")
-    for module in STORIES.get(story, {story}) - FROM_FILES
-}
-"""What runs with a model in memory. Nothing else may load torch, directly or through others."""
+FLOORS = (
+    "task", "model", "cache", "decomposition", "weights", "intervention", "clustering", "regression", "circuit",
+    "comparison", "report", "cli",
+)  # fmt: skip
+"""From the top of the house down: a floor imports only floors above it, `types.py`, `shown.py` and itself."""
+WITHOUT_A_MODEL = ("results", "graph", "agreement", "neighbours")
+"""Modules of floors that run the model which open without one, so that a report loads no torch."""
+NEEDS_A_MODEL = {f"neurons.model.{module}" for module in
+                 ("checkpoint", "in_memory", "device", "trust", "forward", "at_end", "rerun")}  # fmt: skip
+NEEDS_A_MODEL |= {"neurons.cache.build", "neurons.cache.compute", "neurons.cache.repair", "neurons.comparison.sampled"}
+"""What runs with a model in memory, beside the floors that do. Nothing else may load torch, even through others."""
+RUN_THE_MODEL = ("weights", "intervention", "circuit")
 HOMES = {
     "h5py": ("cache/",),
     "transformer_lens": ("model/checkpoint.py",),
     "transformers": ("model/checkpoint.py",),
     "huggingface_hub": ("model/files.py",),
-    "sklearn": ("analysis/clustering.py", "analysis/composition.py"),
+    "sklearn": ("clustering/clusters.py", "regression/composition.py"),
     "matplotlib": ("report/",),
     "jinja2": ("report/",),
     "plotly": ("report/",),
@@ -110,9 +75,14 @@ def module_of(imported: str) -> str | None:
     return imported if imported in FILES else None
 
 
-def room_of(module: str) -> str | None:
+def floor_of(module: str) -> str | None:
     parts = module.split(".")
-    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else None
+    return parts[1] if len(parts) > 1 and parts[1] in FLOORS else None
+
+
+def needs_a_model(module: str) -> bool:
+    name = module.rpartition(".")[2]
+    return module in NEEDS_A_MODEL or (floor_of(module) in RUN_THE_MODEL and name not in WITHOUT_A_MODEL)
 
 
 def loaded_with(name: str) -> set[str]:
@@ -128,36 +98,23 @@ def loaded_with(name: str) -> set[str]:
     return seen
 
 
-INSIDE = [name for name in FILES if room_of(name)]
+INSIDE = [name for name in FILES if floor_of(name)]
 
 
 @pytest.mark.parametrize("name", INSIDE)
-def test_a_room_imports_only_rooms_to_its_left(name: str) -> None:
-    room = ROOMS.index(str(room_of(name)))
+def test_a_floor_imports_only_floors_above_it(name: str) -> None:
+    floor = FLOORS.index(str(floor_of(name)))
     for found in imports(name):
         module = module_of(found)
         if module in {None, "neurons.types", "neurons.shown"} or found == "neurons.__version__":
             continue
-        other = room_of(str(module))
+        other = floor_of(str(module))
         assert other is not None, f"{name} imports {found}"
-        assert ROOMS.index(other) <= room, f"{name} imports {found}: {other} is to the right"
-
-
-def story_of(module: str) -> str:
-    name = module.rpartition(".")[2]
-    return next((story for story, members in STORIES.items() if name in members), name)
-
-
-@pytest.mark.parametrize("name", [name for name in INSIDE if room_of(name) == "analysis"])
-def test_analyses_stand_side_by_side(name: str) -> None:
-    for found in imports(name):
-        module = module_of(found) or ""
-        if room_of(module) == "analysis":
-            assert story_of(module) in FIRST | {story_of(name)}, f"{name} imports {found}"
+        assert FLOORS.index(other) <= floor, f"{name} imports {found}: {other} is below"
 
 
 @pytest.mark.parametrize("name", ["neurons.types", "neurons.shown"])
-def test_what_is_shared_by_all_imports_no_room(name: str) -> None:
+def test_what_is_shared_by_all_imports_no_floor(name: str) -> None:
     assert not [found for found in imports(name) if found.startswith("neurons")]
 
 
@@ -169,7 +126,7 @@ def test_an_outside_package_stays_in_its_home(package: str) -> None:
             assert place.startswith(HOMES[package]), f"{place} imports {package}"
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name not in NEEDS_A_MODEL])
+@pytest.mark.parametrize("name", [name for name in FILES if not needs_a_model(name)])
 def test_what_needs_no_model_loads_no_torch(name: str) -> None:
     assert not loaded_with(name) & HEAVY
 

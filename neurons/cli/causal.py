@@ -23,9 +23,9 @@ from neurons.task.intervention import Intervention
 from neurons.types import Ablation, Effect, InputError, Measure, NeuronId
 
 if TYPE_CHECKING:
-    from neurons.analysis.agreement import Agreement
-    from neurons.analysis.causal_results import Ablations, Curves, GroupEffect, NeuronEffects, PublishedCurve
-    from neurons.analysis.experiment import Experiment
+    from neurons.intervention.agreement import Agreement
+    from neurons.intervention.context import Experiment
+    from neurons.intervention.results import Ablations, Curves, GroupEffect, NeuronEffects, PublishedCurve
 
 EXACT = "512"
 GROUP_MEASURE: Measure = "probability_difference"
@@ -121,7 +121,7 @@ def run_ablations(cache: Cache, asked: Request) -> "Ablations":
 
 def kept_ablations(cache: Cache, asked: Request) -> "Ablations | None":
     """The ablations that an earlier report ran on this cache, without torch; None where there are none."""
-    from neurons.analysis.causal_results import RESULT_CLASSES
+    from neurons.intervention.results import RESULT_CLASSES
 
     return kept_result(cache, "causal", _settings(asked), RESULT_CLASSES)
 
@@ -161,10 +161,10 @@ def _check_against(asked: Request, removal: Removal) -> None:
 def _find(
     cache: Cache, asked: Request, removal: Removal, *, on_nouns: int | None, curves: bool, layers_table: bool
 ) -> "Ablations":
-    from neurons.analysis.causal import references
-    from neurons.analysis.causal_results import Ablations
-    from neurons.analysis.components import component_effects
-    from neurons.analysis.experiment import experiment
+    from neurons.intervention.components import component_effects
+    from neurons.intervention.context import experiment
+    from neurons.intervention.exact import references
+    from neurons.intervention.results import Ablations
     from neurons.model.checkpoint import load_model
 
     on = experiment(load_model(asked.checkpoint, device=asked.device), cache, years=asked.years, nouns=on_nouns)
@@ -188,15 +188,15 @@ def _find(
 
 
 def _effects(on: "Experiment", removal: Removal) -> "NeuronEffects":
-    from neurons.analysis.causal import neuron_effects, top_of
-    from neurons.analysis.screen import screen
+    from neurons.intervention.exact import neuron_effects, top_of
+    from neurons.intervention.screen import screen
 
     with progress_bar("first-order screen") as progress:
         screened = screen(on, removal.intervention, progress=progress)
     count = min(removal.exact or screened.size, screened.size)
     chosen = removal.neurons or top_of(on, screened, count)
     if is_spread(removal.jobs, removal.scheduler) and not removal.neurons:
-        from neurons.analysis.sweep import sweep
+        from neurons.intervention.sweep import sweep
 
         with progress_bar(f"exact effects of {len(chosen)} neurons, by block") as progress:
             sweep(on, chosen, removal.intervention, jobs=removal.jobs, scheduler=removal.scheduler, progress=progress)
@@ -211,14 +211,14 @@ def _scores(on: "Experiment") -> Any:
     """Boosting scores [L, N] of the cached layers, from the whole cache."""
     import numpy as np
 
-    from neurons.analysis.effects import logit_effects
+    from neurons.decomposition.effects import logit_effects
 
     effects = logit_effects(on.cache, years=on.start_years)
     return np.stack([effects.layer_contrast(layer).mean(0) for layer in on.cache.layers])
 
 
 def _group(on: "Experiment", removal: Removal) -> "GroupEffect | None":
-    from neurons.analysis.causal import group_effect
+    from neurons.intervention.exact import group_effect
 
     return group_effect(on, removal.neurons, removal.intervention) if len(removal.neurons) > 1 else None
 
@@ -227,7 +227,7 @@ def _other_effects(on: "Experiment", total: "NeuronEffects") -> "tuple[NeuronEff
     """Direct and frozen effects of neurons whose total effects on the contrast are known; they cost little."""
     if total.intervention.effect != "total" or total.intervention.measure != "contrast" or len(total.neurons) < 3:
         return ()
-    from neurons.analysis.causal import neuron_effects
+    from neurons.intervention.exact import neuron_effects
 
     with progress_bar("direct and frozen effects") as progress:
         return tuple(
@@ -239,7 +239,7 @@ def _other_effects(on: "Experiment", total: "NeuronEffects") -> "tuple[NeuronEff
 
 
 def _agreement(total: "NeuronEffects", direct: "NeuronEffects", frozen: "NeuronEffects") -> "Agreement":
-    from neurons.analysis.agreement import agreement
+    from neurons.intervention.agreement import agreement
 
     return agreement(total.neurons, total.score, frozen=frozen.effect, direct=direct.effect, total=total.effect)
 
@@ -247,7 +247,7 @@ def _agreement(total: "NeuronEffects", direct: "NeuronEffects", frozen: "NeuronE
 def _curves(on: "Experiment", effects: "NeuronEffects", removal: Removal, seed: int) -> "tuple[Curves, PublishedCurve]":
     import numpy as np
 
-    from neurons.analysis.curves import curves, effect_order, published_curve, variance_order
+    from neurons.intervention.curves import curves, effect_order, published_curve, variance_order
 
     orders = {
         "boosting score": np.argsort(-_scores(on).reshape(-1), kind="stable"),

@@ -6,8 +6,8 @@ from neurons.cli.common import print_table
 from neurons.types import Measure
 
 if TYPE_CHECKING:
-    from neurons.analysis.agreement import Agreement
-    from neurons.analysis.causal_results import ComponentEffects, Curves, GroupEffect, NeuronEffects, PublishedCurve
+    from neurons.intervention.agreement import Agreement
+    from neurons.intervention.results import ComponentEffects, Curves, GroupEffect, NeuronEffects, PublishedCurve
 
 References = dict[str, dict[str, float]]
 UNITS = {"contrast": "logits", "probability_difference": "probability", "cutoff_sharpness": "probability"}

@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from neurons.analysis import published
-from neurons.analysis.check import (
+from neurons.cache.format import Cache, format_layers
+from neurons.cache.parts import Parts, parts_beside
+from neurons.cache.results import keep_result, kept_result
+from neurons.cli.common import JsonOption, open_or_build, print_json, print_table, progress_bar
+from neurons.cli.request import Request, with_request
+from neurons.cli.statistics import kept_statistics
+from neurons.comparison import published
+from neurons.comparison.checks import (
     behaviour_checks,
     circuit_checks,
     curve_checks,
@@ -23,13 +29,7 @@ from neurons.analysis.check import (
     patched_shares,
     token_checks,
 )
-from neurons.analysis.published import Check, Checks, conclusion, shown, unjudged
-from neurons.cache.format import Cache, format_layers
-from neurons.cache.parts import Parts, parts_beside
-from neurons.cache.results import keep_result, kept_result
-from neurons.cli.common import JsonOption, open_or_build, print_json, print_table, progress_bar
-from neurons.cli.request import Request, with_request
-from neurons.cli.statistics import kept_statistics
+from neurons.comparison.published import Check, Checks, conclusion, shown, unjudged
 from neurons.model.files import Checkpoint
 from neurons.task.prompts import year_spans, year_tokens
 from neurons.task.sample import Sample, published_sample
@@ -99,9 +99,9 @@ def is_judged(checkpoint: Checkpoint) -> bool:
 
 def run_checks(cache: Cache, asked: Request, sample: Sample) -> Checks:
     """Every measurement, judged where the model can be; kept for the report."""
-    from neurons.analysis.check_maps import map_checks
-    from neurons.analysis.effects import logit_effects
-    from neurons.analysis.sampled import patch_mlps, run_sample
+    from neurons.comparison.check_maps import map_checks
+    from neurons.comparison.sampled import patch_mlps, run_sample
+    from neurons.decomposition.effects import logit_effects
     from neurons.model.checkpoint import load_model
 
     effects = logit_effects(cache, years=asked.years)  # refuses start years that the cache has not, before the work
@@ -151,7 +151,7 @@ def _some(rows: np.ndarray, most: int) -> np.ndarray:
 
 def _curve(model: "Model", asked: Request) -> tuple[Check, ...]:
     """The keep-top-k curve on its own prompts: one noun and century, no "the year"."""
-    from neurons.analysis.curves import among_years, keeping
+    from neurons.intervention.curves import among_years, keeping
     from neurons.model.forward import run
 
     prompts = year_spans(
@@ -175,7 +175,7 @@ def _curve(model: "Model", asked: Request) -> tuple[Check, ...]:
 
 def _entropy(model: "Model", cache: Cache) -> Check:
     """From the statistics kept beside the cache, else of the one layer."""
-    from neurons.analysis.statistics import neuron_statistics
+    from neurons.weights.statistics import neuron_statistics
 
     layer = layer_of(published.ENTROPY_LAYER, model.config.n_layers)
     statistics = kept_statistics(cache)
@@ -187,9 +187,9 @@ def _entropy(model: "Model", cache: Cache) -> Check:
 
 def _circuit(model: "Model", sample: Sample, rows: np.ndarray) -> np.ndarray:
     """Probability difference of each prompt while the published circuit alone runs."""
-    from neurons.analysis.evaluation import behaviour_alone
-    from neurons.analysis.graph import published_circuit
-    from neurons.analysis.paths import patching_of
+    from neurons.circuit.evaluation import behaviour_alone
+    from neurons.circuit.graph import published_circuit
+    from neurons.circuit.paths import patching_of
 
     found = []
     with progress_bar("the published circuit alone") as progress:

@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neurons.analysis.circuit_results import (
+from neurons.cache.format import Cache
+from neurons.cache.results import keep_result, kept_result
+from neurons.circuit.graph import Circuit, Layout, layout, published_circuit, read_circuit
+from neurons.circuit.results import (
     BREADTH,
     DEPTH,
     N_RANDOM,
@@ -16,15 +19,12 @@ from neurons.analysis.circuit_results import (
     Search,
     Study,
 )
-from neurons.analysis.graph import Circuit, Layout, layout, published_circuit, read_circuit
-from neurons.cache.format import Cache
-from neurons.cache.results import keep_result, kept_result
 from neurons.cli.common import JsonOption, open_or_build, print_json, print_table, progress_bar
 from neurons.cli.request import Request, with_request
 from neurons.types import NeuronId
 
 if TYPE_CHECKING:
-    from neurons.analysis.experiment import Experiment
+    from neurons.intervention.context import Experiment
 
 PUBLISHED = "gpt2-small"
 KEPT = "circuit"
@@ -97,7 +97,7 @@ def _layout(asked: Request) -> Layout:
 
 
 def _experiment(cache: Cache, asked: Request) -> "Experiment":
-    from neurons.analysis.experiment import experiment
+    from neurons.intervention.context import experiment
     from neurons.model.checkpoint import load_model
 
     return experiment(load_model(asked.checkpoint, device=asked.device), cache, years=asked.years)
@@ -113,9 +113,9 @@ def run_study(
     n_random: int = N_RANDOM,
 ) -> Study:
     """The study, with what feeds the strongest boosting neurons; one of a discovered circuit is kept for the report."""
-    from neurons.analysis.circuit_study import study_circuit
-    from neurons.analysis.effects import logit_effects
-    from neurons.analysis.ranking import rank
+    from neurons.circuit.study import study_circuit
+    from neurons.decomposition.effects import logit_effects
+    from neurons.decomposition.ranking import rank
 
     boosting = rank(logit_effects(cache, years=asked.years), seed=asked.seed).boosting_neurons()
     with progress_bar("following paths") as progress:
@@ -144,8 +144,8 @@ def _settings(asked: Request) -> dict[str, Any]:
 
 
 def _explain(cache: Cache, asked: Request, neuron: NeuronId, prompts: int, as_json: bool) -> None:
-    from neurons.analysis.paths import patching
-    from neurons.analysis.preactivation import explain_neurons
+    from neurons.circuit.inputs import explain_neurons
+    from neurons.circuit.paths import patching
 
     (found,) = explain_neurons(patching(_experiment(cache, asked), prompts=prompts), [neuron])
     if as_json:

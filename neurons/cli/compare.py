@@ -17,8 +17,8 @@ from neurons.model.remembered import beside
 from neurons.types import InputError
 
 if TYPE_CHECKING:
-    from neurons.analysis.clusters import Clustering
-    from neurons.analysis.comparison import Comparison, Kind, Pair, Side
+    from neurons.clustering.results import Clustering
+    from neurons.comparison.sides import Comparison, Kind, Pair, Side
 
 LONGEST = 200
 NAMED = 12
@@ -43,7 +43,7 @@ def compare(
     requests = [choices.on(find_checkpoint(model, remembered=beside(choices.cache_dir))) for model in models]
     names = _names(requests)
     found = _compare(requests, names, choices)
-    from neurons.report.comparison_page import write_comparison
+    from neurons.report.pages.comparison import write_comparison
 
     folder = report_dir / folder_name(names, choices)
     page = write_comparison(found, folder=folder, command=shlex.join(["neurons", *sys.argv[1:]]))
@@ -77,7 +77,7 @@ def folder_name(names: list[str], choices: Choices) -> str:
 
 
 def _compare(requests: list[Request], names: list[str], choices: Choices) -> "Comparison":
-    from neurons.analysis.comparison import compare as compare_sides
+    from neurons.comparison.sides import compare as compare_sides
 
     sides = []
     for name, asked in zip(names, requests, strict=True):
@@ -89,9 +89,9 @@ def _compare(requests: list[Request], names: list[str], choices: Choices) -> "Co
 def _side(cache: Cache, asked: Request, name: str) -> "Side":
     import numpy as np
 
-    from neurons.analysis.comparison import Side
-    from neurons.analysis.effects import logit_effects
-    from neurons.analysis.measured import measured_behaviour, measured_rows
+    from neurons.comparison.sides import Side
+    from neurons.decomposition.effects import logit_effects
+    from neurons.decomposition.measured import measured_behaviour, measured_rows
 
     ranking = ranked(cache, asked)
     clustering, composition = kept_kinds(logit_effects(cache, years=asked.years), ranking, asked)
@@ -115,7 +115,7 @@ def _side(cache: Cache, asked: Request, name: str) -> "Side":
 
 
 def _kinds(clustering: "Clustering") -> "tuple[Kind, ...]":
-    from neurons.analysis.comparison import Kind
+    from neurons.comparison.sides import Kind
 
     return tuple(
         Kind(c.id, len(c.members), str(c.medoid), c.share, c.fraction, c.description, c.mean_map)

@@ -14,11 +14,11 @@ from neurons.cli.request import SEED, Request, with_request
 from neurons.types import InputError, NeuronId
 
 if TYPE_CHECKING:
-    from neurons.analysis.clusters import Clustering, Method
-    from neurons.analysis.composed import Composition
-    from neurons.analysis.effects import LogitEffects
-    from neurons.analysis.population import Population
-    from neurons.analysis.ranking import Ranking
+    from neurons.clustering.results import Clustering, Method
+    from neurons.decomposition.effects import LogitEffects
+    from neurons.decomposition.population import Population
+    from neurons.decomposition.ranking import Ranking
+    from neurons.regression.results import Composition
 
 CAP, CANDIDATES = 1500, 1000
 METHODS: tuple["Method", ...] = ("hdbscan", "agglomerative")
@@ -50,7 +50,7 @@ def cluster(
     chosen = check_method(method)
     kinds = find_kinds(open_or_build(asked), asked, method=chosen, cap=cap, smallest=smallest)
     if figures:
-        from neurons.report.composition_plots import cluster_figures, save_all
+        from neurons.report.figures.composition_plots import cluster_figures, save_all
 
         save_all(cluster_figures(kinds.clustering), figures)
     if as_json:
@@ -80,7 +80,7 @@ def compose(
     kinds = find_kinds(cache, asked, cap=cap)
     composition = compose_kinds(kinds, also=also, candidates=candidates, seed=asked.seed)
     if figures:
-        from neurons.report.composition_plots import composition_figures, save_all
+        from neurons.report.figures.composition_plots import composition_figures, save_all
 
         save_all(composition_figures(composition), figures)
     if as_json:
@@ -108,8 +108,8 @@ def find_kinds(
     cache: Cache, asked: Request, *, cap: int = CAP, method: "Method" = "hdbscan", smallest: int | None = None
 ) -> Kinds:
     """Rank the neurons of a cache, and cluster those that boost or suppress."""
-    from neurons.analysis.effects import logit_effects
-    from neurons.analysis.ranking import rank
+    from neurons.decomposition.effects import logit_effects
+    from neurons.decomposition.ranking import rank
 
     effects = logit_effects(cache, years=asked.years)
     ranking = rank(effects, seed=asked.seed)
@@ -126,8 +126,8 @@ def cluster_ranked(
     seed: int = SEED,
 ) -> Kinds:
     """Cluster the ranked neurons that boost or suppress."""
-    from neurons.analysis.clustering import cluster as cluster_neurons
-    from neurons.analysis.population import gather
+    from neurons.clustering.clusters import cluster as cluster_neurons
+    from neurons.decomposition.population import gather
 
     called = (*ranking.boosting_neurons(), *ranking.suppressing_neurons())
     population = gather(effects)
@@ -142,8 +142,8 @@ def compose_kinds(
     kinds: Kinds, *, also: Sequence[NeuronId] = (), candidates: int = CANDIDATES, seed: int = SEED
 ) -> "Composition":
     """How the neurons add up; `also` are fitted beside those that were clustered."""
-    from neurons.analysis.composition import compose as compose_maps
-    from neurons.analysis.tuning import tune
+    from neurons.clustering.tuning import tune
+    from neurons.regression.composition import compose as compose_maps
 
     tuning = kinds.clustering.tuning
     fitted = [fit.neuron for fit in tuning.neurons]
@@ -164,7 +164,10 @@ def compose_kinds(
 
 def kept_kinds(effects: "LogitEffects", ranking: "Ranking", asked: Request) -> "tuple[Clustering, Composition]":
     """Clusters and composition: as kept beside the cache, or computed and kept."""
-    from neurons.analysis import basis, clusters, composed, heuristics, tuning
+    from neurons.clustering import heuristics, tuning
+    from neurons.clustering import results as clusters
+    from neurons.regression import results as composed
+    from neurons.regression import terms as basis
 
     classes = (
         clusters.Clustering, clusters.Cluster, clusters.Alternative, composed.Composition, composed.Part,

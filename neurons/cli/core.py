@@ -5,7 +5,6 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from neurons.analysis.statistics_results import NeuronStatistics
 from neurons.cache.format import Cache, format_layers
 from neurons.cli.common import JsonOption, open_or_build, print_json, print_table, progress_bar
 from neurons.cli.request import Request, with_request
@@ -13,6 +12,7 @@ from neurons.cli.statistics import find_statistics
 from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
 from neurons.task.years import contrast_weights
 from neurons.types import InputError, Measure, NeuronId
+from neurons.weights.results import NeuronStatistics
 
 WEIGHTS = ("skew", "kurtosis", "norm", "cos in/out", "years", "kind")
 WEIGHTS_CAPTION = (
@@ -37,7 +37,7 @@ def behaviour(
 ) -> None:
     """Probability difference and cutoff sharpness, beside the 01-run's and the average distribution's."""
     cache = open_or_build(asked)
-    from neurons.analysis.measured import measured_behaviour, measured_rows
+    from neurons.decomposition.measured import measured_behaviour, measured_rows
 
     n_prompts = len(measured_rows(cache, asked.years))
     if not n_prompts:
@@ -70,8 +70,8 @@ def _mean_and_sd(summary: dict[str, float]) -> str:
 
 def _resampled(cache: Cache, asked: Request) -> dict[str, dict[str, dict[str, float]]]:
     """Both measures, over start years, with every MLP of the cached layers held at its 01-run at END."""
-    from neurons.analysis.experiment import experiment
-    from neurons.analysis.interventions import group_measures
+    from neurons.intervention.context import experiment
+    from neurons.intervention.groups import group_measures
     from neurons.model.checkpoint import load_model
 
     with progress_bar("resampling the MLPs") as progress:
@@ -105,8 +105,8 @@ def rank(
             f"start year {year:02d} is not measured: choose within {asked.years[0]:02d}-{asked.years[-1]:02d}"
         )
     cache = open_or_build(asked)
-    from neurons.analysis.effects import logit_effects
-    from neurons.analysis.ranking import rank as rank_neurons
+    from neurons.decomposition.effects import logit_effects
+    from neurons.decomposition.ranking import rank as rank_neurons
 
     ranking = rank_neurons(logit_effects(cache, years=asked.years), start_year=year, seed=asked.seed)
     statistics = find_statistics(cache, asked) if stats else None
@@ -180,7 +180,7 @@ def effect(
     weights = contrast_weights([year])[0]
     asked.checkpoint.config.check_neuron(named, asked.layers)
     cache = open_or_build(asked)
-    from neurons.analysis.effects import LogitEffects
+    from neurons.decomposition.effects import LogitEffects
 
     logits = LogitEffects(cache, asked.years).of(named, start_year=year)
     contrast = float(logits @ weights)

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from neurons.analysis.neighbours import Neighbours
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result
 from neurons.cli.request import Request
 from neurons.cli.statistics import kept_statistics, kept_text, load_on_cpu, run_statistics, run_text
 from neurons.types import NeuronId
+from neurons.weights.neighbours import Neighbours
 
 if TYPE_CHECKING:
     from neurons.report.weight_numbers import FromWeights
@@ -43,7 +43,7 @@ def kept_neighbours(cache: Cache, neurons: Sequence[NeuronId]) -> tuple[Neighbou
 
 def _measure(cache: Cache, asked: Request, neurons: Sequence[NeuronId]) -> None:
     """Whatever was not kept, with one load of the model."""
-    from neurons.analysis.neighbours import every_neuron, nearest, weight_features
+    from neurons.weights.neighbours import every_neuron, nearest, weight_features
 
     model = load_on_cpu(asked)
     if kept_statistics(cache) is None:

@@ -26,8 +26,8 @@ from neurons.report.folder import reported_checkpoint
 from neurons.types import InputError, NeuronId
 
 if TYPE_CHECKING:
-    from neurons.analysis.causal_results import Ablations
-    from neurons.analysis.circuit_results import Study
+    from neurons.circuit.results import Study
+    from neurons.intervention.results import Ablations
     from neurons.report.blocks import Section
 
 FIGURES = ("svg", "pdf", "png")
@@ -78,13 +78,13 @@ def _write(
     study: "Study | None",
     figures: str | None,
 ) -> Path:
-    from neurons.analysis.effects import logit_effects
-    from neurons.analysis.ranking import rank
-    from neurons.report.causal_page import causal_page
-    from neurons.report.check_page import check_page
-    from neurons.report.circuit_page import circuit_page
-    from neurons.report.composition_page import cluster_pages, composition_page, kinds_section
-    from neurons.report.pages import paged_neurons, write_report
+    from neurons.decomposition.effects import logit_effects
+    from neurons.decomposition.ranking import rank
+    from neurons.report.pages.causal import causal_page
+    from neurons.report.pages.check import check_page
+    from neurons.report.pages.circuit import circuit_page
+    from neurons.report.pages.composition import cluster_pages, composition_page, kinds_section
+    from neurons.report.report import paged_neurons, write_report
 
     effects = logit_effects(cache, years=asked.years)
     ranking = rank(effects, seed=asked.seed)
@@ -143,8 +143,8 @@ def _command(*, causal: bool, circuit: bool) -> str:
 
 def _sections(neuron: NeuronId, ablations: "Ablations | None", study: "Study | None") -> "list[Section]":
     """What interventions and the circuit add to a neuron's page."""
-    from neurons.report.causal_page import removal_section
-    from neurons.report.circuit_page import input_section
+    from neurons.report.pages.causal import removal_section
+    from neurons.report.pages.circuit import input_section
 
     removal = removal_section(ablations, neuron) if ablations else None
     inputs = [input_section(one) for one in study.inputs if one.neuron == neuron] if study else []

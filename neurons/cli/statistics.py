@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from neurons.analysis.statistics_results import RESULT_CLASSES, NeuronStatistics, TextStudy
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result
 from neurons.cli.common import progress_bar
 from neurons.cli.request import Request
 from neurons.types import NeuronId
+from neurons.weights.results import RESULT_CLASSES, NeuronStatistics, TextStudy
 
 if TYPE_CHECKING:
     from neurons.model.checkpoint import Model
@@ -37,7 +37,7 @@ def kept_statistics(cache: Cache) -> NeuronStatistics | None:
 
 def run_statistics(cache: Cache, model: "Model") -> NeuronStatistics:
     """Every neuron of the cached layers, from the model's weights; kept for later reports."""
-    from neurons.analysis.statistics import neuron_statistics
+    from neurons.weights.statistics import neuron_statistics
 
     with progress_bar("reading the vocabulary") as progress:
         found = neuron_statistics(model, cache.layers, progress=progress)
@@ -55,7 +55,7 @@ def kept_text(cache: Cache, neurons: Sequence[NeuronId]) -> TextStudy | None:
 
 def run_text(cache: Cache, model: "Model", neurons: Sequence[NeuronId]) -> TextStudy:
     """What these neurons do on text, with the model; kept for later reports, in the place of the last one."""
-    from neurons.analysis.text_study import study_text
+    from neurons.weights.text import study_text
 
     with progress_bar("reading prompts") as progress:
         study = study_text(model, cache, neurons, progress=progress)

@@ -12,9 +12,9 @@ from neurons.task.tasks import DEFAULT, TASKS, Task, find_task
 from neurons.types import InputError
 
 if TYPE_CHECKING:
-    from neurons.analysis.ranking import Ranking
-    from neurons.analysis.sharing import Scores
-    from neurons.analysis.transfer import Carried, TaskResult, Transfer
+    from neurons.comparison.sharing import Scores
+    from neurons.comparison.transfer import Carried, TaskResult, Transfer
+    from neurons.decomposition.ranking import Ranking
 
 NAMED = 12
 
@@ -66,7 +66,7 @@ def _for_task(asked: Request, task: Task) -> Request:
 
 
 def _transfer(requests: list[Request], left_out: dict[str, str], top: int | None) -> "Transfer":
-    from neurons.analysis.transfer import Transfer
+    from neurons.comparison.transfer import Transfer
 
     caches = []
     for asked in requests:
@@ -78,8 +78,8 @@ def _transfer(requests: list[Request], left_out: dict[str, str], top: int | None
 
 
 def ranked(cache: Cache, asked: Request) -> "Ranking":
-    from neurons.analysis.effects import logit_effects
-    from neurons.analysis.ranking import rank
+    from neurons.decomposition.effects import logit_effects
+    from neurons.decomposition.ranking import rank
 
     return rank(logit_effects(cache, years=asked.years), seed=asked.seed)
 
@@ -88,7 +88,7 @@ def scores_of(ranking: "Ranking") -> "Scores":
     """What is compared of a ranking, by layer and index."""
     import numpy as np
 
-    from neurons.analysis.sharing import Scores
+    from neurons.comparison.sharing import Scores
 
     order = np.lexsort((ranking.index, ranking.layer))
     columns = ("layer", "index", "score", "ci_low", "ci_high", "p_value", "boosting", "suppressing")
@@ -96,9 +96,9 @@ def scores_of(ranking: "Ranking") -> "Scores":
 
 
 def _result(cache: Cache, asked: Request, reference: "Scores", top: int | None) -> "TaskResult":
-    from neurons.analysis.measured import measured_behaviour, measured_rows
-    from neurons.analysis.sharing import share
-    from neurons.analysis.transfer import TaskResult
+    from neurons.comparison.sharing import share
+    from neurons.comparison.transfer import TaskResult
+    from neurons.decomposition.measured import measured_behaviour, measured_rows
 
     task = asked.choices.task
     is_reference = task == DEFAULT
@@ -117,9 +117,9 @@ def _result(cache: Cache, asked: Request, reference: "Scores", top: int | None) 
 
 
 def _carried(cache: Cache, asked: Request, reference: "Scores", own: "Scores", top: int | None) -> "Carried":
-    from neurons.analysis.experiment import experiment
-    from neurons.analysis.interventions import group_measures
-    from neurons.analysis.transfer import carried, groups
+    from neurons.comparison.transfer import carried, groups
+    from neurons.intervention.context import experiment
+    from neurons.intervention.groups import group_measures
     from neurons.model.checkpoint import load_model
 
     held = groups(reference, own, n_layers=len(cache.layers), top=top)

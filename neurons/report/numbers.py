@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from neurons.analysis.effects import LogitEffects
-from neurons.analysis.measured import mean_probability, mean_year_logits, measured_behaviour, measured_rows
-from neurons.analysis.neighbours import curve_features, every_neuron, nearest
-from neurons.analysis.ranking import Ranking
-from neurons.analysis.stats import RESAMPLES, interval, noun_resamples
-from neurons.analysis.tuning import NeuronTuning, Tuning
 from neurons.cache.format import Cache
+from neurons.clustering.tuning import NeuronTuning, Tuning
+from neurons.decomposition.effects import LogitEffects
+from neurons.decomposition.measured import mean_probability, mean_year_logits, measured_behaviour, measured_rows
+from neurons.decomposition.ranking import Ranking
+from neurons.decomposition.significance import RESAMPLES, interval, noun_resamples
 from neurons.report.weight_numbers import DIGITS, FromWeights
 from neurons.task.years import N_YEARS, contrast_weights
 from neurons.types import NeuronId
+from neurons.weights.neighbours import curve_features, every_neuron, nearest
 
 NOTHING_KEPT = FromWeights()
 NO_CLUSTERS: Mapping[NeuronId, str] = MappingProxyType({})

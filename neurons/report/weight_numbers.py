@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from neurons.analysis.neighbours import Neighbours
-from neurons.analysis.statistics_results import (
+from neurons.types import NeuronId
+from neurons.weights.neighbours import Neighbours
+from neurons.weights.results import (
     ControlCurve,
     NeuronStatistics,
     NeuronText,
@@ -19,7 +20,6 @@ from neurons.analysis.statistics_results import (
     TextStudy,
     Tokens,
 )
-from neurons.types import NeuronId
 
 DIGITS = 6
 

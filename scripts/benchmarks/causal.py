@@ -15,8 +15,8 @@ import neurons
 from benchmarks.memory import peaks
 from benchmarks.pairs import Row, Turns, alternate, row
 from benchmarks.setting import Setting
-from neurons.analysis.experiment import Experiment, experiment
-from neurons.analysis.interventions import neuron_changes
+from neurons.intervention.context import Experiment, experiment
+from neurons.intervention.groups import neuron_changes
 from neurons.task.intervention import Intervention
 from neurons.task.years import contrast_weights, later
 from neurons.types import Measure, NeuronId

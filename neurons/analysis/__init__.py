@@ -1,1 +1,0 @@
-"""What is found: arrays in, frozen results out."""

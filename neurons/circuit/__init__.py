@@ -1,0 +1,1 @@
+"""Path patching: the circuit that brings the start year to the answer."""

@@ -1,0 +1,192 @@
+"""How much of the behaviour a circuit carries: it alone, all but it, each part left out, and random ones.
+
+The base is the 01-run. Kept components read what the kept ones before them write, on top of the 01-run's
+residual, and write anew; every other component writes what it wrote in the 01-run. YY's embedding is always
+the prompt's own. A circuit of edges is stricter: only what its edges carry is the prompt's.
+Measures are the published ones, with the softmax over the full vocabulary.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neurons.circuit.graph import Circuit, Edge, Layout, Node, Slot
+from neurons.circuit.paths import Patching, depth_first
+from neurons.circuit.results import N_RANDOM, Evaluation, Kept
+from neurons.model.forward import logsumexp, year_logits
+from neurons.task.behaviour import Behaviour, measure, year_probabilities
+from neurons.types import Progress
+
+
+@torch.inference_mode()
+def evaluate(
+    patching: Patching, circuit: Circuit, *, n_random: int = N_RANDOM, seed: int = 0, progress: Progress | None = None
+) -> Evaluation:
+    """Run the circuit and all that it is compared with. `patching` is as `paths.patching` makes it."""
+    on = patching.swapped()
+    parts = [node for node in circuit.nodes if node.layer >= 0]
+    members: Sequence[Node] | Sequence[Edge] = circuit.edges if circuit.by_edges else parts
+    left_out = {}
+    random: list[float] = []
+    total = len(members) + n_random
+    for member in members:
+        rest = [other for other in members if other != member]
+        left_out[str(member)] = _measured(on, _alone(on, circuit, rest))
+        if progress:
+            progress(len(left_out), total)
+    for drawn in random_circuits(on.layout, circuit, n_random, np.random.default_rng(seed)):
+        random.append(_measured(on, _alone(on, circuit, drawn)).probability_difference)
+        if progress:
+            progress(len(left_out) + len(random), total)
+    return Evaluation(
+        circuit=circuit,
+        n_prompts=len(on),
+        model=_measured(on, on.other.final - on.base.final),
+        alone=_measured(on, _alone(on, circuit, members)),
+        complement=_measured(on, _all_but(on, circuit)),
+        counterfactual=_measured(on, torch.zeros_like(on.base.final)),
+        edges_alone=_measured(on, _along(on, circuit.edges)) if circuit.edges else None,
+        left_out=left_out,
+        random=tuple(random),
+    )
+
+
+def _alone(on: Patching, circuit: Circuit, members: Sequence[Any]) -> Float[Tensor, "P d"]:
+    """The change of the final residual when these nodes or edges alone carry what is the prompt's."""
+    return _along(on, members) if circuit.by_edges else keep_nodes(on, members)
+
+
+def _along(on: Patching, edges: Sequence[Edge]) -> Float[Tensor, "P d"]:
+    """The same when the edges alone carry what is the prompt's, from YY's embedding on."""
+    start = embedding(on)
+    return on.follow({start: on.change(start)[None]}, edges)[0]
+
+
+def _all_but(on: Patching, circuit: Circuit) -> Float[Tensor, "P d"]:
+    everything = [node for position in on.layout.positions for node in on.layout.components(position)]
+    if circuit.by_edges:
+        return keep_nodes(on, everything, cut=circuit.edges)
+    return keep_nodes(on, [node for node in everything if node not in set(circuit.nodes)])
+
+
+def embedding(on: Patching) -> Node:
+    return Node(-1, None, on.layout.positions[0])
+
+
+def keep_nodes(on: Patching, nodes: Collection[Node], *, cut: Sequence[Edge] = ()) -> Float[Tensor, "P d"]:
+    """The change of the final residual when these nodes alone run, on what those before them write.
+
+    cut: edges that carry nothing though both their ends run.
+    """
+    start = embedding(on)
+    written = {start: on.change(start)}
+    arrived = {position: torch.zeros_like(on.base.final) for position in on.layout.positions}
+    arrived[start.position] = written[start]
+    for _, layer_nodes in _by_order(nodes):
+        new = {node: _run(on, node, arrived, written, cut) for node in layer_nodes if node.layer >= 0}
+        for node, change in new.items():
+            arrived[node.position] = arrived[node.position] + change
+        written |= new if cut else {}
+    return _without(arrived[on.layout.positions[-1]], written, cut, None, "in", on.layout.positions[-1])
+
+
+def _by_order(nodes: Collection[Node]) -> Iterator[tuple[int, list[Node]]]:
+    """Nodes that cannot read each other together, in the order of depth."""
+    groups: dict[int, list[Node]] = {}
+    for node in sorted(nodes, key=depth_first):
+        groups.setdefault(node.order, []).append(node)
+    yield from groups.items()
+
+
+def _run(
+    on: Patching,
+    node: Node,
+    arrived: dict[str, Tensor],
+    written: dict[Node, Tensor],
+    cut: Sequence[Edge],
+) -> Float[Tensor, "P d"]:
+    changes: dict[tuple[Slot, str], Tensor] = {
+        (slot, position): _without(arrived[position], written, cut, node, slot, position)[None]
+        for slot, position in on.layout.inputs(node)
+    }
+    return on.again(node, changes)[0]
+
+
+def _without(
+    change: Float[Tensor, "P d"],
+    written: dict[Node, Tensor],
+    cut: Sequence[Edge],
+    receiver: Node | None,
+    slot: Slot,
+    position: str,
+) -> Float[Tensor, "P d"]:
+    for edge in cut:
+        if edge.receiver == receiver and edge.slot == slot and edge.sender.position == position:
+            change = change - written[edge.sender]
+    return change
+
+
+@torch.inference_mode()
+def behaviour_alone(patching: Patching, circuit: Circuit) -> Behaviour:
+    """Both measures of each prompt while the circuit's nodes alone run and all else is the 01-run's."""
+    on = patching.swapped()
+    return _behaviour(on, _alone(on, circuit, circuit.edges if circuit.by_edges else circuit.nodes))
+
+
+def _behaviour(on: Patching, change: Float[Tensor, "P d"]) -> Behaviour:
+    residual = on.base.final + change
+    logits = year_logits(on.model, residual, on.year_ids).numpy(force=True)
+    return measure(year_probabilities(logits, logsumexp(on.model, residual).numpy(force=True)), on.start_year)
+
+
+def _measured(on: Patching, change: Float[Tensor, "P d"]) -> Kept:
+    found = _behaviour(on, change)
+    return Kept(
+        float(found.probability_difference @ on.averaging),
+        float(found.cutoff_sharpness @ on.averaging),
+    )
+
+
+def random_circuits(
+    layout: Layout, circuit: Circuit, count: int, rng: np.random.Generator
+) -> Iterator[list[Node] | list[Edge]]:
+    """Circuits of the same size: as many heads and MLPs at each position, or as many edges of each kind of input."""
+    draw = partial(_random_edges if circuit.by_edges else _random_nodes, layout, circuit, rng)
+    for _ in range(count):
+        yield draw()
+
+
+def _random_nodes(layout: Layout, circuit: Circuit, rng: np.random.Generator) -> list[Node]:
+    drawn: list[Node] = []
+    members = [node for node in circuit.nodes if node.layer >= 0]
+    for position in layout.positions:
+        for is_mlp in (False, True):
+            choices = [node for node in layout.components(position) if (node.head is None) == is_mlp]
+            size = sum(node.position == position and (node.head is None) == is_mlp for node in members)
+            drawn += [choices[i] for i in rng.choice(len(choices), size, replace=False)]
+    return drawn
+
+
+def _random_edges(layout: Layout, circuit: Circuit, rng: np.random.Generator) -> list[Edge]:
+    """Each edge with another sender and receiver of the same kinds at the same positions, where it is possible."""
+    return [_random_edge(layout, edge, rng) for edge in circuit.edges]
+
+
+def _random_edge(layout: Layout, edge: Edge, rng: np.random.Generator) -> Edge:
+    receiver, below = None, 2 * layout.n_layers
+    if edge.receiver is not None:
+        at_start = edge.sender.position == layout.positions[0]
+        alike = [
+            node
+            for node in layout.components(edge.receiver.position)
+            if (node.head is None) == (edge.receiver.head is None) and (at_start or node.order > 0)
+        ]
+        receiver = alike[rng.integers(len(alike))]
+        below = receiver.order
+    senders = layout.senders(below, edge.sender.position)
+    return Edge(senders[rng.integers(len(senders))], receiver, edge.slot)

@@ -1,0 +1,292 @@
+"""What the study of a circuit finds, as frozen results: no model and no torch is needed to read or draw them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from neurons.circuit.graph import Circuit, Edge, Layout, Node
+from neurons.decomposition.shapes import Shape
+from neurons.types import InputError, NeuronId
+
+DEPTH, THRESHOLD, BREADTH = 4, 0.004, 16
+NEURON_THRESHOLD = 0.001
+"""Share of the behaviour's change that a neuron must carry; an MLP has hundreds, so it is less than a component's."""
+N_RANDOM = 100
+PROMPTS = 200
+"""Prompts by default, spread over start years and nouns."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How far back, from which share of the behaviour's change on, and how many inputs at most are opened for a
+    level, the strongest first. Raises `InputError` for settings that find nothing."""
+
+    depth: int = DEPTH
+    threshold: float = THRESHOLD
+    breadth: int = BREADTH
+
+    def __post_init__(self) -> None:
+        if self.depth < 1:
+            raise InputError(f"depth {self.depth} finds no circuit: 1 is the direct paths to the logits")
+        if not 0 < self.threshold < 1:
+            raise InputError(f"threshold {self.threshold:g} is no share of the behaviour's change: choose within 0-1")
+        if self.breadth < 1:
+            raise InputError(f"breadth {self.breadth} opens nothing: choose 1 or more")
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A discovered circuit. Effects are changes of the probability difference among the years when the node, or
+    what the edge carries, comes from the 01-run: negative for what works towards the answer.
+
+    level: of each node, how many edges lie between it and the logits. whole: the change when
+    everything comes from the 01-run; a share is effect / whole. neurons: those of the circuit's MLPs at END whose
+    own direct path to the logits carries `NEURON_THRESHOLD`, the largest first. unopened: inputs that the breadth
+    left closed.
+    """
+
+    search: Search
+    whole: float
+    nodes: tuple[Node, ...]
+    node_effect: Float[np.ndarray, " n"]
+    level: tuple[int, ...]
+    edges: tuple[Edge, ...]
+    edge_effect: Float[np.ndarray, " e"]
+    neurons: tuple[NeuronId, ...]
+    neuron_effect: Float[np.ndarray, " m"]
+    unopened: tuple[str, ...] = ()
+
+    @property
+    def circuit(self) -> Circuit:
+        return Circuit("discovered", self.nodes, self.edges)
+
+    def to_json(self) -> dict[str, Any]:
+        """`nodes` and `edges` as in the JSON of `neurons circuit`, the largest effects first."""
+        nodes = [
+            {
+                "node": node.component,
+                "position": node.position,
+                "effect": float(effect),
+                "share": float(effect / self.whole),
+                "level": level,
+            }
+            for node, effect, level in zip(self.nodes, self.node_effect, self.level, strict=True)
+        ]
+        edges = [
+            {
+                "from": str(edge.sender),
+                "to": edge.target,
+                "effect": float(effect),
+                "share": float(effect / self.whole),
+            }
+            for edge, effect in zip(self.edges, self.edge_effect, strict=True)
+        ]
+        return {
+            **vars(self.search),
+            "whole": self.whole,
+            "nodes": sorted(nodes, key=lambda entry: -abs(entry["effect"])),
+            "edges": sorted(edges, key=lambda entry: -abs(entry["effect"])),
+            "neurons": [
+                {"neuron": str(neuron), "effect": effect, "share": effect / self.whole}
+                for neuron, effect in zip(self.neurons, self.neuron_effect.tolist(), strict=True)
+            ],
+            "unopened": list(self.unopened),
+        }
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Both measures, means over the prompts of a start year and then over start years."""
+
+    probability_difference: float
+    cutoff_sharpness: float
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A circuit's measures beside what they are read against.
+
+    edges_alone: what the edges alone carry, stricter than the nodes with all between them; None without edges.
+    left_out: each node (or edge) of the circuit with the circuit's measures without it. random: probability
+    differences of random circuits of the same size. share: of the model's probability difference, as published;
+    recovered: of the way from the 01-run's to the model's.
+    """
+
+    circuit: Circuit
+    n_prompts: int
+    model: Kept
+    alone: Kept
+    complement: Kept
+    counterfactual: Kept
+    edges_alone: Kept | None = None
+    left_out: dict[str, Kept] = field(default_factory=dict)
+    random: tuple[float, ...] = ()
+
+    @property
+    def share(self) -> float:
+        return self.alone.probability_difference / self.model.probability_difference
+
+    @property
+    def recovered(self) -> float:
+        floor = self.counterfactual.probability_difference
+        return (self.alone.probability_difference - floor) / (self.model.probability_difference - floor)
+
+    @property
+    def random_band(self) -> dict[str, float]:
+        """Mean, and the central 95 % of the random circuits; empty without any."""
+        if not self.random:
+            return {}
+        low, high = np.percentile(self.random, [2.5, 97.5]).tolist()
+        return {"mean": float(np.mean(self.random)), "low": low, "high": high}
+
+    def to_json(self) -> dict[str, Any]:
+        """`behaviour` as in the JSON of `neurons circuit`: probability differences; cutoff sharpness beside them."""
+        cases = {
+            "model": self.model,
+            "circuit": self.alone,
+            "complement": self.complement,
+            "counterfactual": self.counterfactual,
+        }
+        return {
+            **{name: kept.probability_difference for name, kept in cases.items()},
+            "edges_alone": self.edges_alone and self.edges_alone.probability_difference,
+            "random": {**self.random_band, "n": len(self.random)},
+            "share": self.share,
+            "recovered": self.recovered,
+            "cutoff_sharpness": {name: kept.cutoff_sharpness for name, kept in cases.items()},
+            "left_out": [{"without": name, **vars(kept)} for name, kept in self.left_out.items()],
+            "evaluated_as": "edges" if self.circuit.by_edges else "nodes",
+            "published": dict(self.circuit.published),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class PreActivation:
+    """One neuron's pre-activation and its parts, means over the prompts of each of Y start years.
+
+    parts [C, Y]: of each component at END, in order of depth: `embed`, `a0.h0`, ..., `m0`, ..., and last `bias`.
+    total [Y]: their sum. carried [C]: each part's covariance over start years with the total, over the total's
+    variance: the shares of the tuning that the components bring, which sum to 1; NaN for a flat neuron.
+    """
+
+    neuron: NeuronId
+    start_years: tuple[int, ...]
+    components: tuple[str, ...]
+    parts: Float[np.ndarray, "C Y"]
+
+    @property
+    def total(self) -> Float[np.ndarray, " Y"]:
+        return self.parts.sum(0)
+
+    @property
+    def carried(self) -> Float[np.ndarray, " C"]:
+        total = self.total - self.total.mean()
+        variance = float(total @ total)
+        if variance == 0:
+            return np.full(len(self.parts), np.nan)
+        return (self.parts - self.parts.mean(1, keepdims=True)) @ total / variance
+
+    def to_json(self) -> dict[str, Any]:
+        carried = [None if np.isnan(value) else value for value in self.carried.tolist()]
+        return {
+            "neuron": str(self.neuron),
+            "start_years": list(self.start_years),
+            "pre_activation": self.total.tolist(),
+            "parts": [
+                {"component": name, "share": share, "mean": float(values.mean()), "by_start_year": values.tolist()}
+                for name, share, values in zip(self.components, carried, self.parts, strict=True)
+            ],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Role:
+    """What one part of the circuit does.
+
+    attention [T]: from the node's position over the prompt's tokens, mean over prompts; None for an MLP.
+    written [Y, 100]: logits, None for a node that is not at END. correlations: of the map with each shape;
+    shape None where none fits. size: root mean square of the centred map, in logits.
+    """
+
+    node: Node
+    start_years: tuple[int, ...]
+    attention: Float[np.ndarray, " T"] | None
+    on_year: float | None
+    written: Float[np.ndarray, "Y 100"] | None
+    correlations: dict[Shape, float]
+    shape: Shape | None
+    size: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "node": self.node.component,
+            "position": self.node.position,
+            "attention_on_year": self.on_year,
+            "attention": None if self.attention is None else self.attention.tolist(),
+            "shape": self.shape,
+            "correlations": self.correlations,
+            "size": self.size,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Mean residual of each start year on the two main axes of their differences.
+
+    points [Y, 2]; explained: the axes' shares of the variance between start years.
+    """
+
+    position: str
+    layer: int
+    start_years: tuple[int, ...]
+    points: Float[np.ndarray, "Y 2"]
+    explained: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """All that `neurons circuit` shows. found None: the circuit was given, not discovered."""
+
+    model: str
+    layout: Layout
+    found: Found | None
+    evaluation: Evaluation
+    roles: tuple[Role, ...]
+    projections: tuple[Projection, ...]
+    inputs: tuple[PreActivation, ...] = ()
+
+    @property
+    def circuit(self) -> Circuit:
+        return self.evaluation.circuit
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON of `neurons circuit`. A node's effect in a circuit that was given is what leaving it out does."""
+        return {
+            "model": self.model,
+            "circuit": self.circuit.name,
+            "n_prompts": self.evaluation.n_prompts,
+            **(self.found.to_json() if self.found else self._given()),
+            "behaviour": self.evaluation.to_json(),
+            "roles": [role.to_json() for role in self.roles],
+            "inputs": [one.to_json() for one in self.inputs],
+        }
+
+    def _given(self) -> dict[str, Any]:
+        without, alone = self.evaluation.left_out, self.evaluation.alone.probability_difference
+
+        def effect(member: Node | Edge) -> float | None:
+            return without[str(member)].probability_difference - alone if str(member) in without else None
+
+        nodes = [
+            {"node": node.component, "position": node.position, "effect": effect(node)} for node in self.circuit.nodes
+        ]
+        edges = [{"from": str(edge.sender), "to": edge.target, "effect": effect(edge)} for edge in self.circuit.edges]
+        return {"nodes": nodes, "edges": edges}
+
+
+STUDY_CLASSES = (
+    Study, Layout, Node, Edge, Circuit, Search, Found, Kept, Evaluation, Role, Projection, PreActivation, NeuronId,
+)  # fmt: skip
+"""All that a study is made of, for keeping it."""

@@ -1,0 +1,59 @@
+"""The whole study of a circuit: found or given, how much it carries, what its parts do, what feeds the neurons."""
+
+from collections.abc import Sequence
+
+from neurons.circuit.evaluation import evaluate
+from neurons.circuit.graph import Circuit
+from neurons.circuit.inputs import explain_neurons
+from neurons.circuit.paths import Patching, patching
+from neurons.circuit.results import N_RANDOM, PROMPTS, Found, Projection, Search, Study
+from neurons.circuit.roles import projection, roles
+from neurons.circuit.search import find_circuit, search_parts
+from neurons.intervention.context import Experiment
+from neurons.types import InputError, NeuronId, Progress
+
+
+def study_circuit(
+    on: Experiment,
+    *,
+    circuit: Circuit | None = None,
+    search: Search = Search(),  # noqa: B008 - frozen
+    neurons: Sequence[str | NeuronId] = (),
+    prompts: int = PROMPTS,
+    n_random: int = N_RANDOM,
+    seed: int = 0,
+    keep: bool = True,
+    progress: Progress | None = None,
+) -> Study:
+    """Find the circuit, or take the one given, and look at it from all sides.
+
+    neurons: those whose pre-activations are explained. prompts: how many are run, spread over start years and
+    nouns. keep: a search that is interrupted goes on where it stopped, from a folder beside the cache file.
+    `progress` starts again for each part.
+
+    Raises `InputError` for too few prompts, a neuron that is not there, or a search that finds nothing.
+    """
+    here = patching(on, prompts=prompts)
+    found: Found | None = None
+    if circuit is None:
+        found = find_circuit(here, search, parts=search_parts(on, here) if keep else None, progress=progress)
+        if not found.nodes:
+            raise InputError(f"no component reaches the threshold {search.threshold:g}: choose a lower one")
+        circuit = found.circuit
+    return Study(
+        model=on.model.name,
+        layout=here.layout,
+        found=found,
+        evaluation=evaluate(here, circuit, n_random=n_random, seed=seed, progress=progress),
+        roles=roles(here, circuit.nodes),
+        projections=main_projections(here, circuit),
+        inputs=explain_neurons(here, neurons),
+    )
+
+
+def main_projections(here: Patching, circuit: Circuit) -> tuple[Projection, ...]:
+    """Residuals where the circuit hands the start year over: at YY before its last head at END, at END after it."""
+    first, end = here.layout.positions[0], here.layout.positions[-1]
+    heads = [node.layer for node in circuit.nodes if node.head is not None and node.position == end]
+    last = max(heads, default=here.layout.n_layers // 2)
+    return projection(here, first, last), projection(here, end, last + 1)

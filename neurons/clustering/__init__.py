@@ -1,0 +1,1 @@
+"""Tuning of neurons to the start year, families of curves, and clusters."""

@@ -1,0 +1,96 @@
+"""One line that a person would write about a neuron: when it fires, and which years it raises."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from neurons.clustering.families import Family
+
+
+def describe(
+    *,
+    family: Family,
+    parameters: dict[str, float],
+    start_years: Sequence[int],
+    fitted: Float[np.ndarray, " Y"],
+    curve: Float[np.ndarray, " Y"],
+    readout_family: Family,
+    readout: Float[np.ndarray, "100"],
+) -> str:
+    """`fires for start years 59-98 (step at 58), raises years 71-99`.
+
+    `fitted` is the family's curve, `readout` the fitted readout (or the readout where no family fits).
+    Where the activation that matters most is negative the words say so, and the readout is turned round.
+    """
+    sign = 1.0 if curve[np.argmax(np.abs(curve))] >= 0 else -1.0
+    when = _when(family, parameters, start_years, sign * fitted, sign * curve)
+    if sign < 0:
+        when = when.replace("fires", "is below zero", 1).replace("always on", "always below zero", 1)
+    return f"{when}, {_raises(readout_family, sign * readout)}"
+
+
+def _when(
+    family: Family, parameters: dict[str, float], years: Sequence[int], fitted: np.ndarray, curve: np.ndarray
+) -> str:
+    if family == "constant":
+        return "never fires" if not curve.any() else "always on, whatever the start year"
+    if family == "none":
+        return "fires in no simple way of the start year"
+    if family == "line":
+        return f"fires the more, the {'later' if fitted[-1] > fitted[0] else 'earlier'} the start year"
+    if family == "periodic":
+        return f"fires for start years ending in {_digits(years, fitted)}"
+    return f"fires for start years {spans(_upper(years, fitted))} ({_place(family, parameters, fitted)})"
+
+
+def _place(family: Family, parameters: dict[str, float], fitted: np.ndarray) -> str:
+    if family == "step":
+        return f"step at {parameters['threshold']:.0f}"
+    if family == "ramp":
+        side = "above" if parameters["side"] > 0 else "below"
+        return f"ramp {side} {parameters['threshold']:.0f}"
+    if family == "bump":
+        dips = np.median(fitted) > (fitted.max() + fitted.min()) / 2
+        return f"{'dip' if dips else 'bump'} at {parameters['centre']:.0f}, width {parameters['width']:.0f}"
+    return "by the tens digit"
+
+
+def _raises(family: Family, readout: np.ndarray) -> str:
+    years = range(len(readout))
+    if family == "constant":
+        return "writes nothing on the years"
+    if family == "none":
+        return "writes no simple profile"
+    if family == "line":
+        return f"raises years the more, the {'later' if readout[-1] > readout[0] else 'earlier'} they are"
+    if family == "periodic":
+        return f"raises years ending in {_digits(years, readout)}"
+    upper = _upper(years, readout)
+    if upper and upper == list(range(upper[0], 100)):
+        return f"raises years from {upper[0]:02d} on"
+    if family == "bump" and len(upper) > 50:
+        return f"lowers years {spans([year for year in years if year not in set(upper)])}"
+    return f"raises years {spans(upper)}"
+
+
+def _upper(years: Sequence[int], values: np.ndarray) -> list[int]:
+    """Years at which the curve is above the middle of its range."""
+    middle = (values.max() + values.min()) / 2
+    return [year for year, value in zip(years, values.tolist(), strict=True) if value > middle]
+
+
+def _digits(years: Sequence[int], values: np.ndarray) -> str:
+    digits = sorted({year % 10 for year in _upper(years, values)})
+    return ", ".join(map(str, digits))
+
+
+def spans(years: Sequence[int]) -> str:
+    """`20-29, 60-98` for ascending years, read as unbroken where one follows the other."""
+    runs: list[list[int]] = []
+    for year in years:
+        if runs and year == runs[-1][1] + 1:
+            runs[-1][1] = year
+        else:
+            runs.append([year, year])
+    return ", ".join(f"{a:02d}" if a == b else f"{a:02d}-{b:02d}" for a, b in runs)

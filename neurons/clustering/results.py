@@ -1,0 +1,171 @@
+"""What clustering finds: clusters, their members and shares, and each in words."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from neurons.clustering.tuning import NeuronTuning, Tuning
+from neurons.shown import Shown
+from neurons.types import NeuronId
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Method = Literal["hdbscan", "agglomerative"]
+STABILITY_BAR = 0.75
+
+
+@dataclass(frozen=True, eq=False)
+class Cluster:
+    """Neurons of a kind, strongest membership first.
+
+    medoid: the member most like the others. share: sum of the members' scores, in logits; fraction: of the
+    total contrast (None where that is zero). stability: mean Jaccard overlap over resamples of the nouns
+    (None with one noun, or for constant neurons: nothing of theirs depends on nouns). likeness: mean over
+    pairs of members. membership (0..1): HDBSCAN's strength; likeness to the medoid for agglomerative
+    clusters. tuned: False where the members are constant. mean_map [Y, 100]: mean effect of a member,
+    year-centred, in logits; medoid_map the medoid's.
+    """
+
+    id: int
+    medoid: NeuronId
+    members: tuple[NeuronId, ...]
+    membership: tuple[float, ...]
+    share: float
+    fraction: float | None
+    stability: float | None
+    likeness: float
+    tuned: bool
+    description: str
+    mean_map: Float[np.ndarray, "Y 100"]
+    medoid_map: Float[np.ndarray, "Y 100"]
+
+    @property
+    def stable(self) -> bool:
+        return self.stability is not None and self.stability >= STABILITY_BAR
+
+
+@dataclass(frozen=True, eq=False)
+class Alternative:
+    """The other method's answer: a label for each neuron clustered, and how the methods agree."""
+
+    method: Method
+    labels: Int[np.ndarray, " M"]
+    n_clusters: int
+    agreement: float
+    """Adjusted Rand index with the clusters of the result (1: the same, 0: chance)."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Clustering(Shown):
+    """Clusters by descending |share|, and what is outside them.
+
+    tuning: the M neurons clustered, with their fits. labels [M]: position in `clusters`, -1 for noise. total_contrast =
+    sum of the shares + unclustered_share; unclustered_share = noise_share + others_share (neurons that
+    were not clustered). bias_contrast: by layer, part of none of these. place [M, 2]: the neurons in the
+    plane, nearer when more alike; merges: the tree of average linkage (SciPy's format). notes: caps and
+    degenerate cases, in words.
+    """
+
+    model: str
+    method: Method
+    start_years: tuple[int, ...]
+    tuning: Tuning
+    clusters: tuple[Cluster, ...]
+    noise: tuple[NeuronId, ...]
+    labels: Int[np.ndarray, " M"]
+    total_contrast: float
+    unclustered_share: float
+    noise_share: float
+    others_share: float
+    bias_contrast: dict[int, float]
+    silhouette: float | None
+    alternative: Alternative | None
+    place: Float[np.ndarray, "M 2"]
+    merges: Float[np.ndarray, "K 4"]
+    notes: tuple[str, ...]
+
+    def facts(self) -> dict[str, object]:
+        return {
+            "model": self.model,
+            "method": self.method,
+            "neurons": len(self.tuning),
+            "clusters": len(self.clusters),
+            "noise": len(self.noise),
+            "total contrast": f"{self.total_contrast:+.4f} logits",
+        }
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a cluster: size, medoid, share in logits and of the total, stability, and its description."""
+        import pandas as pd
+
+        columns = ("id", "size", "medoid", "share", "fraction", "stability", "description")
+        return pd.DataFrame([_record(cluster) for cluster in self.clusters], columns=columns)
+
+    def to_json(self) -> dict[str, Any]:
+        """The result of `neurons cluster --json`; shares in logits, fractions of the total beside them."""
+        other = self.alternative
+        return {
+            "model": self.model,
+            "method": self.method,
+            "clusters": [_record(cluster) for cluster in self.clusters],
+            "noise": [str(neuron) for neuron in self.noise],
+            "unclustered_share": self.unclustered_share,
+            "noise_share": self.noise_share,
+            "others_share": self.others_share,
+            "total_contrast": self.total_contrast,
+            "bias_contrast": {str(layer): value for layer, value in self.bias_contrast.items()},
+            "candidates": len(self.tuning),
+            "silhouette": self.silhouette,
+            "stability_bar": STABILITY_BAR,
+            "alternative": other
+            and {"method": other.method, "n_clusters": other.n_clusters, "agreement": other.agreement},
+            "notes": list(self.notes),
+        }
+
+
+def _record(cluster: Cluster) -> dict[str, Any]:
+    return {
+        "id": cluster.id,
+        "size": len(cluster.members),
+        "medoid": str(cluster.medoid),
+        "share": cluster.share,
+        "fraction": cluster.fraction,
+        "stability": cluster.stability,
+        "stable": cluster.stable,
+        "likeness": cluster.likeness,
+        "tuned": cluster.tuned,
+        "description": cluster.description,
+        "members": [
+            {"neuron": str(neuron), "membership": strength}
+            for neuron, strength in zip(cluster.members, cluster.membership, strict=True)
+        ],
+    }
+
+
+def describe_cluster(fits: Sequence[NeuronTuning], medoid: NeuronTuning) -> str:
+    """`12 neurons of layers 8-9; tuning: 11 step (threshold 54-56, median 55), 1 bump; typical: fires for ...`."""
+    families = Counter(fit.tuning.family for fit in fits)
+    most, _ = families.most_common(1)[0]
+    parts = [
+        f"{count} {family}{_where(fits, family) if family == most else ''}" for family, count in families.most_common()
+    ]
+    layers = ", ".join(
+        f"layer {layer}: {count}" for layer, count in sorted(Counter(f.neuron.layer for f in fits).items())
+    )
+    return f"{len(fits)} neurons ({layers}); tuning: {', '.join(parts)}; typical: {medoid.description}"
+
+
+def _where(fits: Sequence[NeuronTuning], family: str) -> str:
+    """The thresholds or centres of the members of one family."""
+    for name in ("threshold", "centre"):
+        values = [
+            fit.tuning.parameters[name] for fit in fits if fit.tuning.family == family and name in fit.tuning.parameters
+        ]
+        if values:
+            return f" ({name} {min(values):.0f}-{max(values):.0f}, median {np.median(values):.0f})"
+    return ""

@@ -1,0 +1,67 @@
+"""How alike neurons are, how alike the members of a group, and how alike two clusterings."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from neurons.clustering.tuning import is_constant
+
+NOISE = -1
+
+Labels = Int[np.ndarray, " M"]
+Likeness = Float[np.ndarray, "M M"]
+
+
+def readout_likeness(readout: Float[np.ndarray, "M 100"]) -> Likeness:
+    """Cosines of the readouts, negative ones as 0."""
+    profile = _unit(readout)
+    return np.maximum(profile @ profile.T, 0)
+
+
+def with_tuning(curve: Float[np.ndarray, "Y M"], readouts: Likeness) -> Likeness:
+    """The likeness of the readouts times the cosines of the tuning curves (without means), negative ones as 0."""
+    constant = is_constant(curve)
+    shape = np.where(constant, 0, curve - curve.mean(0))
+    always = np.where(constant, np.sign(curve.mean(0)), 0)
+    tuning = _unit(np.vstack([shape, always]).T)
+    likeness = tuning @ tuning.T
+    likeness = (likeness + likeness.T) / 2
+    np.maximum(likeness, 0, out=likeness)
+    likeness *= readouts
+    np.minimum(likeness, 1, out=likeness)
+    np.fill_diagonal(likeness, 1)
+    return likeness
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    size = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.divide(rows, size, out=np.zeros_like(rows), where=size > 0)
+
+
+def mean_likeness(likeness: Likeness, labels: Labels) -> Float[np.ndarray, " groups"]:
+    """Mean over the pairs of neurons of each label from 0 on."""
+    one = (labels[:, None] == np.arange(labels.max(initial=NOISE) + 1)).astype(float)
+    n = one.sum(0)
+    return ((one * (likeness @ one)).sum(0) - n) / np.maximum(n * (n - 1), 1)
+
+
+def best_jaccard(labels: Labels, other: Labels) -> Float[np.ndarray, " clusters"]:
+    """For each cluster of `labels` its largest Jaccard overlap with a cluster of `other`; noise is no cluster."""
+    one = (labels[:, None] == np.arange(labels.max() + 1)).astype(float)
+    two = (other[:, None] == np.arange(other.max() + 1)).astype(float)
+    common = one.T @ two
+    union = one.sum(0)[:, None] + two.sum(0) - common
+    return (common / union).max(1, initial=0.0)
+
+
+def in_the_plane(likeness: Likeness) -> Float[np.ndarray, "M 2"]:
+    """Classical scaling of the distances: the two leading directions, the largest entry of each positive."""
+    from scipy.sparse.linalg import eigsh
+
+    M = len(likeness)
+    if M < 4:
+        return np.zeros((M, 2))
+    squares = -((1 - likeness) ** 2) / 2
+    centred = squares - squares.mean(0) - squares.mean(1)[:, None] + squares.mean()
+    size, direction = eigsh(centred, k=2, which="LA", v0=np.linspace(-1, 1, M))
+    place = direction[:, ::-1] * np.sqrt(np.maximum(size[::-1], 0))
+    return place * np.where(place[np.argmax(np.abs(place), 0), [0, 1]] < 0, -1, 1)

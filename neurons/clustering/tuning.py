@@ -1,0 +1,275 @@
+"""How each neuron is tuned to the start year and what it writes: a family for both, chosen honestly.
+
+1. A tuning curve that varies by less than 10 % of its mean (standard deviation over mean) is `constant`.
+2. Every other family is fitted to the mean curve of half the nouns without every fifth start year, and
+   predicts those years of the other half's mean curve; five folds, so that every year is predicted once.
+   R^2 of these predictions is against a constant fitted in the same way.
+3. Where the best family reaches R^2 < 0.5 the answer is `none`. Otherwise the family with the fewest
+   parameters that is only marginally worse is chosen: within one standard error of the best's squared
+   error (paired, over the years), or within 0.01 of its R^2. AICc of the whole curve stands beside it.
+4. The family chosen is refined on the whole curve. The readout over the 100 years is fitted in the same
+   way, but for the nouns: a readout has none.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from neurons.clustering.descriptions import describe
+from neurons.clustering.families import FAMILIES, Family, Refined, fit, n_parameters, refine
+from neurons.clustering.heuristics import Match, matches
+from neurons.decomposition.population import Population
+from neurons.decomposition.significance import CONFIDENCE
+from neurons.shown import Shown
+from neurons.task.years import N_YEARS
+from neurons.types import NeuronId, Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CONSTANT_BAR = 0.1
+R2_BAR = 0.5
+R2_MARGIN = 0.01
+FOLDS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class CurveFit:
+    """The family of one curve.
+
+    r2_cv is that of the family chosen, for `none` that of the best; None for `constant`, where nothing
+    varies that could be explained. values [Y]: the family's curve; for `none` the curve's mean.
+    r2_by_family and aicc_by_family: every family that the number of years allows.
+    """
+
+    family: Family
+    parameters: dict[str, float]
+    r2_cv: float | None
+    values: Float[np.ndarray, " Y"]
+    r2_by_family: dict[str, float]
+    aicc_by_family: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronTuning:
+    """One neuron: how it is tuned, what it writes, which heuristics it follows, and that in one line."""
+
+    neuron: NeuronId
+    score: float
+    tuning: CurveFit
+    readout: CurveFit
+    heuristics: tuple[Match, ...]
+    description: str
+
+    def record(self) -> dict[str, Any]:
+        """One entry of `tuning` in the JSON of `neurons compose`."""
+        return {
+            "neuron": str(self.neuron),
+            "score": self.score,
+            "family": self.tuning.family,
+            "parameters": self.tuning.parameters,
+            "r2_cv": self.tuning.r2_cv,
+            "r2_by_family": self.tuning.r2_by_family,
+            "aicc_by_family": self.tuning.aicc_by_family,
+            "readout_family": self.readout.family,
+            "readout_parameters": self.readout.parameters,
+            "heuristics": [vars(match) for match in self.heuristics],
+            "description": self.description,
+        }
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Tuning(Shown):
+    """The fits of a population, neuron by neuron, with what a figure needs.
+
+    curve [Y, M]: mean a/sigma over the prompts of each start year; low, high: its 95 % interval over nouns
+    (NaN with one noun). readout [M, 100]: year-centred logits for each unit of a/sigma.
+    """
+
+    start_years: tuple[int, ...]
+    neurons: tuple[NeuronTuning, ...]
+    curve: Float[np.ndarray, "Y M"]
+    low: Float[np.ndarray, "Y M"]
+    high: Float[np.ndarray, "Y M"]
+    readout: Float[np.ndarray, "M 100"]
+
+    def __len__(self) -> int:
+        return len(self.neurons)
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The family of each neuron's tuning curve."""
+        return tuple(one.tuning.family for one in self.neurons)
+
+    def facts(self) -> dict[str, object]:
+        counts = ", ".join(f"{count} {family}" for family, count in self.family_counts().items() if count)
+        return {"neurons": len(self), "families": counts}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a neuron: its score in logits, the family of its tuning and of its readout, and a description."""
+        import pandas as pd
+
+        columns = ("neuron", "score", "family", "r2_cv", "readout_family", "description")
+        return pd.DataFrame([one.record() for one in self.neurons], columns=columns)
+
+    def family_counts(self) -> dict[str, int]:
+        """How many neurons have each family, `none` included."""
+        return {family: self.families.count(family) for family in (*FAMILIES, "none")}
+
+
+def tune(population: Population, *, seed: int = 0, progress: Progress | None = None) -> Tuning:
+    """Fit every neuron of the population (a few thousand at most: `Population.take` picks them)."""
+    low, high = curve_interval(population)
+    tuning_fits = _fit_tuning(population, seed, progress)
+    readout_fits = _fit_readouts(population.readout)
+    follows = matches(population) if len(population) else ()
+    neurons = tuple(
+        _neuron(population, row, tuning_fits[row], readout_fits[row], follows[row]) for row in range(len(population))
+    )
+    return Tuning(population.start_years, neurons, population.curve, low, high, population.readout)
+
+
+def is_constant(curve: Float[np.ndarray, "Y M"]) -> Bool[np.ndarray, " M"]:
+    """Whether a curve's standard deviation is at most 10 % of its mean."""
+    return curve.std(0) <= CONSTANT_BAR * np.abs(curve.mean(0))
+
+
+def curve_interval(population: Population) -> Float[np.ndarray, "2 Y M"]:
+    """95 % interval of the tuning curve over nouns: Student's t on the ratio of sums to counts."""
+    from scipy.stats import t as student
+
+    if population.n_nouns < 2:
+        return np.full((2, *population.curve.shape), np.nan)
+    counts = population.noun_counts.astype(float)
+    squares = np.zeros(population.curve.shape)
+    for total, count in zip(population.noun_sums, counts, strict=True):
+        squares += (total - count[:, None] * population.curve) ** 2
+    J = (counts > 0).sum(0)
+    freedom = np.maximum(J - 1, 1)
+    error = np.sqrt(squares * (J / freedom)[:, None]) / counts.sum(0)[:, None]
+    half = student.ppf((1 + CONFIDENCE) / 2, freedom)[:, None] * np.where(J[:, None] > 1, error, np.nan)
+    return np.stack([population.curve - half, population.curve + half])
+
+
+def _fit_tuning(population: Population, seed: int, progress: Progress | None) -> list[CurveFit]:
+    halves = _halves(population.n_nouns, seed)
+    train = [population.weighted_curve(half) for half in halves]
+    test = [population.weighted_curve(1 - half if population.n_nouns > 1 else half) for half in halves]
+    return _fit_curves(population.start_years, population.curve, train, test, progress)
+
+
+def _halves(n_nouns: int, seed: int) -> Float[np.ndarray, "folds nouns"]:
+    """1 for the half of the nouns that each fold is fitted to; a single noun is in every one."""
+    rng = np.random.default_rng(seed)
+    order = np.stack([rng.permutation(n_nouns) for _ in range(FOLDS)])
+    return (order < max(1, n_nouns // 2)).astype(float)
+
+
+def _fit_readouts(readout: Float[np.ndarray, "M 100"]) -> list[CurveFit]:
+    curves = [readout.T] * FOLDS
+    return _fit_curves(tuple(range(N_YEARS)), readout.T, curves, curves, None)
+
+
+def year_fold(years: tuple[int, ...]) -> Int[np.ndarray, " Y"]:
+    """Every fifth year, moved on by one each decade, so that no last digit is left out altogether."""
+    year = np.array(years)
+    return (year + year // 10) % FOLDS
+
+
+def _fit_curves(
+    years: tuple[int, ...],
+    curves: Float[np.ndarray, "Y M"],
+    train: list[Float[np.ndarray, "Y M"]],
+    test: list[Float[np.ndarray, "Y M"]],
+    progress: Progress | None,
+) -> list[CurveFit]:
+    errors = _held_out_errors(years, train, test)
+    aicc = {family: _aicc(family, years, curves) for family in errors}
+    mean_error = {family: error.mean(0) for family, error in errors.items()}
+    base = mean_error["constant"]
+    r2 = {
+        family: 1 - np.divide(error, base, out=np.ones_like(base), where=base > 0)
+        for family, error in mean_error.items()
+        if family != "constant"
+    }
+    constant = is_constant(curves)
+    fits = []
+    for m in range(curves.shape[1]):
+        of_one: dict[str, float] = {f: float(values[m]) for f, values in r2.items()}
+        family = "constant" if constant[m] else _choose(of_one, {f: e[:, m] for f, e in errors.items()}, years)
+        aicc_of_one: dict[str, float] = {f: float(values[m]) for f, values in aicc.items()}
+        fits.append(_curve_fit(family, years, curves[:, m], of_one, aicc_of_one))
+        if progress:
+            progress(m + 1, curves.shape[1])
+    return fits
+
+
+def _held_out_errors(
+    years: tuple[int, ...], train: list[np.ndarray], test: list[np.ndarray]
+) -> dict[Family, Float[np.ndarray, "Y M"]]:
+    """Squared errors at each year, in the fold that leaves it out, for the families that the years allow."""
+    fold = year_fold(years)
+    fewest = min(int((fold != f).sum()) for f in range(FOLDS))
+    errors: dict[Family, np.ndarray] = {}
+    for family in FAMILIES:
+        if family != "constant" and fewest < n_parameters(family, years) + 4:
+            continue
+        error = np.zeros_like(train[0])
+        for f in range(FOLDS):
+            left_out = fold == f
+            if left_out.any() and fewest:
+                error[left_out] = (fit(family, years, train[f], ~left_out) - test[f])[left_out] ** 2
+        errors[family] = error
+    return errors
+
+
+def _choose(r2: dict[str, float], errors: dict[Family, Float[np.ndarray, " Y"]], years: tuple[int, ...]) -> Family:
+    """The simplest family marginally worse than the best at most; `none` where the best is below the bar."""
+    good = [family for family in FAMILIES if r2.get(family, -np.inf) >= R2_BAR]
+    if not good:
+        return "none"
+    best = max(good, key=lambda family: r2[family])
+    within = [f for f in good if r2[f] >= r2[best] - R2_MARGIN or _no_worse(errors[f], errors[best])]
+    return min(within, key=lambda family: (n_parameters(family, years), -r2[family]))
+
+
+def _no_worse(error: Float[np.ndarray, " Y"], best: Float[np.ndarray, " Y"]) -> bool:
+    difference = error - best
+    return bool(difference.mean() <= difference.std() / np.sqrt(len(difference)))
+
+
+def _aicc(family: Family, years: tuple[int, ...], curves: Float[np.ndarray, "Y M"]) -> Float[np.ndarray, " M"]:
+    """Akaike's criterion with the correction for few points; the noise's variance counts as a parameter."""
+    Y, p = len(years), n_parameters(family, years) + 1
+    residual = ((fit(family, years, curves, np.ones(Y, bool)) - curves) ** 2).sum(0)
+    floor = 1e-14 * (curves**2).sum(0) + 1e-300
+    correction = 2 * p * (p + 1) / (Y - p - 1) if p + 1 < Y else 0.0
+    return Y * np.log(np.maximum(residual, floor) / Y) + 2 * p + correction
+
+
+def _curve_fit(
+    family: Family, years: tuple[int, ...], curve: np.ndarray, r2: dict[str, float], aicc: dict[str, float]
+) -> CurveFit:
+    if family == "none":
+        fitted = Refined({}, np.full(len(years), curve.mean()))
+        return CurveFit(family, {}, max(r2.values(), default=None), fitted.values, r2, aicc)
+    fitted = refine(family, years, curve)
+    return CurveFit(family, fitted.parameters, r2.get(family), fitted.values, r2, aicc)
+
+
+def _neuron(
+    population: Population, row: int, tuning: CurveFit, readout: CurveFit, follows: tuple[Match, ...]
+) -> NeuronTuning:
+    text = describe(
+        family=tuning.family,
+        parameters=tuning.parameters,
+        start_years=population.start_years,
+        fitted=tuning.values,
+        curve=population.curve[:, row],
+        readout_family=readout.family,
+        readout=readout.values,
+    )
+    heuristics = () if tuning.family == "constant" else follows
+    return NeuronTuning(population.neurons[row], float(population.score[row]), tuning, readout, heuristics, text)

@@ -1,0 +1,1 @@
+"""Tasks, models and checkpoints side by side, and the published measurements."""

@@ -1,0 +1,215 @@
+"""The published checks: from what was measured to lines with verdicts. No model: the measurements arrive as arrays.
+
+1. `token_checks`: which years there are, and where the year stands in a prompt.
+2. `behaviour_checks`, `patch_checks`: the sample's behaviour, and which MLPs carry it.
+3. `circuit_checks`, `curve_checks`, `entropy_check`: what other analyses found.
+What the MLPs write is checked in `check_maps.py`.
+
+Standard errors: nouns and years are resampled independently, and a prompt counts as often as its noun times its
+year (the pigeonhole bootstrap of Owen 2007, which errs on the large side).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from neurons.comparison import published
+from neurons.comparison.published import (
+    Check,
+    Number,
+    judge_bound,
+    judge_exact,
+    judge_number,
+    judge_order,
+    standard_error,
+    unjudged,
+)
+from neurons.decomposition.significance import noun_resamples
+from neurons.task.sample import Sample
+from neurons.types import NeuronId
+
+RESAMPLES = 400
+
+
+@dataclass(frozen=True, eq=False)
+class SampleRun:
+    """Measures of each prompt [P] of a sample; run_01 is the 01-run's probability difference scored against the true
+    YY, NaN where a prompt has no 01-counterfactual."""
+
+    probability_difference: Float[np.ndarray, " P"]
+    cutoff_sharpness: Float[np.ndarray, " P"]
+    run_01: Float[np.ndarray, " P"]
+
+
+@dataclass(frozen=True, eq=False)
+class Resampling:
+    """weights [B, P]: how often each prompt counts in each bootstrap resample."""
+
+    weights: Float[np.ndarray, "B P"]
+
+    def means(self, values: Float[np.ndarray, " P"]) -> Float[np.ndarray, " B"]:
+        """The mean in each resample; NaN where one lost every prompt."""
+        total = self.weights.sum(1)
+        return np.divide(self.weights @ values, total, out=np.full(len(total), np.nan), where=total > 0)
+
+    def error(self, values: Float[np.ndarray, " P"]) -> float:
+        return standard_error(self.means(values))
+
+
+def resampling(noun: Int[np.ndarray, " P"], year: Int[np.ndarray, " P"], *, seed: int) -> Resampling:
+    """Nouns and years resampled independently."""
+    weights = np.ones((RESAMPLES, len(noun)))
+    for step, labels in enumerate((noun, year)):
+        distinct, which = np.unique(labels, return_inverse=True)
+        weights *= noun_resamples(len(distinct), RESAMPLES, seed + step)[:, which.reshape(-1)]
+    return Resampling(weights)
+
+
+def layer_of(layer: int, n_layers: int) -> int:
+    """Where a layer of GPT-2 small is looked for: as many before the last, but within the last third."""
+    return max(layer - published.SHAPE["n_layers"] + n_layers, n_layers - max(1, n_layers // 3))
+
+
+# --- tokens ----------------------------------------------------------------------------------
+
+
+def token_checks(sample: Sample) -> tuple[Check, ...]:
+    """Facts about the tokenizer that every number rests on."""
+    found = tuple(map(len, sample.years.values()))
+    known = published.YEARS_BY_CENTURY
+    length = sample.tokens.shape[1]
+    place = (length, sample.year_position, length - 1)
+    where = (published.PROMPT_LENGTH, published.YEAR_POSITION, published.END_POSITION)
+    return (
+        judge_exact("years to draw from", sum(found), sum(known), published.COMPUTED),
+        judge_exact("years by century 10-18", found, known, published.COMPUTED),
+        judge_exact("tokens of a prompt, places of YY and END", place, where, published.CODE),
+    )
+
+
+# --- the sample ------------------------------------------------------------------------------
+
+
+def behaviour_checks(sample: Sample, run: SampleRun, *, seed: int) -> tuple[Check, ...]:
+    """Probability difference, cutoff sharpness, and the 01-run's sign."""
+    weights = resampling(sample.noun, sample.year, seed=seed)
+    rows = np.flatnonzero(sample.has_counterfactual)
+    run_01 = run.run_01[rows]
+    error_01 = resampling(sample.noun[rows], sample.year[rows], seed=seed).error(run_01)
+    return (
+        _mean("probability difference", run.probability_difference, weights, published.PROBABILITY_DIFFERENCE),
+        _mean("cutoff sharpness", run.cutoff_sharpness, weights, published.CUTOFF_SHARPNESS),
+        judge_bound(
+            "probability difference of the 01-run",
+            float(run_01.mean()),
+            0.0,
+            float(np.hypot(error_01, published.RUN_01.error)),
+            side="below",
+            published=published.RUN_01.value,
+            source=published.RUN_01.source,
+            claim="negative",
+        ),
+    )
+
+
+def _mean(name: str, values: Float[np.ndarray, " P"], weights: Resampling, known: Number) -> Check:
+    return judge_number(name, float(values.mean()), weights.error(values), known)
+
+
+def circuit_checks(
+    sample: Sample, rows: Int[np.ndarray, " n"], alone: Float[np.ndarray, " n"], run: SampleRun, *, seed: int
+) -> tuple[Check, ...]:
+    """alone: probability difference of these prompts while the published circuit alone runs."""
+    weights = resampling(sample.noun[rows], sample.year[rows], seed=seed)
+    model = run.probability_difference[rows]
+    share = float(alone.mean() / model.mean())
+    error = standard_error(weights.means(alone) / weights.means(model))
+    return (
+        _mean("probability difference, the published circuit alone", alone, weights, published.CIRCUIT),
+        judge_number("the circuit's share of the model's", share, error, published.CIRCUIT_SHARE),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Patched:
+    """Each MLP's share of the effect, and in each resample. L layers."""
+
+    shares: Float[np.ndarray, " L"]
+    resampled: Float[np.ndarray, "L B"]
+
+    @property
+    def table(self) -> tuple[tuple[float, float], ...]:
+        """Share and standard error of each layer."""
+        errors = map(standard_error, self.resampled)
+        return tuple(zip(self.shares.tolist(), errors, strict=True))
+
+
+def patched_shares(
+    sample: Sample, rows: Int[np.ndarray, " n"], run: SampleRun, patched: Float[np.ndarray, "L n"], *, seed: int
+) -> Patched:
+    """(clean - patched) / (clean - 01-run) of the mean probability difference over these prompts."""
+    weights = resampling(sample.noun[rows], sample.year[rows], seed=seed)
+    clean, run_01 = run.probability_difference[rows], run.run_01[rows]
+    whole, resampled_whole = (clean - run_01).mean(), weights.means(clean - run_01)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = (clean - patched).mean(1) / whole
+        resampled = np.stack([weights.means(clean - one) / resampled_whole for one in patched])
+    return Patched(shares, resampled)
+
+
+def patch_checks(found: Patched) -> tuple[Check, ...]:
+    """The order of the MLPs, judged, and the replication's shares beside ours, not judged."""
+    n_layers = len(found.shares)
+    names = [f"MLP {layer}" for layer in range(n_layers)]
+    order = tuple(dict.fromkeys(names[layer_of(layer, n_layers)] for layer in published.MLP_ORDER))
+    values = dict(zip(names, found.shares.tolist(), strict=True))
+    published_shares = {layer_of(layer, n_layers): share for layer, share in published.MLP_SHARES.items()}
+    shares = [
+        judge_number(
+            f"MLP {layer}: share of the effect lost when patched",
+            values[names[layer]],
+            standard_error(found.resampled[layer]),
+            Number(share, 0.0, published.REPLICATION),
+            "not judged: how the replication normalised is not known",
+        )
+        for layer, share in published_shares.items()
+    ]
+    resampled = dict(zip(names, found.resampled, strict=True))
+    named = "MLPs by share lost, largest first"
+    return (judge_order(named, values, resampled, order, published.REPLICATION), *map(unjudged, shares))
+
+
+# --- what other analyses found ---------------------------------------------------------------
+
+
+def curve_checks(
+    layer: int, values: Mapping[int, Float[np.ndarray, " P"]], start_year: Int[np.ndarray, " P"], *, seed: int
+) -> tuple[Check, ...]:
+    """values: k -> probability difference of each prompt with k neurons of the layer kept; the largest k is all."""
+    weights = resampling(np.zeros_like(start_year), start_year, seed=seed)
+    points = dict(published.KEPT_BY_VARIANCE) | {max(values): published.KEPT_ALL}
+    return tuple(
+        _mean(
+            f"MLP {layer}: difference among the years, {'all' if k == max(values) else k} neurons kept",
+            values[k],
+            weights,
+            Number(points[k], published.READING_ERROR, published.CURVE_SOURCE),
+        )
+        for k in sorted(values)
+    )
+
+
+def entropy_check(layer: int, found: Sequence[NeuronId]) -> Check:
+    """found: the entropy-like neurons of the layer, by the neuron statistics."""
+    known = published.ENTROPY_NEURONS
+    measured = {neuron.index for neuron in found if neuron.layer == layer}
+    number = sum(index in measured for index in known)
+    return judge_exact(
+        f"MLP {layer}: published entropy neurons found",
+        number,
+        len(known),
+        published.ENTROPY_SOURCE,
+        f"all are found: {', '.join(map(str, known))}; {len(measured)} of the layer are entropy-like here",
+    )

@@ -1,0 +1,129 @@
+"""Which neurons boost in two rankings and which in one alone: two tasks of a model, or two checkpoints of one shape.
+
+1. In both: called boosting in each, and significantly so among all neurons asked whether they boost in both. The
+   p value of "in both" is the larger of the two (an intersection-union test, Berger 1982), its q value
+   Benjamini-Hochberg's over all neurons (Benjamini and Heller 2008): two lists with 5 % false each can have
+   more than that in common.
+2. In one alone: boosting there, not boosting in the other, and its score reliably lower in the other. That one
+   result is significant and another is not does not make the two different (Gelman and Stern 2006), so the
+   interval of the difference must lie above zero. It is made of the two scores' own intervals (Zou and Donner
+   2008), as if they were independent: wider than need be where both rankings share their nouns.
+3. Undecided: boosting in one, and neither of the two above.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from neurons.decomposition.significance import Q_BAR, false_discovery_q
+from neurons.types import InputError, NeuronId
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What is compared of a ranking, M neurons by layer and index: score and its interval in logits, and the call.
+
+    p_value: one-sided for boosting.
+    """
+
+    layer: Int[np.ndarray, " M"]
+    index: Int[np.ndarray, " M"]
+    score: Float[np.ndarray, " M"]
+    ci_low: Float[np.ndarray, " M"]
+    ci_high: Float[np.ndarray, " M"]
+    p_value: Float[np.ndarray, " M"]
+    boosting: Bool[np.ndarray, " M"]
+    suppressing: Bool[np.ndarray, " M"]
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @property
+    def neurons(self) -> tuple[NeuronId, ...]:
+        return tuple(NeuronId(int(layer), int(index)) for layer, index in zip(self.layer, self.index, strict=True))
+
+    def top_boosting(self, count: int | None = None) -> Bool[np.ndarray, " M"]:
+        """True for the boosting neurons, or for the `count` of them with the largest scores."""
+        order = np.argsort(np.where(self.boosting, -self.score, np.inf), kind="stable")
+        chosen = np.zeros(len(self), bool)
+        chosen[order[:count]] = True
+        return chosen & self.boosting
+
+
+@dataclass(frozen=True, eq=False)
+class Sharing:
+    """How two rankings of the same M neurons agree; each list by the larger of the two scores, largest first.
+
+    rank_correlation: Spearman's, of all scores; None where one of them is constant. n_first, n_second: how many
+    boost in each. expected_both: how many would in both if the calls were independent.
+    """
+
+    both: tuple[NeuronId, ...]
+    only_first: tuple[NeuronId, ...]
+    only_second: tuple[NeuronId, ...]
+    undecided: tuple[NeuronId, ...]
+    rank_correlation: float | None
+    n_first: int
+    n_second: int
+    expected_both: float
+
+    @property
+    def jaccard(self) -> float | None:
+        """In both, as a share of those that boost in either; None where none does."""
+        either = self.n_first + self.n_second - len(self.both)
+        return len(self.both) / either if either else None
+
+    def to_json(self) -> dict[str, Any]:
+        lists = ("both", "only_first", "only_second", "undecided")
+        return {
+            "rank_correlation": self.rank_correlation,
+            "jaccard": self.jaccard,
+            "expected_both": self.expected_both,
+            **{name: [str(neuron) for neuron in getattr(self, name)] for name in lists},
+        }
+
+
+def share(first: Scores, second: Scores) -> Sharing:
+    """Compare two rankings; raises `InputError` where they are not of the same neurons."""
+    if not (np.array_equal(first.layer, second.layer) and np.array_equal(first.index, second.index)):
+        raise InputError("neurons can be compared one by one only where both rankings are of the same layers and width")
+    q_value = false_discovery_q(np.maximum(first.p_value, second.p_value))
+    both = first.boosting & second.boosting & (q_value < Q_BAR)
+    only_first = first.boosting & ~second.boosting & (_difference_low(first, second) > 0)
+    only_second = second.boosting & ~first.boosting & (_difference_low(second, first) > 0)
+    undecided = (first.boosting | second.boosting) & ~(both | only_first | only_second)
+    n_first, n_second = int(first.boosting.sum()), int(second.boosting.sum())
+    size = np.maximum(first.score, second.score)
+    return Sharing(
+        both=_named(first, both, size),
+        only_first=_named(first, only_first, size),
+        only_second=_named(first, only_second, size),
+        undecided=_named(first, undecided, size),
+        rank_correlation=rank_correlation(first.score, second.score),
+        n_first=n_first,
+        n_second=n_second,
+        expected_both=n_first * n_second / len(first) if len(first) else 0.0,
+    )
+
+
+def rank_correlation(first: Float[np.ndarray, " M"], second: Float[np.ndarray, " M"]) -> float | None:
+    """Spearman's rank correlation; None where one side is constant."""
+    from scipy.stats import spearmanr
+
+    if len(first) < 2 or not np.ptp(first) or not np.ptp(second):
+        return None
+    return float(spearmanr(first, second).statistic)
+
+
+def _difference_low(larger: Scores, smaller: Scores) -> Float[np.ndarray, " M"]:
+    """Lower end of the 95 % interval of the difference of the scores (Zou and Donner 2008, eq. 10); NaN if unknown."""
+    down, up = larger.score - larger.ci_low, smaller.ci_high - smaller.score
+    return larger.score - smaller.score - np.hypot(down, up)
+
+
+def _named(of: Scores, chosen: Bool[np.ndarray, " M"], size: Float[np.ndarray, " M"]) -> tuple[NeuronId, ...]:
+    rows = np.flatnonzero(chosen)
+    neurons = of.neurons
+    return tuple(neurons[row] for row in rows[np.argsort(-size[rows], kind="stable")])

@@ -1,0 +1,1 @@
+"""Direct logit effects of neurons through the final LayerNorm, and their ranking."""

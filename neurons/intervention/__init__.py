@@ -1,0 +1,1 @@
+"""Ablate neurons, sets of them, or whole layers at END, and measure the exact effect."""

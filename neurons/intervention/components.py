@@ -1,0 +1,100 @@
+"""Whole layers: each MLP and each attention head at END, mean-ablated and resample-ablated, every measure.
+
+The table that shows which layers to look at. What a component writes at END is replaced by what it writes
+there on the prompt's 01-counterfactual, or by its mean over all prompts of the cache, and everything after
+it is run again: a total effect, ablated minus baseline.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neurons.intervention.context import PROMPT_BLOCK, Experiment
+from neurons.intervention.groups import MEASURES, measures_of
+from neurons.intervention.results import COMPONENT_ABLATIONS, ComponentEffects
+from neurons.model.forward import EndTrace, mlp, resume, trace
+from neurons.types import Progress
+
+
+@dataclass(frozen=True, eq=False)
+class _Written:
+    """What every component gives at END: heads [P, H, d_head] before W_O, mlp [P, d]; by layer."""
+
+    heads: tuple[Tensor, ...]
+    mlp: tuple[Tensor, ...]
+
+
+@torch.inference_mode()
+def component_effects(on: Experiment, *, progress: Progress | None = None) -> ComponentEffects:
+    """Ablate each MLP and each head of every layer at END, one at a time."""
+    config = on.model.config
+    names = [
+        name
+        for layer in range(config.n_layers)
+        for name in (f"m{layer}", *(f"a{layer}.h{head}" for head in range(config.n_heads)))
+    ]
+    effect = {ablation: {measure: np.zeros(len(names)) for measure in MEASURES} for ablation in COMPONENT_ABLATIONS}
+    run_01 = _written(trace(on.model, on.counterfactual_tokens, shared=on.shared))
+    mean = _mean_written(on)
+    blocks, weight = on.blocks(), on.averaging.mean(0)
+    for done, block in enumerate(blocks):
+        own_01 = on.cache.counterfactual[on.rows[block]]
+        held = {
+            "mean": mean,
+            "resample": _take(run_01, torch.as_tensor(own_01, dtype=torch.long, device=on.model.device)),
+        }
+        kept = on.trace(block)
+        before = measures_of(on, kept.after[-1][None], block)
+        for ablation in COMPONENT_ABLATIONS:
+            for layer, residual in _variants(on, kept, held[ablation]):
+                rows = slice(layer * (1 + config.n_heads), (layer + 1) * (1 + config.n_heads))
+                for measure, values in measures_of(on, residual, block).items():
+                    effect[ablation][measure][rows] += (values - before[measure]).numpy(force=True).astype(
+                        float
+                    ) @ weight[block]
+        if progress:
+            progress(done + 1, len(blocks))
+    layers = tuple(layer for layer in range(config.n_layers) for _ in range(1 + config.n_heads))
+    return ComponentEffects(on.cache.model, len(on), tuple(names), layers, effect)
+
+
+def _variants(on: Experiment, kept: EndTrace, held: _Written) -> Iterator[tuple[int, Float[Tensor, "C P d"]]]:
+    """For each layer the final residuals with its MLP ablated, then each of its heads."""
+    model = on.model
+    for layer, block in enumerate(model.blocks):
+        without_mlp = kept.mid[layer] + held.mlp[layer]
+        change = (held.heads[layer] - kept.heads[layer]).transpose(0, 1)
+        written = change @ block.W_O.unflatten(0, (model.config.n_heads, model.config.d_head))
+        without_head = mlp(model, layer, kept.mid[layer] + written)
+        after = torch.cat([without_mlp[None], without_head])
+        yield layer, resume(model, kept, after, after=layer)
+
+
+def _written(kept: EndTrace) -> _Written:
+    return _Written(kept.heads, tuple(after - mid for after, mid in zip(kept.after, kept.mid, strict=True)))
+
+
+def _take(written: _Written, rows: Tensor) -> _Written:
+    return _Written(tuple(x[rows] for x in written.heads), tuple(x[rows] for x in written.mlp))
+
+
+def _mean_written(on: Experiment) -> _Written:
+    """Over every prompt of the cache; one row for all prompts."""
+    total: _Written | None = None
+    for start in range(0, len(on.tokens), PROMPT_BLOCK):
+        found = _written(trace(on.model, on.tokens[start : start + PROMPT_BLOCK], shared=on.shared))
+        sums = _Written(*(tuple(x.sum(0, keepdim=True) for x in part) for part in (found.heads, found.mlp)))
+        total = sums if total is None else _add(total, sums)
+    assert total is not None
+    return _Written(*(tuple(x / len(on.tokens) for x in part) for part in (total.heads, total.mlp)))
+
+
+def _add(a: _Written, b: _Written) -> _Written:
+    return _Written(
+        tuple(x + y for x, y in zip(a.heads, b.heads, strict=True)),
+        tuple(x + y for x, y in zip(a.mlp, b.mlp, strict=True)),
+    )

@@ -1,0 +1,201 @@
+"""What really happens when neurons are removed at END: exact effects of each alone and of groups.
+
+1. `references`: the measure as it is, on the 01-run, and of the average distribution. An effect means
+   little without the two floors.
+2. `neuron_effects`: the exact effect of each neuron, in blocks of prompts and neurons. Finished blocks are
+   kept beside the cache file, so an interrupted run goes on where it stopped. A first-order screen may
+   order the neurons and stands beside the effect, under its own name.
+3. `group_effect`: neurons ablated together.
+
+An effect is the measure when ablated minus the measure as it is: a boosting neuron's is negative.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from neurons.cache.format import Cache, format_layers
+from neurons.cache.parts import Parts, parts_beside
+from neurons.decomposition.measured import average_distribution
+from neurons.intervention.context import PROMPT_BLOCK, Experiment
+from neurons.intervention.groups import group_mask, group_measures, neuron_changes
+from neurons.intervention.results import GroupEffect, NeuronEffects, References
+from neurons.task import behaviour
+from neurons.task.intervention import Intervention
+from neurons.types import InputError, Measure, NeuronId, Progress
+
+CHUNK = 512
+"""Neurons of one kept part: seconds of work in GPT-2 small."""
+
+
+def references(on: Experiment, measure: Measure) -> References:
+    """The three values beside which an effect is read; from the cache alone."""
+    cache = on.cache
+    average = np.log(average_distribution(cache))
+    logits_01, total_01 = cache.read("counterfactual/year_logits"), cache.read("counterfactual/logsumexp")
+    baseline, counterfactual, without_year = np.zeros((3, len(on)))
+    for block in on.blocks():
+        rows = on.rows[block]
+        whole = slice(int(rows[0]), int(rows[-1]) + 1)
+        own, query = rows - whole.start, cache.counterfactual[rows]
+        logits, total = cache.read("final/year_logits", whole)[own], cache.logsumexp[rows]
+        baseline[block] = _scores(on, block, measure, logits, total)
+        counterfactual[block] = _scores(on, block, measure, logits_01[query], total_01[query])
+        everywhere = np.broadcast_to(average, logits.shape)
+        without_year[block] = _scores(on, block, measure, everywhere, np.zeros(len(rows)))
+    means = [float((on.averaging @ values).mean()) for values in (baseline, counterfactual, without_year)]
+    return References(*means)
+
+
+def _scores(
+    on: Experiment, block: slice, measure: Measure, logits: np.ndarray, total: np.ndarray
+) -> Float[np.ndarray, " B"]:
+    years = on.start_year[block]
+    if measure == "contrast":
+        return behaviour.contrast(logits, years)
+    score: Float[np.ndarray, " B"] = getattr(behaviour, measure)(behaviour.year_probabilities(logits, total), years)
+    return score
+
+
+def all_neurons(cache: Cache) -> tuple[NeuronId, ...]:
+    """Every neuron of the cached layers, layer by layer."""
+    return tuple(NeuronId(layer, index) for layer in cache.layers for index in range(cache.d_mlp))
+
+
+def check_neurons(cache: Cache, neurons: Sequence[str | NeuronId]) -> tuple[NeuronId, ...]:
+    """The neurons without repeats, in the order given; `InputError` for one outside the cache, or for none."""
+    found = tuple(dict.fromkeys(cache.check_neuron(neuron) for neuron in neurons))
+    if not found:
+        raise InputError("no neuron named: write them like L9N12,L10N7")
+    return found
+
+
+def top_of(on: Experiment, screened: Float[np.ndarray, "L N"], count: int | Literal["all"]) -> tuple[NeuronId, ...]:
+    """The neurons whose screened effect is largest, either way; `InputError` for more than there are."""
+    neurons = all_neurons(on.cache)
+    if count == "all":
+        return neurons
+    if not 1 <= count <= len(neurons):
+        raise InputError(f"{count} neurons asked for: layers {format_layers(on.cache.layers)} have 1 to {len(neurons)}")
+    largest = np.argsort(-np.abs(screened).reshape(-1), kind="stable")[:count]
+    return tuple(neurons[row] for row in largest.tolist())
+
+
+def neuron_effects(
+    on: Experiment,
+    neurons: Sequence[str | NeuronId],
+    intervention: Intervention = Intervention(),  # noqa: B008 - frozen
+    *,
+    screened: Float[np.ndarray, "L N"] | None = None,
+    scores: Float[np.ndarray, "L N"] | None = None,
+    keep: bool = True,
+    progress: Progress | None = None,
+) -> NeuronEffects:
+    """The exact effect of each neuron, ablated alone at END.
+
+    screened, scores: by cached layer and index, to stand beside the effects (`screen.screen`; the mean
+    over start years of `LogitEffects.layer_contrast`). keep: finished parts go to a folder beside the cache
+    file and are not computed again, by this run after an interruption or by another that asks for the same.
+    `progress` counts neurons times prompts.
+
+    Raises `InputError` for a neuron outside the cache, `CacheError` when the folder cannot be written.
+    """
+    found = check_neurons(on.cache, neurons)
+    parts = effect_parts(on, intervention) if keep else None
+    by_start_year = np.zeros((len(found), len(on.start_years)))
+    for block in on.blocks():
+        changes = np.full((len(found), block.stop - block.start), np.nan)
+        for done in fill_block(on, block, found, intervention, parts, changes):
+            if progress:
+                progress(len(found) * block.start + done * changes.shape[1], len(found) * len(on))
+        by_start_year += changes @ on.averaging[:, block].T
+    return NeuronEffects(
+        model=on.cache.model,
+        intervention=intervention,
+        n_prompts=len(on),
+        start_years=on.start_years,
+        references=references(on, intervention.measure),
+        neurons=found,
+        effect=by_start_year.mean(1),
+        by_start_year=by_start_year,
+        screen=_of(on.cache, found, screened),
+        score=_of(on.cache, found, scores),
+    )
+
+
+def fill_block(
+    on: Experiment,
+    block: slice,
+    neurons: Sequence[NeuronId],
+    intervention: Intervention,
+    parts: Parts | None,
+    changes: Float[np.ndarray, "M B"],
+) -> Iterator[int]:
+    """Fill in the changes on one block of prompts: what is kept first, then what is missing, layer by layer.
+
+    Yields how many neurons are done. An independent task for each block.
+    """
+    prefix = f"prompts{block.start:05d}"
+    row_of = {neuron: row for row, neuron in enumerate(neurons)}
+    if parts is not None:
+        for neuron, values in _kept_changes(parts, prefix, changes.shape[1]):
+            if neuron in row_of:
+                changes[row_of[neuron]] = values
+    missing = sorted(neuron for neuron, row in row_of.items() if np.isnan(changes[row]).any())
+    yield len(neurons) - len(missing)
+    saved = 0
+    for part, values in neuron_changes(on, block, missing, intervention) if missing else ():
+        changes[[row_of[neuron] for neuron in missing[part]]] = values
+        if parts is not None and (part.stop - saved >= CHUNK or part.stop == len(missing)):
+            _keep_changes(parts, prefix, missing[saved : part.stop], changes, row_of)
+            saved = part.stop
+        yield len(neurons) - len(missing) + part.stop
+
+
+def effect_parts(on: Experiment, intervention: Intervention) -> Parts:
+    """Where the finished effects of this experiment and intervention are kept."""
+    settings = {
+        **vars(intervention),
+        "rows": hashlib.sha256(on.rows.astype("<i8").tobytes()).hexdigest(),
+        "prompt_block": PROMPT_BLOCK,
+        "dtype": str(on.model.W_E.dtype),
+    }
+    return parts_beside(on.cache, "causal", settings)
+
+
+def _keep_changes(
+    parts: Parts, prefix: str, neurons: Sequence[NeuronId], changes: np.ndarray, row_of: dict[NeuronId, int]
+) -> None:
+    names = np.array([(neuron.layer, neuron.index) for neuron in neurons], dtype=np.int64)
+    parts.save(prefix, {"neurons": names, "changes": changes[[row_of[neuron] for neuron in neurons]]})
+
+
+def _kept_changes(parts: Parts, prefix: str, n_prompts: int) -> Iterator[tuple[NeuronId, np.ndarray]]:
+    for arrays in parts.load(prefix):
+        names, values = arrays.get("neurons"), arrays.get("changes")
+        if names is None or values is None or values.shape != (len(names), n_prompts) or values.dtype != np.float64:
+            continue
+        yield from zip((NeuronId(layer, index) for layer, index in names.tolist()), values, strict=True)
+
+
+def _of(cache: Cache, neurons: Sequence[NeuronId], table: Float[np.ndarray, "L N"] | None) -> Float[np.ndarray, " M"]:
+    if table is None:
+        return np.full(len(neurons), np.nan)
+    row = {layer: i for i, layer in enumerate(cache.layers)}
+    return np.array([table[row[neuron.layer], neuron.index] for neuron in neurons])
+
+
+def group_effect(
+    on: Experiment,
+    neurons: Sequence[str | NeuronId],
+    intervention: Intervention = Intervention(),  # noqa: B008
+) -> GroupEffect:
+    """All the neurons ablated together, at all their layers; every measure that the effect has."""
+    found = check_neurons(on.cache, neurons)
+    chosen = group_mask(on.cache.layers, on.cache.d_mlp, found)
+    groups = np.stack([np.zeros_like(chosen), chosen])
+    measures = group_measures(on, groups, ablation=intervention.ablation, effect=intervention.effect)
+    return GroupEffect(found, {measure: values[1] - values[0] for measure, values in measures.items()})

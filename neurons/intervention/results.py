@@ -1,0 +1,270 @@
+"""What ablations found: frozen results of plain arrays, with their JSON. No torch, so that a report needs none.
+
+An effect is the measure when ablated minus the measure as it is, averaged over the prompts of a start year,
+then over start years: a boosting neuron's is negative.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from neurons.intervention.agreement import Agreement
+from neurons.shown import Shown
+from neurons.task.intervention import Intervention
+from neurons.types import Ablation, Measure, NeuronId
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Kind = Literal["keep", "ablate"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+ComponentAblation = Literal["mean", "resample"]
+COMPONENT_ABLATIONS: tuple[ComponentAblation, ...] = get_args(ComponentAblation)
+
+
+@dataclass(frozen=True)
+class References:
+    """A measure averaged over start years: as it is, and the two values that knowing nothing of YY can reach.
+
+    counterfactual: the 01-run scored against the true YY. average_distribution: the mean of the year
+    probabilities over all prompts of the cache, scored against every YY (for the contrast, its logarithm).
+    """
+
+    baseline: float
+    counterfactual: float
+    average_distribution: float
+
+    def to_json(self) -> dict[str, float]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class NeuronEffects(Shown):
+    """Exact effects of M neurons, each ablated alone. Y start years; effect is the mean over them.
+
+    by_start_year: the same at each start year. screen: its first-order estimate. score: the boosting score, in
+    logits, NaN where none was given.
+    """
+
+    model: str
+    intervention: Intervention
+    n_prompts: int
+    start_years: tuple[int, ...]
+    references: References
+    neurons: tuple[NeuronId, ...]
+    effect: Float[np.ndarray, " M"]
+    by_start_year: Float[np.ndarray, "M Y"]
+    screen: Float[np.ndarray, " M"]
+    score: Float[np.ndarray, " M"]
+
+    def facts(self) -> dict[str, object]:
+        return {"model": self.model, **vars(self.intervention), "neurons": len(self.neurons), "prompts": self.n_prompts}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a neuron: effect and the screen's estimate in units of the measure, boosting score in logits."""
+        import pandas as pd
+
+        names = [str(neuron) for neuron in self.neurons]
+        return pd.DataFrame({"neuron": names, "effect": self.effect, "screen": self.screen, "score": self.score})
+
+    def record(self, row: int) -> dict[str, Any]:
+        """One neuron as in the JSON of `neurons causal`."""
+        score = float(self.score[row])
+        return {
+            "neuron": str(self.neurons[row]),
+            "effect": float(self.effect[row]),
+            "by_start_year": self.by_start_year[row].tolist(),
+            "screen": float(self.screen[row]),
+            "score": None if np.isnan(score) else score,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        about = {"model": self.model, **vars(self.intervention), "n_prompts": self.n_prompts}
+        about |= {"start_years": list(self.start_years), **self.references.to_json()}
+        return about | {"neurons": [self.record(row) for row in range(len(self.neurons))]}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GroupEffect(Shown):
+    """Neurons ablated together: the effect on each measure, in its units; by_start_year [Y] at each start year."""
+
+    neurons: tuple[NeuronId, ...]
+    by_start_year: dict[Measure, Float[np.ndarray, " Y"]]
+
+    @property
+    def effect(self) -> dict[Measure, float]:
+        return {measure: float(values.mean()) for measure, values in self.by_start_year.items()}
+
+    def facts(self) -> dict[str, object]:
+        return {"neurons": len(self.neurons), **{measure: f"{value:+.4f}" for measure, value in self.effect.items()}}
+
+    def to_json(self, measure: Measure) -> dict[str, Any]:
+        """`effect` is that of the chosen measure; `effects` holds all."""
+        return {
+            "neurons": [str(neuron) for neuron in self.neurons],
+            "measure": measure,
+            "effect": self.effect[measure],
+            "by_start_year": self.by_start_year[measure].tolist(),
+            "effects": self.effect,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A measure at each k, for neurons in one order. K sizes.
+
+    kind: `keep` keeps the top k and ablates the rest, `ablate` ablates the top k. values [K]: the mean over
+    seeds for the random order; low, high [K]: its 5th and 95th percentiles, elsewhere the values
+    themselves. k90: the smallest k from which on a `keep` curve has 90 % of the behaviour, None for
+    `ablate`. area: under (m(k) - m(none kept)) / (m(all kept) - m(none kept)) over log2(1 + k), 0..1 wide.
+    """
+
+    order: str
+    kind: Kind
+    measure: Measure
+    k: Int[np.ndarray, " K"]
+    values: Float[np.ndarray, " K"]
+    low: Float[np.ndarray, " K"]
+    high: Float[np.ndarray, " K"]
+    k90: int | None
+    area: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Curves(Shown):
+    """Every curve of one ablation over the neurons of the cached layers; all three measures."""
+
+    model: str
+    ablation: Ablation
+    n_neurons: int
+    n_prompts: int
+    seeds: int
+    curves: tuple[Curve, ...]
+
+    def facts(self) -> dict[str, object]:
+        return {
+            "model": self.model,
+            "ablation": self.ablation,
+            "neurons": self.n_neurons,
+            "prompts": self.n_prompts,
+            "seeds": self.seeds,
+        }
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a point: order, kind, measure, k, the value there and its 5th and 95th percentiles over seeds."""
+        import pandas as pd
+
+        parts = [
+            pd.DataFrame({"order": c.order, "kind": c.kind, "measure": c.measure, "k": c.k, "value": c.values,
+                          "low": c.low, "high": c.high})
+            for c in self.curves
+        ]  # fmt: skip
+        return pd.concat(parts, ignore_index=True)
+
+    def of(self, measure: Measure, kind: Kind) -> tuple[Curve, ...]:
+        """One curve an order."""
+        return tuple(c for c in self.curves if (c.measure, c.kind) == (measure, kind))
+
+    def to_json(self, measure: Measure) -> dict[str, Any]:
+        about = {
+            "ablation": self.ablation,
+            "measure": measure,
+            "n_neurons": self.n_neurons,
+            "n_prompts": self.n_prompts,
+        }
+        return about | {kind: [curve.to_json() for curve in self.of(measure, kind)] for kind in KINDS}
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedCurve:
+    """Keep the k neurons of one layer whose activation varies most, zero the rest at all positions.
+
+    probability_difference [K] with the softmax over the 100 years alone; k ends with the whole layer.
+    """
+
+    model: str
+    layer: int
+    k: Int[np.ndarray, " K"]
+    probability_difference: Float[np.ndarray, " K"]
+
+    def to_json(self) -> dict[str, Any]:
+        return vars(self) | {"k": self.k.tolist(), "probability_difference": self.probability_difference.tolist()}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ComponentEffects(Shown):
+    """Effects of C components: MLPs `m10` and heads `a9.h1` of every layer.
+
+    layer [C]; effect[ablation][measure] [C], the mean over start years of ablated minus baseline.
+    """
+
+    model: str
+    n_prompts: int
+    components: tuple[str, ...]
+    layer: tuple[int, ...]
+    effect: dict[ComponentAblation, dict[Measure, Float[np.ndarray, " C"]]]
+
+    def facts(self) -> dict[str, object]:
+        return {"model": self.model, "components": len(self.components), "prompts": self.n_prompts}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a component, a column for each ablation and measure (`mean probability_difference`)."""
+        import pandas as pd
+
+        effects = {
+            f"{ablation} {measure}": values
+            for ablation, by_measure in self.effect.items()
+            for measure, values in by_measure.items()
+        }
+        return pd.DataFrame({"component": self.components, "layer": self.layer, **effects})
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """`{"component", "layer", "mean": {measure: effect}, "resample": {measure: effect}}` for each."""
+        return [
+            {"component": name, "layer": self.layer[row],
+             **{ablation: {measure: float(values[row]) for measure, values in by_measure.items()}
+                for ablation, by_measure in self.effect.items()}}
+            for row, name in enumerate(self.components)
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Ablations:
+    """All that one call of `neurons causal` found; None for what was not asked for. references: by measure.
+
+    others: the direct and the frozen effects of the same neurons, where agreement was looked at.
+    """
+
+    effects: NeuronEffects
+    references: dict[Measure, References]
+    group: GroupEffect | None
+    agreement: Agreement | None
+    curves: Curves | None
+    published: PublishedCurve | None
+    layers: ComponentEffects | None
+    others: tuple[NeuronEffects, ...] = ()
+
+    def to_json(self, group_measure: Measure = "probability_difference") -> dict[str, Any]:
+        """The result of `neurons causal --json`; group_measure: that of groups and curves."""
+        result = self.effects.to_json() | {
+            "references": {measure: values.to_json() for measure, values in self.references.items()},
+            "group": self.group.to_json(group_measure) if self.group else None,
+            "agreement": self.agreement.to_json() if self.agreement else None,
+        }
+        if self.curves and self.published:
+            result["curves"] = self.curves.to_json(group_measure) | {"published": self.published.to_json()}
+        if self.layers:
+            result["layers"] = self.layers.to_json()
+        return result
+
+
+RESULT_CLASSES = (
+    Ablations, NeuronEffects, References, GroupEffect, Curves, Curve, PublishedCurve, ComponentEffects, Agreement,
+    Intervention, NeuronId,
+)  # fmt: skip
+"""All that a kept `Ablations` may hold."""

@@ -1,0 +1,1 @@
+"""Composition of the greater-than map: named shapes, components, sparse reconstruction."""

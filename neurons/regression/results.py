@@ -1,0 +1,182 @@
+"""What composition finds: the composed map, its parts, how few neurons rebuild it, and when the sign is right."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from neurons.clustering.tuning import Tuning
+from neurons.regression.terms import Regression
+from neurons.shown import Shown
+from neurons.types import NeuronId
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SIGN_BAR = 0.95
+LEVELS = (0.9, 0.99)
+"""Shares of a map asked for: how many components, how many neurons."""
+
+
+def reached(curve: Sequence[float], level: float) -> int | None:
+    """How many it takes until a curve of 1, 2, ... reaches the level; None where it never does."""
+    return next((k for k, value in enumerate(curve, 1) if value >= level), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One composed map: of all neurons, of a layer or of a group.
+
+    map [Y, 100]: mean over prompts, year-centred, in logits. contrast: averaged over the start years, in
+    logits. singular_values of the map; components: the three leading ones, `start_year_components`
+    [Y, 3] in logits, `year_components` [3, 100] of norm 1. sign_right: share of the cells (YY, y) in
+    which the map's sign is that of ">".
+    """
+
+    name: str
+    n_neurons: int
+    map: Float[np.ndarray, "Y 100"]
+    contrast: float
+    singular_values: Float[np.ndarray, " K"]
+    start_year_components: Float[np.ndarray, "Y c"]
+    year_components: Float[np.ndarray, "c 100"]
+    regression: Regression
+    sign_right: float
+
+    def components_for(self, level: float) -> int | None:
+        """Components for this share of the map's sum of squares; None for a map of zeros."""
+        squares = self.singular_values**2
+        if not squares.sum():
+            return None
+        return reached((np.cumsum(squares) / squares.sum() + 1e-12).tolist(), level)
+
+    def record(self) -> dict[str, Any]:
+        """One entry of `by_layer` in the JSON of `neurons compose`."""
+        return {
+            "n_neurons": self.n_neurons,
+            "contrast": self.contrast,
+            "r2_basis": self.regression.r2,
+            "writes": self.regression.writes,
+            "sign_right": self.sign_right,
+            "components_for": {str(level): self.components_for(level) for level in LEVELS},
+            "basis": self.regression.record(),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Pursuit:
+    """Sparse reconstruction by orthogonal matching pursuit.
+
+    order: neurons as chosen on all prompts. r2_heldout[k - 1]: R^2 of k neurons, chosen and weighted on
+    some nouns and centuries, on others (mean over splits; empty where nothing can be held out). shown:
+    how many neurons `reconstruction` [Y, 100] has. frequency: how often each neuron is among the first
+    `picks` over subsamples of half the nouns, most often first (empty with one noun).
+    """
+
+    candidates: int
+    order: tuple[NeuronId, ...]
+    r2_heldout: tuple[float, ...]
+    shown: int
+    reconstruction: Float[np.ndarray, "Y 100"]
+    picks: int
+    frequency: tuple[tuple[NeuronId, float], ...]
+
+    def neurons_for(self, level: float) -> int | None:
+        """Neurons for this held-out R^2; None where those tried never reach it."""
+        return reached(self.r2_heldout, level)
+
+
+@dataclass(frozen=True, eq=False)
+class Signs:
+    """Share of cells with the sign of ">" as neurons are added: by score (all of them), and greedily.
+
+    by_score[k - 1], greedy[k - 1]: share after k neurons. all_neurons: share with all.
+    """
+
+    by_score: Float[np.ndarray, " N"]
+    greedy: Float[np.ndarray, " K"]
+    greedy_order: tuple[NeuronId, ...]
+    all_neurons: float
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "bar": SIGN_BAR,
+            "all_neurons": self.all_neurons,
+            "by_score": _until(self.by_score.tolist()),
+            "greedy": _until(self.greedy.tolist()) | {"order": [str(neuron) for neuron in self.greedy_order]},
+        }
+
+
+def _until(curve: list[float]) -> dict[str, Any]:
+    return {"neurons": reached(curve, SIGN_BAR), "best": max(curve, default=None), "tried": len(curve)}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Composition(Shown):
+    """How neurons add up to ">".
+
+    whole, by_layer, by_group: the composed maps. fade: the decay term's length in
+    years, the same for all parts. bias_contrast: what each layer's output bias adds to the contrast, in
+    logits, part of no map here. notes: caps and degenerate cases, in words.
+    """
+
+    model: str
+    start_years: tuple[int, ...]
+    tuning: Tuning
+    whole: Part
+    by_layer: dict[int, Part]
+    by_group: dict[str, Part]
+    fade: float
+    pursuit: Pursuit
+    signs: Signs
+    bias_contrast: dict[int, float]
+    notes: tuple[str, ...]
+
+    def facts(self) -> dict[str, object]:
+        return {
+            "model": self.model,
+            "neurons": self.whole.n_neurons,
+            "contrast": f"{self.whole.contrast:+.4f} logits",
+            "components for 90 %": self.whole.components_for(LEVELS[0]),
+            "neurons for 90 %": self.pursuit.neurons_for(LEVELS[0]),
+            "cells with the right sign": f"{self.whole.sign_right:.3f}",
+        }
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a part (all neurons, each layer, each group): its contrast in logits and how well the basis fits it."""
+        import pandas as pd
+
+        parts = [self.whole, *self.by_layer.values(), *self.by_group.values()]
+        columns = ("n_neurons", "contrast", "r2_basis", "writes", "sign_right")
+        rows = [{"part": part.name} | {name: part.record()[name] for name in columns} for part in parts]
+        return pd.DataFrame(rows, columns=["part", *columns])
+
+    def to_json(self) -> dict[str, Any]:
+        """The result of `neurons compose --json`."""
+        pursuit, whole = self.pursuit, self.whole.record()
+        return {
+            "model": self.model,
+            "tuning": [neuron.record() for neuron in self.tuning.neurons],
+            "families": self.tuning.family_counts(),
+            "singular_values": self.whole.singular_values.tolist(),
+            "components_for": whole["components_for"],
+            "sparse": [{"k": k, "r2_heldout": r2} for k, r2 in enumerate(pursuit.r2_heldout, 1)],
+            "neurons_for": {str(level): pursuit.neurons_for(level) for level in LEVELS},
+            "pursuit": {
+                "candidates": pursuit.candidates,
+                "order": [str(neuron) for neuron in pursuit.order],
+                "picks": pursuit.picks,
+                "selection": [{"neuron": str(n), "frequency": f} for n, f in pursuit.frequency],
+            },
+            "basis": whole["basis"],
+            "r2_basis": whole["r2_basis"],
+            "fade": self.fade,
+            "contrast": whole["contrast"],
+            "bias_contrast": {str(layer): value for layer, value in self.bias_contrast.items()},
+            "sign": self.signs.record(),
+            "by_layer": [{"layer": layer, **part.record()} for layer, part in self.by_layer.items()],
+            "by_cluster": [{"cluster": name, **part.record()} for name, part in self.by_group.items()],
+            "notes": list(self.notes),
+        }

@@ -1,0 +1,140 @@
+"""Figures of ablations: top-k curves with the random band, the layer table as bars, scores against effects."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from neurons.intervention.agreement import Agreement
+from neurons.intervention.results import ComponentEffects, Curve, Curves, Kind, PublishedCurve, References
+from neurons.report.figures.plots import (
+    ACCENT,
+    COLUMN,
+    LAYER_COLOURS,
+    LOWERS,
+    NEUTRAL,
+    NO_DATA,
+    RAISES,
+    START_YEAR,
+    WIDE,
+    add_axes,
+    ends,
+    legend_above,
+    new_figure,
+    plain_ticks,
+    styled,
+)
+from neurons.types import Measure
+
+RANDOM = "random"
+REFERENCE_LINES = {"baseline": "as it is", "average_distribution": "average distribution", "counterfactual": "01-run"}
+PUBLISHED_LABEL = "probability difference, years only"
+
+
+@styled
+def curves_figure(curves: Curves, references: References, *, measure: Measure, kind: Kind) -> Figure:
+    """The measure against k, a line an order; the random orders as a band; the three references as lines."""
+    figure = new_figure(COLUMN, 2.7)
+    axes = add_axes(figure, bottom=0.42, top=0.65)
+    shown = curves.of(measure, kind)
+    ordered = [curve for curve in shown if curve.order != RANDOM]
+    for curve, colour in zip(ordered, LAYER_COLOURS, strict=False):
+        axes.plot(_place(curve.k), curve.values, color=colour, marker="o", markersize=2, label=curve.order)
+    for curve in shown:
+        if curve.order == RANDOM:
+            _draw_band(axes, curve, curves.seeds)
+    _draw_references(axes, references)
+    _size_ticks(axes, shown[0].k)
+    told = "kept, the rest ablated" if kind == "keep" else "ablated"
+    axes.set(xlabel=f"top k neurons {told} ({curves.ablation})", ylabel=measure.replace("_", " "))
+    figure.legend(loc="upper center", ncols=2, borderaxespad=0.2)
+    return figure
+
+
+def _draw_band(axes: Axes, curve: Curve, seeds: int) -> None:
+    axes.fill_between(_place(curve.k), curve.low, curve.high, color=NO_DATA, linewidth=0)
+    axes.plot(_place(curve.k), curve.values, color=NEUTRAL, label=f"random, {seeds} seeds (5-95 %)")
+
+
+def _draw_references(axes: Axes, references: References) -> None:
+    for (name, label), dash in zip(REFERENCE_LINES.items(), ("-", "--", ":"), strict=True):
+        value = getattr(references, name)
+        axes.axhline(value, color=NEUTRAL, linewidth=0.6, linestyle=dash)
+        axes.annotate(label, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=6)
+
+
+def _place(k: np.ndarray) -> np.ndarray:
+    """Where k stands on the axis: log2(1 + k), so that 0 has a place."""
+    return np.log2(1 + k)
+
+
+def _size_ticks(axes: Axes, k: np.ndarray) -> None:
+    axes.set_xticks(_place(k[::2]), [str(size) for size in k[::2].tolist()])
+
+
+@styled
+def published_figure(curve: PublishedCurve) -> Figure:
+    """The variant of the literature: one layer, the rest zero at all positions, softmax over the years alone."""
+    figure = new_figure()
+    axes = add_axes(figure)
+    axes.plot(_place(curve.k), curve.probability_difference, color=LAYER_COLOURS[0], marker="o", markersize=2)
+    _size_ticks(axes, curve.k)
+    axes.set(xlabel=f"neurons of MLP {curve.layer} kept, by activation variance", ylabel=PUBLISHED_LABEL)
+    return figure
+
+
+@styled
+def layers_figure(table: ComponentEffects, *, measure: Measure) -> Figure:
+    """Each layer's MLP as a bar and its attention heads as points, resample- and mean-ablated."""
+    figure = new_figure(WIDE, 2.4)
+    axes = add_axes(figure)
+    layer = np.array(table.layer)
+    is_mlp = np.array([name.startswith("m") for name in table.components])
+    width = 0.38
+    for ablation, colour, side in (("resample", LOWERS, -1), ("mean", ACCENT, 1)):
+        values = table.effect[ablation][measure]  # type: ignore[index]
+        place = layer + side * width / 2
+        axes.bar(place[is_mlp], values[is_mlp], width, color=colour, alpha=0.55, label=f"MLP, {ablation}")
+        axes.plot(place[~is_mlp], values[~is_mlp], "o", color=colour, markersize=2, label=f"heads, {ablation}")
+    axes.axhline(0, color=NEUTRAL, linewidth=0.6)
+    axes.set_xticks(sorted(set(table.layer)))
+    axes.set(xlabel="layer", ylabel=f"change of {measure.replace('_', ' ')}")
+    axes.legend(ncols=2, loc="best")
+    return figure
+
+
+@styled
+def agreement_figure(agreement: Agreement) -> Figure:
+    """What each neuron's removal takes from the contrast against its boosting score; flagged neurons in red.
+
+    Dots are an image within the drawing.
+    """
+    figure = new_figure(COLUMN, 2.7)
+    axes = add_axes(figure)
+    flagged = agreement.sign_differs | agreement.rank_differs
+    ends = np.array([agreement.score.min(), agreement.score.max()])
+    axes.plot(ends, ends, color=NEUTRAL, linewidth=0.6)
+    for rows, colour, label in ((~flagged, LOWERS, "agrees"), (flagged, RAISES, "sign or rank differs")):
+        x, y = agreement.score[rows], agreement.total[rows]
+        axes.plot(x, y, "o", color=colour, markersize=2, label=label, rasterized=True)
+    found = agreement.correlation["total"]
+    axes.set(xlabel="boosting score (logits)", ylabel="minus total effect (logits)")
+    axes.set_title(f"Spearman {found['spearman']:.2f}, Pearson {found['pearson']:.2f}")
+    axes.legend(loc="upper left")
+    return figure
+
+
+@styled
+def removal_figure(curves: Mapping[str, Float[np.ndarray, " Y"]], start_years: Sequence[int]) -> Figure:
+    """What removing one neuron does to the contrast at each start year, a line for each kind of effect."""
+    figure = new_figure()
+    axes = add_axes(figure)
+    for (effect, values), colour, dash in zip(curves.items(), LAYER_COLOURS, ("-", "--", ":"), strict=False):
+        axes.plot(start_years, values, color=colour, linestyle=dash, label=effect)
+    axes.axhline(0, color="black", linewidth=0.6)
+    axes.set(xlabel=START_YEAR, ylabel="effect (logits)", xlim=ends(start_years))
+    plain_ticks(axes)
+    legend_above(axes)
+    return figure

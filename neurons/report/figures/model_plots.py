@@ -1,0 +1,108 @@
+"""Figures of the whole model: which of its parts matter, and how its neurons' scores are spread."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+from matplotlib.figure import Figure
+
+from neurons.decomposition.significance import Q_BAR
+from neurons.report.figures.plots import (
+    HEIGHT,
+    LAYER_COLOURS,
+    LEGEND_COLUMNS,
+    LOWERS,
+    RAISES,
+    START_YEAR,
+    add_axes,
+    ends,
+    legend_above,
+    limit,
+    new_figure,
+    plain_ticks,
+    styled,
+)
+
+SMALLEST_Q = 1e-30
+"""Where the scale of significance ends."""
+
+
+@styled
+def layer_bars(neurons: dict[str, float], biases: dict[str, float]) -> Figure:
+    """Mean contrast of each part of the model: its neurons' sum and, stacked on it, its bias. Logits."""
+    figure = new_figure(height=max(HEIGHT, 0.8 + 0.22 * len(neurons)))
+    axes = add_axes(figure, left=1.05, top=0.3)
+    names = list(neurons)
+    places = np.arange(len(names))
+    axes.barh(places, [neurons[name] for name in names], 0.42, color=LAYER_COLOURS[0], label="neurons")
+    axes.barh(
+        places + 0.42, [biases.get(name, 0.0) for name in names], 0.25, color=LAYER_COLOURS[4], label="output bias"
+    )
+    axes.axvline(0, color="black", linewidth=0.6)
+    axes.set(yticks=places, yticklabels=names, xlabel="mean contrast (logits)")
+    axes.invert_yaxis()
+    legend_above(axes)
+    return figure
+
+
+@styled
+def layer_curves(curves: dict[str, Float[np.ndarray, " Y"]], start_years: Sequence[int]) -> Figure:
+    """Contrast of each part of the model by start year. Logits."""
+    figure = new_figure()
+    axes = add_axes(figure, top=0.3 + 0.15 * ((len(curves) - 1) // LEGEND_COLUMNS))
+    for place, (name, values) in enumerate(curves.items()):
+        style = ("-", "--", ":")[place // len(LAYER_COLOURS) % 3]
+        axes.plot(start_years, values, style, color=LAYER_COLOURS[place % len(LAYER_COLOURS)], label=name)
+    axes.axhline(0, color="black", linewidth=0.6)
+    axes.set(xlim=ends(start_years), xlabel=START_YEAR, ylabel="contrast (logits)")
+    plain_ticks(axes)
+    legend_above(axes)
+    return figure
+
+
+@styled
+def score_distribution(
+    score: Float[np.ndarray, " M"],
+    boosting: Bool[np.ndarray, " M"],
+    suppressing: Bool[np.ndarray, " M"],
+    *,
+    bins: int = 60,
+) -> Figure:
+    """How many neurons have which boosting score; the called ones in colour. The count axis is logarithmic."""
+    figure = new_figure()
+    axes = add_axes(figure)
+    size = limit(score)
+    edges = np.linspace(-size, size, bins + 1)
+    neither = ~(boosting | suppressing)
+    groups = [("not called", neither, "#bdbdbd"), ("boosting", boosting, RAISES), ("suppressing", suppressing, LOWERS)]
+    axes.hist(
+        [score[chosen] for _, chosen, _ in groups],
+        edges.tolist(),
+        stacked=True,
+        color=[colour for *_, colour in groups],
+        label=[f"{name} ({int(chosen.sum())})" for name, chosen, _ in groups],
+    )
+    axes.set_yscale("log")
+    axes.set(xlabel="boosting score (logits)", ylabel="neurons", ylim=(0.7, None))
+    axes.legend(loc="best")
+    return figure
+
+
+@styled
+def significance(
+    score: Float[np.ndarray, " M"],
+    q_value: Float[np.ndarray, " M"],
+    boosting: Bool[np.ndarray, " M"],
+    suppressing: Bool[np.ndarray, " M"],
+) -> Figure:
+    """Score against -log10 q, a dot a neuron, with the line at q = 0.05. Dots are an image within the drawing."""
+    figure = new_figure()
+    axes = add_axes(figure)
+    height = -np.log10(np.maximum(q_value, SMALLEST_Q))
+    groups = ((~(boosting | suppressing), "#a6a6a6", 3), (boosting, RAISES, 6), (suppressing, LOWERS, 6))
+    for chosen, colour, size in groups:
+        axes.scatter(score[chosen], height[chosen], s=size, color=colour, linewidths=0, rasterized=True)
+    axes.axhline(-np.log10(Q_BAR), color="black", linewidth=0.7, dashes=(4, 2))
+    axes.set(xlabel="boosting score (logits)", ylabel="−log₁₀ q")
+    plain_ticks(axes, whole="")
+    return figure

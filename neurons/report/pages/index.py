@@ -1,0 +1,154 @@
+"""The index of a report: what the model does, which layers and which neurons do it, and how to get there again."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from neurons.cache.format import format_layers
+from neurons.decomposition.effects import LogitEffects
+from neurons.decomposition.ranking import Ranking
+from neurons.report.blocks import (
+    INDEX,
+    Block,
+    Column,
+    Gallery,
+    Page,
+    PageLink,
+    Picture,
+    Section,
+    Table,
+    Text,
+    number,
+)
+from neurons.report.figures import model_plots, plots
+from neurons.report.pages.provenance import prompt_tables, reproduce, short_provenance, shown_years
+from neurons.report.pages.ranking import centred, neurons_section
+
+RUNS = {
+    "model": "model",
+    "counterfactual": "01-run (YY replaced by 01)",
+    "average_distribution": "average distribution",
+}
+
+
+def index_page(
+    effects: LogitEffects,
+    ranking: Ranking,
+    numbers: Mapping[str, Any],
+    *,
+    paged: Sequence[str],
+    extra: Sequence[Page] = (),
+    summaries: Sequence[Section] = (),
+) -> Page:
+    """numbers: as in report.json; paged: neurons with a page, in rank order; extra: pages of other analyses;
+    summaries: what these say in short."""
+    return Page(
+        key=INDEX,
+        title=numbers["model"],
+        lead=_lead(ranking, numbers),
+        sections=(
+            Section("What the model does", _behaviour(numbers["behaviour"], effects.start_years)),
+            Section("Which layers matter", _layers(effects, numbers["layers"])),
+            Section("Which neurons", neurons_section(effects, ranking, frozenset(paged))),
+            *summaries,
+            *([Section("More", tuple(_pointer(page) for page in extra if "/" not in page.key))] if extra else []),
+            Section("Prompts", prompt_tables(numbers["prompts"])),
+            Section("How to reproduce", (*reproduce(numbers["command"]), short_provenance(numbers))),
+        ),
+    )
+
+
+def _lead(ranking: Ranking, numbers: Mapping[str, Any]) -> str:
+    difference, called = numbers["behaviour"]["model"]["probability_difference"]["mean"], numbers["called"]
+    side = "more probability on the later years than on the others" if difference >= 0 else "less on the later years"
+    return (
+        "Which MLP neurons raise the years after the start year? The model puts"
+        f" {number(abs(difference))} {side}. Of {len(ranking):,} neurons in layers {format_layers(ranking.layers)},"
+        f" {called['boosting']:,} boost and {called['suppressing']:,} suppress the later years: the boosting ones add"
+        f" {number(called['boosting_contrast'])} of the {number(called['contrast'])} logits of contrast that all of"
+        " these neurons add. What happens when one is removed is another question, which the causal analysis answers."
+    )
+
+
+def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tuple[Block, ...]:
+    picture = Picture(
+        "behaviour",
+        partial(plots.probability_map, np.array(behaviour["mean_probability"]), start_years),
+        "Mean probability of each year after each start year, as a heat map with its diagonal.",
+        "Mean probability of each year y (column) after each start year YY (row), under the softmax over the full"
+        " vocabulary. Right of the dashed diagonal lie the years after YY. Colours go by the square root and end at"
+        " the 99th percentile.",
+    )
+    rows = tuple(
+        (
+            shown,
+            behaviour[run]["probability_difference"]["mean"],
+            behaviour[run]["probability_difference"]["sd"],
+            behaviour[run]["cutoff_sharpness"]["mean"],
+            behaviour[run]["cutoff_sharpness"]["sd"],
+        )
+        for run, shown in RUNS.items()
+    )
+    columns = (
+        Column(""),
+        Column("probability difference", "number", "sum of p(y > YY) minus sum of p(y <= YY)"),
+        Column("sd", "number", "over prompts"),
+        Column("cutoff sharpness", "number", "p(YY + 1) minus p(YY - 1)"),
+        Column("sd", "number", "over prompts"),
+    )
+    caption = f"Means over {behaviour['n_prompts']:,} prompts, start years {shown_years(start_years)}"
+    meaning = (
+        "Probability difference: sum of p(y > YY) minus sum of p(y ≤ YY). Cutoff sharpness: p(YY + 1) minus p(YY − 1)."
+        " The 01-run and the average distribution do not know YY; both are scored against the true YY."
+    )
+    return (Gallery((picture,)), Table(caption, columns, rows), Text((meaning,)))
+
+
+def _layers(effects: LogitEffects, layers: Mapping[str, Any]) -> tuple[Block, ...]:
+    parts = layers["parts"]
+    single = [part for part in parts if part["name"] != "whole model"]
+    neurons = {part["name"]: part["neurons"] for part in single}
+    biases = {part["name"]: part["bias"] for part in single}
+    curves = {
+        part["name"]: np.array(part["neurons_by_start_year"]) + np.array(part["bias_by_start_year"]) for part in single
+    }
+    maps = {f"MLP {layer}": centred(effects.layer_map(layer) + effects.bias_map(layer)) for layer in effects.layers}
+    shares = ", ".join(f"{part['name']} {number(part['contrast'])}" for part in single)
+    gallery = Gallery(
+        (
+            Picture(
+                "layers",
+                partial(model_plots.layer_bars, neurons, biases),
+                f"Mean contrast of each part of the model in logits: {shares}.",
+                "Mean contrast of each cached MLP, split into its neurons and its output bias, and of the rest of the"
+                " model (embeddings, heads, other MLPs).",
+            ),
+            Picture(
+                "layers-by-start-year",
+                partial(model_plots.layer_curves, curves, effects.start_years),
+                "Contrast of each part of the model by start year.",
+                "The same by start year.",
+            ),
+        )
+    )
+    together = Gallery(
+        (
+            Picture(
+                "layer-maps",
+                partial(plots.part_maps, maps, effects.start_years),
+                "Effect maps of the cached MLPs on one colour scale.",
+                "What each cached MLP adds to the logits of the years, centred over the years: red raises, blue"
+                " lowers.",
+                wide=len(maps) > 1,
+            ),
+        )
+    )
+    rows = tuple((part["name"], part["contrast"], part["neurons"], part["bias"]) for part in parts)
+    columns = (Column(""), Column("contrast", "number"), Column("neurons", "number"), Column("output bias", "number"))
+    return (gallery, together, Table("Mean contrast in logits", columns, rows))
+
+
+def _pointer(page: Page) -> Text:
+    return Text((PageLink(page.title, page.key), f": {page.lead}"))

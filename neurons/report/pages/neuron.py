@@ -1,0 +1,216 @@
+"""The page of one neuron, from its numbers and nothing else."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from neurons.report.blocks import (
+    Block,
+    Column,
+    Facts,
+    Gallery,
+    Inline,
+    Page,
+    PageLink,
+    Picture,
+    Section,
+    Table,
+    Text,
+    number,
+    scientific,
+)
+from neurons.report.figures import plots
+from neurons.report.numbers import call_of
+from neurons.report.pages.weights import weight_sections
+from neurons.task.years import N_YEARS
+
+Numbers = Mapping[str, Any]
+
+
+def neuron_key(name: str) -> str:
+    return f"neurons/{name}"
+
+
+def neuron_link(name: str, paged: frozenset[str]) -> PageLink | str:
+    """A link where the neuron has a page, its name where it has none."""
+    return PageLink(name, neuron_key(name)) if name in paged else name
+
+
+def neuron_page(
+    numbers: Numbers,
+    start_years: Sequence[int],
+    *,
+    n_ranked: int,
+    paged: frozenset[str],
+    clustered: bool = False,
+    previous: str | None = None,
+    following: str | None = None,
+) -> Page:
+    """numbers: of this neuron, by `neuron_numbers`; paged: the neurons that have a page in this report;
+    clustered: whether the clusters have."""
+    name = numbers["neuron"]
+    return Page(
+        key=neuron_key(name),
+        title=name,
+        lead=numbers["description"],
+        sections=(
+            Section("Score", (_score(numbers, n_ranked, clustered),)),
+            Section("Direct effect on the years", (_effect_figures(numbers, start_years),)),
+            Section("Tuning and readout", (_factor_figures(numbers, start_years),)),
+            *weight_sections(numbers),
+            Section("Similar neurons", _similar(numbers, paged)),
+        ),
+        previous=_link(previous),
+        following=_link(following),
+        data=numbers,
+    )
+
+
+def _link(name: str | None) -> PageLink | None:
+    return None if name is None else PageLink(name, neuron_key(name))
+
+
+def _score(numbers: Numbers, n_ranked: int, clustered: bool) -> Facts:
+    interval = "not known with a single noun"
+    if numbers["ci_low"] is not None:
+        interval = f"{number(numbers['ci_low'])} to {number(numbers['ci_high'])} logits"
+    entries: list[tuple[str, Inline]] = [
+        ("boosting score", f"{number(numbers['score'])} logits"),
+        ("95 % interval over nouns", interval),
+        ("static part", f"{number(numbers['static'])} logits"),
+        ("year-specific part", f"{number(numbers['year_specific'])} logits"),
+        ("rank", f"{numbers['rank']:,} of {n_ranked:,}"),
+        ("call", call_of(numbers)),
+        ("p, one-sided", scientific(numbers["p_value"])),
+        ("q, false discovery rate", scientific(numbers["q_value"])),
+    ]
+    if numbers["fit"]:
+        entries += [
+            ("tuning", _family(numbers["fit"]["family"], numbers["fit"]["r2_cv"])),
+            ("readout", _family(numbers["fit"]["readout_family"], numbers["fit"]["readout_r2_cv"])),
+        ]
+    if numbers["cluster"] is not None:
+        name, page = f"cluster {numbers['cluster']}", f"clusters/cluster-{numbers['cluster']}"
+        entries.append(("cluster", PageLink(name, page) if clustered else name))
+    return Facts(tuple(entries))
+
+
+def _family(family: str, r2: float | None) -> str:
+    return family if r2 is None else f"{family}, held-out R² {number(r2, decimals=2)}"
+
+
+def _effect_figures(numbers: Numbers, start_years: Sequence[int]) -> Gallery:
+    name = numbers["neuron"]
+    tuning, readout = np.array(numbers["tuning"]), np.array(numbers["readout"])
+    distance = {key: np.array(value) for key, value in numbers["by_distance"].items()}
+    mean, sd = distance["mean"], distance["sd"]
+    return Gallery(
+        (
+            Picture(
+                f"{name}-map",
+                partial(plots.effect_map, np.outer(tuning, readout), start_years),
+                f"Effect map of {name}: effect on each year's logit after each start year. {numbers['description']}",
+                "Effect map: mean direct effect on the logit of each year y (column) after each start year YY (row)."
+                " Right of the dashed diagonal lie the years after YY.",
+            ),
+            Picture(
+                f"{name}-contrast",
+                partial(
+                    plots.curve,
+                    start_years,
+                    np.array(numbers["contrast"]),
+                    *_band(numbers, "contrast"),
+                    xlabel=plots.START_YEAR,
+                    ylabel="contrast (logits)",
+                    band="95 % interval",
+                ),
+                f"Contrast of {name} by start year, {_range(numbers['contrast'])} logits.",
+                "Contrast by start year: mean effect on the years after YY minus mean effect on the others. Its mean is"
+                " the boosting score.",
+            ),
+            Picture(
+                f"{name}-distance",
+                partial(
+                    plots.curve,
+                    distance["distance"].tolist(),
+                    mean,
+                    mean - sd,
+                    mean + sd,
+                    xlabel="y − YY (years)",
+                    ylabel="effect (logits)",
+                    band="± 1 sd over start years",
+                    at=0,
+                ),
+                f"Mean effect of {name} against y − YY, {_range(numbers['by_distance']['mean'])} logits.",
+                "Effect against y − YY: mean over the cells of the map at the same distance from the diagonal.",
+            ),
+        )
+    )
+
+
+def _factor_figures(numbers: Numbers, start_years: Sequence[int]) -> Gallery:
+    name = numbers["neuron"]
+    tuning, readout = np.array(numbers["tuning"]), np.array(numbers["readout"])
+    by_year = np.full(N_YEARS, np.nan)
+    by_year[list(start_years)] = tuning
+    return Gallery(
+        (
+            Picture(
+                f"{name}-tuning",
+                partial(
+                    plots.curve,
+                    start_years,
+                    tuning,
+                    *_band(numbers, "tuning"),
+                    xlabel=plots.START_YEAR,
+                    ylabel="activation a/σ",
+                    band="95 % interval",
+                    fit=np.array(numbers["fit"]["values"]) if numbers["fit"] else None,
+                ),
+                f"Tuning curve of {name}: activation by start year, {_range(numbers['tuning'])}.",
+                "Tuning: mean activation at END divided by the final LayerNorm's scale, by start year; the band is a"
+                " bootstrap over nouns.",
+            ),
+            Picture(
+                f"{name}-readout",
+                partial(plots.readout_bars, readout),
+                f"Readout of {name}: logits per unit of activation for each year, {_range(numbers['readout'])}.",
+                "Readout: what one unit of a/σ adds to the logit of each year. The map is tuning times readout.",
+            ),
+            Picture(
+                f"{name}-digits",
+                partial(plots.digit_tables, by_year, readout),
+                f"Activation and readout of {name} by tens and last digit.",
+                "The same by digits: a row is a decade, a column a last digit. Grey: not measured.",
+            ),
+        )
+    )
+
+
+def _band(numbers: Numbers, what: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+    low, high = numbers[f"{what}_low"], numbers[f"{what}_high"]
+    return (None, None) if low is None else (np.array(low), np.array(high))
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"from {number(min(values))} to {number(max(values))}"
+
+
+SIMILAR = {"w_in": "by w_in", "w_out": "by w_out", "tuning": "by tuning", "readout": "by readout"}
+
+
+def _similar(numbers: Numbers, paged: frozenset[str]) -> tuple[Block, ...]:
+    similar = numbers["similar"]
+    kinds = [kind for kind in SIMILAR if kind in similar]
+    rows = tuple(
+        tuple(cell for one in row for cell in (neuron_link(one["neuron"], paged), one["cosine"]))
+        for row in zip(*(similar[kind] for kind in kinds), strict=True)
+    )
+    columns = tuple(c for kind in kinds for c in (Column(SIMILAR[kind]), Column("cosine", "number")))
+    told = (
+        "Cosine with the other neurons of the cached layers: of what they read (w_in) and write (w_out), of the centred"
+        " tuning curves, and of the readouts centred over the years. Neurons with a page are linked."
+    )
+    return (Table("", columns, rows), Text((told,)))

@@ -1,0 +1,1 @@
+"""What the weights alone show: moments over the vocabulary, tokens, neighbours; activations on text."""

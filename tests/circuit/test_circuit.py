@@ -1,0 +1,489 @@
+"""Path patching against plain hooks, circuits against planted ones, and what a circuit file may say."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import PlantedCase
+from oracle import double_bridge
+from path_oracle import kept_logits, path_oracle
+
+from neurons.cache.format import Cache
+from neurons.cache.results import keep_result, kept_result
+from neurons.circuit import roles as role_module
+from neurons.circuit.evaluation import evaluate, keep_nodes, random_circuits
+from neurons.circuit.graph import (
+    Circuit,
+    Edge,
+    Layout,
+    Node,
+    circuit_of,
+    layout,
+    parse_edge,
+    parse_node,
+    published_circuit,
+    read_circuit,
+)
+from neurons.circuit.inputs import explain_neurons, parts_of_neurons
+from neurons.circuit.paths import Patching, patching, patching_of
+from neurons.circuit.results import STUDY_CLASSES, Search, Study
+from neurons.circuit.search import find_circuit, search_parts
+from neurons.circuit.study import study_circuit
+from neurons.intervention.context import Experiment, experiment
+from neurons.model.checkpoint import Model
+from neurons.report.pages.circuit import circuit_page
+from neurons.report.render import Site, write_page
+from neurons.task.prompts import PromptSet, year_spans
+from neurons.types import InputError
+
+N_PATHS = 40
+GPT2_SMALL = layout(12, 12, 5)
+
+
+def some_rows(model: Model, count: int) -> tuple[PromptSet, np.ndarray]:
+    """Prompts of several nouns and start years; none of them is its own 01-counterfactual."""
+    prompts = year_spans(model.tokenizer, nouns=3)
+    return prompts, np.array([40, 140, 250])[:count]
+
+
+def patching_for(model: Model, dtype: torch.dtype, count: int = 3, skipped: int = 0) -> Patching:
+    """Some prompts without their first `skipped` tokens."""
+    prompts, rows = some_rows(model, count)
+    return patching_of(
+        model.to(dtype),
+        prompts.tokens[rows, skipped:],
+        prompts.counterfactual_tokens[prompts.counterfactual[rows], skipped:],
+        first=prompts.year_position - skipped,
+        start_year=prompts.start_year[rows],
+        year_ids=prompts.year_token_ids,
+    )
+
+
+def random_paths(where: Layout, count: int, seed: int = 0) -> list[Edge]:
+    """Paths into MLPs, heads' queries, keys and values at END, and straight to the logits."""
+    rng = np.random.default_rng(seed)
+    paths = []
+    while len(paths) < count:
+        kind = str(rng.choice(["logits", "in", "q", "k", "v"]))
+        receiver, position, below = None, "END", 2 * where.n_layers
+        if kind != "logits":
+            layer = int(rng.integers(1, where.n_layers))
+            receiver = Node(layer, None if kind == "in" else int(rng.integers(where.n_heads)), "END")
+            below = receiver.order
+            position = where.positions[rng.integers(len(where.positions))] if kind in "kv" else "END"
+        senders = where.senders(below, position)
+        slot: Any = "in" if kind == "logits" else kind
+        paths.append(Edge(senders[rng.integers(len(senders))], receiver, slot))
+    return paths
+
+
+def largest_difference(model: Model, dtype: torch.dtype, bridge: Any, **size: int) -> float:
+    """Between the year logits that 40 random paths give and those of the oracle."""
+    ours = patching_for(model, dtype, **size)
+    prompts, rows = some_rows(model, size.get("count", 3))
+    skipped = size.get("skipped", 0)
+    tokens, tokens_01 = prompts.tokens[rows], prompts.counterfactual_tokens[prompts.counterfactual[rows]]
+    oracle = path_oracle(
+        bridge, tokens[:, skipped:], tokens_01[:, skipped:], ours.layout.positions, prompts.year_token_ids
+    )
+    worst, moved = 0.0, 0
+    for path in random_paths(ours.layout, N_PATHS):
+        onward = [Edge(path.receiver, None)] if path.receiver else []
+        found = ours.year_logits(ours.path_change([path.sender], path.receiver, path.slot, onward))[0]
+        expected = oracle.year_logits(path)
+        worst = max(worst, float((found - expected).abs().max()))
+        moved += bool((expected - oracle.clean_years).abs().max() > 1e-6)
+    assert moved > N_PATHS / 3, "the oracle must have something to say"
+    return worst
+
+
+@pytest.fixture(scope="module")
+def mini_double(mini_model: Model) -> Any:
+    return double_bridge(mini_model)
+
+
+def test_paths_of_mini_equal_plain_hooks(mini_model: Model) -> None:
+    assert largest_difference(mini_model, torch.float32, mini_model.bridge) < 1e-4
+
+
+def test_paths_of_mini_equal_plain_hooks_in_double(mini_model: Model, mini_double: Any) -> None:
+    assert largest_difference(mini_model, torch.float64, mini_double) < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-4), pytest.param(torch.float64, 1e-9, marks=pytest.mark.long)]
+)
+def test_paths_in_the_shape_of_gpt2_small_equal_plain_hooks(
+    gpt2_shaped: Model, dtype: torch.dtype, tolerance: float
+) -> None:
+    bridge = gpt2_shaped.bridge if dtype == torch.float32 else double_bridge(gpt2_shaped)
+    assert largest_difference(gpt2_shaped, dtype, bridge, count=1, skipped=6) < tolerance
+
+
+def test_direct_changes_of_all_components_sum_to_the_whole_change(random_small: Model) -> None:
+    on = patching_for(random_small, torch.float64)
+    senders = on.layout.senders(2 * on.layout.n_layers, "END")
+    total = sum((on.change(node) for node in senders), start=torch.zeros_like(on.base.final))
+    assert torch.allclose(total, on.other.final - on.base.final, atol=1e-11)
+
+
+def everything(where: Layout) -> list[Node]:
+    return [node for position in where.positions for node in where.components(position)]
+
+
+def test_all_components_kept_are_the_model(random_small: Model) -> None:
+    on = patching_for(random_small, torch.float64).swapped()
+    assert torch.allclose(on.base.final + keep_nodes(on, everything(on.layout)), on.other.final, atol=1e-11)
+
+
+def test_a_neurons_path_is_its_own_share_of_its_mlps(random_small: Model) -> None:
+    on = patching_for(random_small, torch.float64)
+    effects = on.neuron_effects(10)
+    hooked = on.other.mid[10][:, -1], on.base.mid[10][:, -1]
+    block = on.model.blocks[10]
+    scale = [torch.nn.functional.layer_norm(x, (64,), block.ln_2.gain, block.ln_2.bias, 1e-5) for x in hooked]
+    post = [torch.nn.functional.gelu(x @ block.W_in + block.b_in, approximate="tanh") for x in scale]
+    change = (post[0] - post[1])[:, 7:8] * block.W_out[7]
+    assert effects[7] == pytest.approx(on.difference(change[None])[0] - on.base_difference, abs=1e-12)
+    total = (post[0] - post[1]) @ block.W_out
+    assert torch.allclose(total, on.change(Node(10, None, "END")), atol=1e-12)
+
+
+def test_no_component_kept_is_the_01_run(random_small: Model) -> None:
+    on = patching_for(random_small, torch.float64).swapped()
+    assert torch.equal(keep_nodes(on, []), torch.zeros_like(on.base.final))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_kept_nodes_equal_a_run_with_all_others_held_by_hooks(mini_model: Model, mini_double: Any, seed: int) -> None:
+    on = patching_for(mini_model, torch.float64).swapped()
+    choices = everything(on.layout)
+    chosen = [choices[i] for i in np.random.default_rng(seed).choice(len(choices), 150, replace=False)]
+    prompts, rows = some_rows(mini_model, 3)
+    tokens_01 = prompts.counterfactual_tokens[prompts.counterfactual[rows]]
+    oracle = path_oracle(mini_double, prompts.tokens[rows], tokens_01, on.layout.positions, prompts.year_token_ids)
+    found = on.year_logits(keep_nodes(on, chosen)[None])[0]
+    assert torch.allclose(found, kept_logits(oracle, chosen), atol=1e-9)
+    assert not torch.allclose(found, oracle.clean_years, atol=1e-3)
+
+
+def all_edges(where: Layout, nodes: list[Node]) -> list[Edge]:
+    """Every edge between the nodes, from YY's embedding and to the logits."""
+    start = Node(-1, None, where.positions[0])
+    edges = [Edge(node, None) for node in nodes if node.position == "END"]
+    for receiver in nodes:
+        for slot, position in where.inputs(receiver):
+            senders = [n for n in [start, *nodes] if n.position == position and n.order < receiver.order]
+            edges += [Edge(sender, receiver, slot) for sender in senders]
+    return edges
+
+
+def test_a_circuit_with_all_its_edges_is_the_circuit_of_its_nodes(mini_model: Model) -> None:
+    on = patching_for(mini_model, torch.float64).swapped()
+    names = ("m0@YY", "a3.h2@YY+1", "m1@YY+1", "a4.h1@END", "a6.h1@END", "m8@END", "m9@END", "m11@END")
+    nodes = [parse_node(name) for name in names]
+    start = parse_node("embed@YY")
+    by_edges = on.follow({start: on.change(start)[None]}, all_edges(on.layout, nodes))[0]
+    assert torch.allclose(by_edges, keep_nodes(on, nodes), atol=1e-12)
+    assert by_edges.abs().max() > 1e-3
+
+
+def test_cutting_all_that_leaves_a_node_is_leaving_it_out(mini_model: Model) -> None:
+    on = patching_for(mini_model, torch.float64).swapped()
+    nodes = everything(on.layout)
+    out = parse_node("a6.h1@END")
+    cut = [edge for edge in all_edges(on.layout, nodes) if edge.sender == out]
+    without = keep_nodes(on, [node for node in nodes if node != out])
+    assert torch.allclose(keep_nodes(on, nodes, cut=cut), without, atol=1e-12)
+    assert not torch.allclose(without, keep_nodes(on, nodes), atol=1e-3)
+
+
+# --- what feeds a neuron --------------------------------------------------------------------------
+
+
+def test_parts_of_a_pre_activation_sum_to_it(mini_model: Model, mini_double: Any) -> None:
+    prompts, rows = some_rows(mini_model, 3)
+    with torch.inference_mode():
+        _, kept = mini_double.run_with_cache(torch.as_tensor(prompts.tokens[rows], dtype=torch.long))
+    on = patching_for(mini_model, torch.float64)
+    for layer in range(12):
+        parts = parts_of_neurons(on, layer, range(256))
+        assert (parts.sum(0) - kept[f"blocks.{layer}.mlp.hook_pre"][:, -1]).abs().max() < 1e-10
+
+
+def test_the_planted_head_feeds_the_planted_neurons(planted_case: Callable[[int], PlantedCase]) -> None:
+    case = planted_case(0)
+    on = patching(experiment(case.model, case.cache), prompts=97)
+    layer, head = case.truth.head
+    for found in explain_neurons(on, case.truth.roles["greater"][:6]):
+        assert found.carried.sum() == pytest.approx(1)
+        assert found.carried[found.components.index(f"a{layer}.h{head}")] > 0.97
+
+
+def test_a_neuron_that_is_not_there_is_refused(mini_model: Model) -> None:
+    with pytest.raises(InputError, match=r"L10N256 does not exist: layer 10 has neurons 0-255"):
+        explain_neurons(patching_for(mini_model, torch.float32), ["L10N256"])
+
+
+# --- circuits that are known ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_planted_circuit_is_found_and_nothing_else(planted_case: Callable[[int], PlantedCase], seed: int) -> None:
+    case = planted_case(seed)
+    on = patching(experiment(case.model, case.cache), prompts=97)
+    found = find_circuit(on)
+    head = f"a{case.truth.head[0]}.h{case.truth.head[1]}@END"
+    writing = {neuron.layer for neuron in case.truth.roles["greater"]}
+    assert {str(node) for node in found.nodes} == {"embed@YY", head, *(f"m{layer}@END" for layer in writing)}
+    result = evaluate(on, found.circuit, n_random=0)
+    planted = {neuron for members in case.truth.roles.values() for neuron in members}
+    assert set(found.neurons) <= planted
+    assert len(set(case.truth.roles["greater"]) & set(found.neurons)) >= 30
+    lost = result.model.probability_difference - result.counterfactual.probability_difference
+    assert result.share > 0.9
+    without = result.left_out[head].probability_difference - result.counterfactual.probability_difference
+    assert without < 0.02 * lost
+    assert result.complement.probability_difference < result.counterfactual.probability_difference + 0.02 * lost
+
+
+@pytest.fixture(scope="module")
+def mini_experiment(mini_model: Model, mini_cache: Cache) -> Experiment:
+    return experiment(mini_model, mini_cache)
+
+
+@pytest.fixture(scope="module")
+def mini_study(mini_experiment: Experiment) -> Study:
+    return study_circuit(mini_experiment, neurons=["L9N12", "L10N7"], n_random=20, keep=False)
+
+
+def test_the_circuit_of_mini_carries_the_behaviour_and_random_ones_do_not(mini_study: Study) -> None:
+    one = mini_study.evaluation
+    assert one.share > 0.85
+    assert one.edges_alone is not None
+    assert one.counterfactual.probability_difference < one.edges_alone.probability_difference
+    assert one.edges_alone.probability_difference < one.alone.probability_difference
+    assert one.random_band["high"] < one.counterfactual.probability_difference + 0.2
+    assert one.complement.probability_difference < one.counterfactual.probability_difference + 0.05
+    names = {str(node) for node in mini_study.circuit.nodes}
+    assert {"embed@YY", "m0@YY", *(f"m{layer}@END" for layer in range(8, 12))} <= names
+    assert all(node.layer < 8 for node in mini_study.circuit.nodes if node.head is not None)
+
+
+def test_the_model_and_the_01_run_of_an_evaluation_are_the_caches(mini_study: Study, mini_cache: Cache) -> None:
+    from neurons.task.behaviour import by_start_year, probability_difference, year_probabilities
+
+    values = probability_difference(
+        year_probabilities(mini_cache.year_logits, mini_cache.logsumexp), mini_cache.start_year
+    )
+    every_prompt = by_start_year(values, mini_cache.start_year)[2:99].mean()
+    assert mini_study.evaluation.model.probability_difference == pytest.approx(every_prompt, abs=0.01)
+
+
+def test_a_search_goes_on_where_it_was_interrupted(
+    mini_experiment: Experiment, mini_study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    on = patching(mini_experiment)
+    parts = replace(search_parts(mini_experiment, on), folder=tmp_path)
+    opened: list[str] = []
+    real = Patching.path_effects
+    monkeypatch.setattr(Patching, "path_effects", lambda *a: opened.append(f"{a[1][0]} {a[2]}.{a[3]}") or real(*a))
+
+    def stop(done: int, total: int) -> None:
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find_circuit(on, parts=parts, progress=stop)
+    assert len(opened) == 6
+    found = find_circuit(on, parts=parts)
+    assert mini_study.found is not None
+    assert found.edges == mini_study.found.edges
+    assert len(opened) == len(set(opened)), "nothing is computed twice"
+
+
+def test_breadth_opens_the_strongest_and_says_what_it_left(mini_experiment: Experiment) -> None:
+    found = find_circuit(patching(mini_experiment, prompts=97), Search(depth=2, breadth=2))
+    assert {edge.receiver for edge in found.edges if edge.receiver} <= set(found.nodes)
+    assert len({(edge.receiver, edge.slot) for edge in found.edges if edge.receiver}) <= 2
+    assert found.unopened
+
+
+def test_random_circuits_have_as_many_parts_of_each_kind_at_each_position() -> None:
+    circuit = published_circuit(GPT2_SMALL)
+
+    def kinds(nodes: Any) -> list[tuple[str, bool]]:
+        return sorted((node.position, node.head is None) for node in nodes)
+
+    for drawn in random_circuits(GPT2_SMALL, circuit, 3, np.random.default_rng(0)):
+        assert len(set(drawn)) == len(circuit.nodes)
+        assert kinds(drawn) == kinds(circuit.nodes)
+
+
+def test_random_edges_are_possible(mini_study: Study) -> None:
+    where, rng = mini_study.layout, np.random.default_rng(0)
+    by_edges = replace(mini_study.circuit, by_edges=True)
+    for drawn in random_circuits(where, by_edges, 5, rng):
+        assert len(drawn) == len(by_edges.edges)
+        for edge in drawn:
+            where.check_edge(edge, str(edge))
+
+
+def test_a_circuit_of_edges_is_evaluated_by_its_edges(mini_experiment: Experiment) -> None:
+    on = patching(mini_experiment, prompts=97)
+    route = [("embed@YY", "m0@YY"), ("m0@YY", "a6.h1.v@END"), ("a6.h1@END", "m9@END"), ("m9@END", "logits")]
+    circuit = circuit_of({"edges": [{"from": a, "to": b} for a, b in route]}, on.layout, name="route")
+    result = evaluate(on, circuit, n_random=1)
+    floor = result.counterfactual.probability_difference
+    assert result.alone.probability_difference > floor + 0.005
+    assert result.edges_alone == result.alone
+    for left in result.left_out.values():
+        assert left.probability_difference == pytest.approx(floor, abs=1e-6)
+    assert result.complement.probability_difference < result.model.probability_difference
+
+
+# --- roles ----------------------------------------------------------------------------------------
+
+
+def test_attention_sums_to_one_and_the_planted_head_looks_at_the_year(
+    planted_case: Callable[[int], PlantedCase],
+) -> None:
+    case = planted_case(0)
+    on = patching(experiment(case.model, case.cache), prompts=97)
+    layer, head = case.truth.head
+    (found,) = role_module.roles(on, [Node(layer, head, "END")])
+    assert found.attention.sum() == pytest.approx(1, abs=1e-5)
+    assert found.on_year > 0.9
+
+
+def test_what_an_mlp_writes_is_its_neurons_direct_effects_and_bias(
+    mini_experiment: Experiment, mini_cache: Cache
+) -> None:
+    on = patching(mini_experiment, prompts=97)
+    written = role_module.written_map(on, Node(10, None, "END"))
+    bias = mini_cache.read("readout/10_bias")
+    for row, year in ((0, 2), (50, 52), (96, 98)):
+        at = [i for i in mini_experiment.rows if mini_cache.start_year[i] == year]
+        maps = (mini_cache.post(10)[at] @ mini_cache.readout(10) + bias) / mini_cache.scale[at, None]
+        assert np.abs(maps - written[row]).max(1).min() < 1e-4, "one of the year's prompts is the one run"
+
+
+def test_the_axes_of_a_projection_hold_the_most_variance(mini_experiment: Experiment) -> None:
+    on = patching(mini_experiment, prompts=97)
+    found = role_module.projection(on, "YY", 6)
+    residuals = on.base.pre[6][:, 0].double().numpy()[np.argsort(on.start_year)]
+    sizes = np.linalg.eigvalsh(np.cov(residuals.T, bias=True))[::-1]
+    assert found.explained == pytest.approx(tuple(sizes[:2] / sizes.sum()), abs=1e-6)
+    assert found.points.var(0) == pytest.approx(sizes[:2], rel=1e-5)
+
+
+# --- files and refusals ---------------------------------------------------------------------------
+
+
+def test_what_is_printed_is_read_again_as_the_same_circuit(mini_study: Study, tmp_path: Path) -> None:
+    path = tmp_path / "circuit.json"
+    path.write_text(json.dumps(mini_study.to_json()))
+    again = read_circuit(path, mini_study.layout)
+    assert set(again.nodes) == set(mini_study.circuit.nodes)
+    assert set(again.edges) == set(mini_study.circuit.edges)
+    assert not again.by_edges
+
+
+def test_a_kept_study_is_the_study(mini_study: Study, mini_cache: Cache) -> None:
+    keep_result(mini_cache, "test-circuit", {}, mini_study)
+    again = kept_result(mini_cache, "test-circuit", {}, STUDY_CLASSES)
+    assert again is not None
+    assert again.to_json() == mini_study.to_json()
+
+
+def test_the_published_circuit_has_the_published_parts() -> None:
+    circuit = published_circuit(GPT2_SMALL)
+    assert len(circuit.nodes) == 7 + 4 + 4 + 3
+    assert circuit.published == {"probability_difference": 0.727, "share": 0.895}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({}, "circuit c.json is empty"),
+        ([1], "c.json is no circuit"),
+        ({"nodes": "m1@END"}, "c.json is no circuit"),
+        ({"nodes": ["m1@END", "m12@END"]}, r"node 2 \(m12@END\): layer 12 is not in this model: it has layers 0-11"),
+        ({"nodes": ["a1.h4@END"]}, r"node 1 \(a1.h4@END\): head 4 is not in this model: layers have heads 0-3"),
+        ({"nodes": ["m1@YY+9"]}, r"node 1 \(m1@YY\+9\): no position 'YY\+9' here: choose among YY, YY\+1"),
+        ({"nodes": [{"node": "m1"}]}, "node 1: 'm1@None' is no node"),
+        ({"nodes": [7]}, "node 1: 7 is no node"),
+        ({"nodes": ["a1.h1.q@END"]}, "node 1: 'a1.h1.q@END' is an input, not a node"),
+        ({"nodes": ["embed@END"]}, r"node 1 \(embed@END\): only the embedding at YY differs"),
+        ({"edges": ["m1@END"]}, "edge 1: 'm1@END' is no edge"),
+        ({"edges": [{"from": "m3@END", "to": "m2@END"}]}, r"edge 1 \(m3@END -> m2@END\): against depth: m3"),
+        ({"edges": [{"from": "a3.h0@END", "to": "a3.h1.q@END"}]}, "against depth"),
+        ({"edges": [{"from": "m1@END", "to": "a2.h1.v@YY"}]}, "against time: END comes after YY"),
+        ({"edges": [{"from": "m1@YY", "to": "m2@END"}]}, "only a head's keys and values"),
+        ({"edges": [{"from": "m1@YY", "to": "a2.h1.q@END"}]}, "only a head's keys and values"),
+        ({"edges": [{"from": "m1@YY", "to": "logits"}]}, "the logits read END, not YY"),
+        ({"edges": [{"from": "m1@END", "to": "a2.h1@END"}]}, "name a head's input q, k or v"),
+        ({"edges": [{"from": "m1@YY", "to": "embed@YY"}]}, "the embedding reads nothing"),
+    ],
+)
+def test_a_malformed_or_impossible_circuit_is_refused_by_its_entry(content: Any, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=told) as refused:
+        read_circuit(path, layout(12, 4, 5))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text("{")
+    with pytest.raises(InputError, match="is not JSON"):
+        read_circuit(tmp_path / "c.json", GPT2_SMALL)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_circuit(tmp_path / "none.json", GPT2_SMALL)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"depth": 0}, "depth 0"),
+        ({"threshold": 0.0}, "threshold 0"),
+        ({"threshold": 1.5}, "1.5"),
+        ({"breadth": 0}, "0"),
+    ],
+)
+def test_a_search_that_finds_nothing_is_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        Search(**settings)
+
+
+def test_an_edge_reads_as_it_is_written() -> None:
+    edge = parse_edge("m0@YY", "a6.h1.v@END")
+    assert str(edge) == "m0@YY -> a6.h1.v@END"
+    assert parse_edge("m9@END", "logits").target == "logits"
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+def test_the_page_shows_the_circuit_its_measures_and_what_feeds_the_neurons(mini_study: Study, tmp_path: Path) -> None:
+    page = circuit_page(mini_study, [f"t{i}" for i in range(13)])
+    write_page(page, Site(model="mini", footer="", navigation=()), tmp_path)
+    html = (tmp_path / "circuit.html").read_text(encoding="utf-8")
+    for told in ("a6.h1", "random circuits", "What feeds the neurons", "L9N12", "attention on YY"):
+        assert told in html
+    drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert {"circuit", "circuit-kept", "circuit-attention", "circuit-maps", "circuit-projection"} <= drawn
+    assert json.loads(json.dumps(page.data, allow_nan=False)) == json.loads(json.dumps(mini_study.to_json()))
+
+
+def test_a_given_circuit_has_a_page_too(mini_experiment: Experiment, tmp_path: Path) -> None:
+    circuit = Circuit("mine", tuple(parse_node(name) for name in ("m0@YY", "m9@END", "m10@END")))
+    study = study_circuit(mini_experiment, circuit=circuit, prompts=97, n_random=0)
+    write_page(circuit_page(study, ["t"] * 13), Site(model="mini", footer="", navigation=()), tmp_path)
+    assert "given as mine" in (tmp_path / "circuit.md").read_text(encoding="utf-8")
+    assert study.to_json()["nodes"][0]["effect"] is not None

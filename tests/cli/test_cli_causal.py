@@ -1,0 +1,164 @@
+"""`neurons causal`: its JSON is the library's result, its table names the references, wrong input is one line."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import neurons
+from neurons.cache.format import Cache
+from neurons.cli.main import main
+from neurons.intervention import exact as causal
+from neurons.intervention import groups as interventions
+from neurons.intervention.context import Experiment, experiment
+from neurons.intervention.exact import group_effect, neuron_effects, references
+from neurons.model.checkpoint import Model
+from neurons.task.intervention import Intervention
+
+Run = Callable[..., tuple[int, str, str]]
+FEW = ("--years", "10-20", "--on-nouns", "1")
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mini_cache: Cache) -> Run:
+    """`neurons causal` on the session's cache of mini."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        where = () if "--cache-dir" in arguments else ("--cache-dir", mini_cache.path.parent)
+        monkeypatch.setattr(sys, "argv", ["neurons", "causal", *map(str, arguments), *map(str, where)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        return int(stop.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def few(mini_model: Model, mini_cache: Cache) -> Experiment:
+    return experiment(mini_model, mini_cache, years=range(10, 21), nouns=1)
+
+
+def test_named_neurons_and_their_group_are_the_library_s(run: Run, few: Experiment) -> None:
+    code, out, _ = run("--neurons", "L9N12,L10N7", *FEW, "--json")
+    found = json.loads(out)
+    expected = neuron_effects(few, ["L9N12", "L10N7"], keep=False)
+    assert code == 0
+    assert (found["ablation"], found["effect"], found["measure"]) == ("resample", "total", "contrast")
+    assert [n["neuron"] for n in found["neurons"]] == ["L9N12", "L10N7"]
+    assert [n["effect"] for n in found["neurons"]] == pytest.approx(expected.effect.tolist(), abs=1e-6)
+    assert len(found["neurons"][0]["by_start_year"]) == 11
+    assert found["group"]["neurons"] == ["L9N12", "L10N7"]
+    together = group_effect(few, ["L9N12", "L10N7"]).effect
+    assert found["group"]["effect"] == pytest.approx(together["probability_difference"], abs=1e-6)
+
+
+def test_the_three_references_are_in_the_json(run: Run, few: Experiment) -> None:
+    _, out, _ = run("--neurons", "L9N12", *FEW, "--measure", "probability_difference", "--json")
+    found, known = json.loads(out), references(few, "probability_difference")
+    for name in ("baseline", "counterfactual", "average_distribution"):
+        assert found[name] == pytest.approx(getattr(known, name))
+    assert found["group"] is None
+
+
+def test_exact_gives_the_neurons_that_the_screen_puts_first(run: Run) -> None:
+    _, out, _ = run("--exact", "5", *FEW, "--json")
+    found = json.loads(out)["neurons"]
+    assert len(found) == 5
+    assert [abs(n["screen"]) for n in found] == sorted((abs(n["screen"]) for n in found), reverse=True)
+    assert all(n["score"] is not None for n in found)
+
+
+def test_the_score_is_the_ranking_s(run: Run, mini_cache: Cache) -> None:
+    _, out, _ = run("--neurons", "L9N12", "--on-nouns", "3", "--json")
+    ranking = neurons.rank(neurons.logit_effects(mini_cache), resamples=10)
+    assert json.loads(out)["neurons"][0]["score"] == pytest.approx(ranking.score[ranking.row_of("L9N12")], abs=1e-6)
+
+
+def test_the_ablation_effect_and_measure_asked_for_are_used(run: Run, few: Experiment) -> None:
+    chosen = ("--ablation", "zero", "--effect", "direct", "--measure", "cutoff_sharpness")
+    _, out, _ = run("--neurons", "L9N12", *chosen, *FEW, "--json")
+    expected = neuron_effects(few, ["L9N12"], Intervention("zero", "direct", "cutoff_sharpness"), keep=False)
+    assert json.loads(out)["neurons"][0]["effect"] == pytest.approx(expected.effect[0], abs=1e-7)
+
+
+def test_curves_and_layers_are_added_when_asked_for(run: Run) -> None:
+    _, out, _ = run("--exact", "8", *FEW, "--curves", "--layers-table", "--json")
+    found = json.loads(out)
+    assert {curve["order"] for curve in found["curves"]["keep"]} == {
+        "boosting score", "exact effect", "activation variance", "random",
+    }  # fmt: skip
+    assert found["curves"]["measure"] == "probability_difference"
+    assert found["curves"]["published"]["layer"] == 10
+    assert {"component", "layer", "mean", "resample"} == set(found["layers"][0])
+
+
+@pytest.mark.parametrize("more", [(), ("--ablation", "mean"), ("--curves", "--layers-table")])
+def test_every_table_names_ablation_effect_measure_and_references(run: Run, more: tuple[str, ...]) -> None:
+    code, out, err = run("--neurons", "L9N12,L10N7,L11N1", *FEW, *more)
+    assert (code, err) == (0, "")
+    for word in ("total effect", f"{more[1] if '--ablation' in more else 'resample'}-ablat", "contrast"):
+        assert word in out
+    assert out.count("on the 01-run") == out.count("of the average distribution") >= 2
+
+
+def test_interrupted_and_run_again_it_goes_on(
+    run: Run, mini_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / mini_cache.path.name
+    copy.write_bytes(mini_cache.path.read_bytes())
+    monkeypatch.setattr(causal, "CHUNK", 64)
+    real, calls = interventions.after_write, []
+
+    def interrupted_once(*args: object, **named: object) -> object:
+        calls.append(1)
+        if len(calls) == 60:
+            raise KeyboardInterrupt
+        return real(*args, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(interventions, "after_write", interrupted_once)
+    asked = ("--exact", "all", "--years", "10-40", "--on-nouns", "6", "--json")
+    code, out, err = run(*asked, "--cache-dir", tmp_path)
+    assert (code, out, len(calls)) == (130, "", 60)
+    assert "interrupted" in err
+    found = run(*asked, "--cache-dir", tmp_path)[1]
+    resumed = len(calls)
+    assert run(*asked, "--cache-dir", tmp_path)[1] == found
+    assert len(calls) == resumed, "finished work was done again"
+    whole = run(*asked)[1]
+    assert json.loads(whole)["neurons"] == json.loads(found)["neurons"]
+    assert resumed - 60 < len(calls) - resumed - 30, "the second run did the whole work"
+
+
+WRONG = [
+    (["--neurons", "foo"], "foo"),
+    (["--neurons", ""], "neuron"),
+    (["--neurons", "L9N12,"], "neuron"),
+    (["--neurons", "L99N1"], "99"),
+    (["--neurons", "L2N1"], "L2N1"),
+    (["--neurons", "L9N99999"], "L9N99999"),
+    (["--exact", "0"], "0"),
+    (["--exact", "many"], "many"),
+    (["--exact", "-3"], "-3"),
+    (["--exact", "99999"], "99999"),
+    (["--ablation", "noise"], "noise"),
+    (["--effect", "indirect"], "indirect"),
+    (["--measure", "accuracy"], "accuracy"),
+    (["--effect", "frozen", "--measure", "probability_difference"], "frozen"),
+    (["--effect", "direct", "--curves"], "--curves"),
+    (["--effect", "frozen", "--layers-table"], "--layers-table"),
+    (["--on-nouns", "0"], "0"),
+    (["--on-nouns", "21"], "21"),
+    (["--years", "00-10"], "00"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "named"), WRONG, ids=lambda v: " ".join(v) if isinstance(v, list) else None)
+def test_wrong_input_is_one_line_that_names_it(run: Run, arguments: list[str], named: str) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("neurons: ")
+    assert err.count("\n") == 1
+    assert named in err

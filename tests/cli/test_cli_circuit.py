@@ -1,0 +1,123 @@
+"""`neurons circuit`: its JSON, its tables, circuits from files, and refusals in one line."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from random_gpt2 import write_random_gpt2
+
+import neurons
+from neurons.circuit.graph import layout, read_circuit
+from neurons.cli.circuit import kept_study, prompt_tokens
+from neurons.cli.main import main
+from neurons.cli.request import request
+
+Run = Callable[..., tuple[int, str, str]]
+QUICK = ("--prompts", "97", "--random", "3")
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mini_cache: neurons.Cache) -> Run:
+    """Runs `neurons circuit` on the cache that is there."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        command = ["neurons", "circuit", "--cache-dir", str(mini_cache.path.parent), *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        return int(stop.value.code or 0), out, err
+
+    return call
+
+
+def test_json_is_as_documented_and_is_a_circuit_file(run: Run, mini_cache: neurons.Cache, tmp_path: Path) -> None:
+    code, out, err = run(*QUICK, "--json")
+    found = json.loads(out)
+    assert (code, err) == (0, "")
+    assert found["model"] == "mini"
+    assert {"node", "position", "effect"} <= set(found["nodes"][0])
+    assert {"from", "to", "effect"} <= set(found["edges"][0])
+    behaviour = found["behaviour"]
+    assert {"model", "circuit", "complement", "counterfactual", "random"} <= set(behaviour)
+    assert {"mean", "low", "high"} <= set(behaviour["random"])
+    assert behaviour["circuit"] / behaviour["model"] > 0.85
+    path = tmp_path / "found.json"
+    path.write_text(out)
+    assert len(read_circuit(path, layout(12, 4, 5)).nodes) == len(found["nodes"])
+    asked = request(model="mini", layers=None, nouns="20", centuries="draw", seed=0, cache_dir=mini_cache.path.parent)
+    study = kept_study(mini_cache, asked)
+    assert study is not None
+    assert study.to_json() == found
+
+
+def test_a_given_circuit_is_evaluated_and_shown(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"nodes": ["m0@YY", "a6.h1@END", {"node": "m9", "position": "END"}]}))
+    code, out, _ = run("--circuit", path, *QUICK)
+    assert code == 0
+    assert "mini: mine.json circuit, 3 nodes, 0 edges" in out
+    assert "all but the circuit" in out
+    assert "3 random circuits" in out
+
+
+def test_the_parts_of_one_neuron_sum_to_its_pre_activation(run: Run) -> None:
+    code, out, _ = run("--neuron", "L10N7", "--prompts", "97", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["neuron"] == "L10N7"
+    total = [sum(values) for values in zip(*(part["by_start_year"] for part in found["parts"]), strict=True)]
+    assert total == pytest.approx(found["pre_activation"])
+    code, out, _ = run("--neuron", "L10N7", "--prompts", "97")
+    assert code == 0
+    assert "what makes up its pre-activation" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--circuit", "gpt2-small"), "node 2 (a8.h11@END): head 11 is not in this model"),
+        (("--circuit", "none.json"), "cannot be read"),
+        (("--neuron", "L12N0"), "layer 12 is not in this model"),
+        (("--neuron", "L1N256"), "L1N256 does not exist"),
+        (("--neuron", "m10"), "is not a neuron"),
+        (("--depth", "0"), "depth 0"),
+        (("--threshold", "2"), "threshold 2"),
+        (("--prompts", "20"), "20 prompts asked for: 97 start years"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line_and_exit_code_two(run: Run, arguments: tuple[str, ...], told: str) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_every_token_of_a_prompt_has_a_name(mini_cache: neurons.Cache) -> None:
+    asked = request(model="mini", layers=None, nouns="20", centuries="draw", seed=0, cache_dir=mini_cache.path.parent)
+    names = prompt_tokens(asked)
+    assert len(names) == asked.prompts.tokens.shape[1]
+    assert names[asked.prompts.year_position] == "YY"
+    assert names == ("BOS", "The", "NOUN", "lasted", "from", "the", "year", "XX", "YY", "to", "the", "year", "XX")
+
+
+def test_every_token_of_another_task_s_prompt_has_its_name() -> None:
+    assert " ".join(prompt_tokens(request(task="sequence"))) == "BOS 15 NOUN , 16 07 , 16 33 , 16 79 , XX YY , XX"
+    assert prompt_tokens(request(task="unordered")).count("NOUN") == 2
+
+
+def test_the_published_circuit_is_evaluated_in_a_model_with_its_parts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = write_random_gpt2(tmp_path / "heads", n_layer=12, n_embd=48, n_head=12)
+    command = ["neurons", "circuit", "--model", str(folder), "--cache-dir", str(tmp_path), "--nouns", "2"]
+    monkeypatch.setattr(sys, "argv", [*command, "--circuit", "gpt2-small", "--years", "10-20", *QUICK, "--json"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert not stop.value.code
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["nodes"]) == 18
+    assert found["behaviour"]["published"] == {"probability_difference": 0.727, "share": 0.895}
+    assert len(found["behaviour"]["left_out"]) == 18

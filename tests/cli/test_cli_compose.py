@@ -1,0 +1,166 @@
+"""`neurons cluster` and `neurons compose`: what they print is the library's, from the cache file alone."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from wide_cache import write_wide_cache
+
+from neurons.cache.format import Cache
+from neurons.cli.main import main
+from neurons.clustering.clusters import cluster
+from neurons.decomposition.effects import logit_effects
+from neurons.decomposition.population import gather
+from neurons.decomposition.ranking import rank
+
+Run = Callable[..., tuple[int, str, str]]
+
+COMMANDS = ("cluster", "compose")
+LIMITS = """
+import resource, sys
+from neurons.cli.main import main
+try:
+    main()
+finally:
+    heavy = sorted({"torch", "transformers", "transformer_lens"} & set(sys.modules))
+    print(heavy, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+"""
+"""Runs a command, then says which heavy packages it imported and how many MiB it took."""
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["neurons", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        return int(stop.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def folder(mini_cache: Cache) -> Path:
+    return mini_cache.path.parent
+
+
+def alone(command: str, folder: Path) -> tuple[str, str, float]:
+    """The command in a process of its own: standard output, last line of standard error, seconds."""
+    begin = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", LIMITS, command, "--cache-dir", str(folder), "--json"],
+        env=os.environ | {"OMP_NUM_THREADS": "2", "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout, done.stderr.splitlines()[-1], time.perf_counter() - begin
+
+
+def test_cluster_prints_what_the_library_says(run: Run, mini_cache: Cache, folder: Path) -> None:
+    code, out, _ = run("cluster", "--cache-dir", folder, "--json")
+    effects = logit_effects(mini_cache)
+    ranking = rank(effects)
+    called = (*ranking.boosting_neurons(), *ranking.suppressing_neurons())
+    assert code == 0
+    assert json.loads(out) == json.loads(json.dumps(cluster(gather(effects), called).to_json()))
+
+
+def test_cluster_json_has_the_promised_keys(run: Run, folder: Path) -> None:
+    found = json.loads(run("cluster", "--cache-dir", folder, "--json")[1])
+    assert {"model", "clusters", "noise", "unclustered_share", "total_contrast"} <= set(found)
+    first = found["clusters"][0]
+    assert {"id", "size", "medoid", "share", "stability", "description", "members"} <= set(first)
+    assert len(first["members"]) == first["size"]
+    assert {"neuron", "membership"} == set(first["members"][0])
+    shares = sum(one["share"] for one in found["clusters"])
+    assert shares + found["unclustered_share"] == pytest.approx(found["total_contrast"], abs=1e-6)
+
+
+def test_compose_json_has_the_promised_keys(run: Run, folder: Path) -> None:
+    code, out, _ = run("compose", "--cache-dir", folder, "--json", "--neuron", "L9N12")
+    found = json.loads(out)
+    assert code == 0
+    assert {"model", "tuning", "singular_values", "sparse", "basis", "by_layer"} <= set(found)
+    assert {"neuron", "family", "parameters", "r2_cv", "description"} <= set(found["tuning"][0])
+    assert found["tuning"][-1]["neuron"] == "L9N12"
+    assert [one["k"] for one in found["sparse"]] == list(range(1, len(found["sparse"]) + 1))
+    assert {"term", "coefficient", "ci_low", "ci_high", "share"} <= set(found["basis"][0])
+    assert [one["layer"] for one in found["by_layer"]] == [8, 9, 10, 11]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_nothing_to_cluster_is_said(run: Run, folder: Path, command: str) -> None:
+    """One start year: no neuron has a year-specific part."""
+    code, out, _ = run(command, "--cache-dir", folder, "--years", "50", "--json")
+    assert code == 0
+    assert "no neuron boosts or suppresses: there is nothing to cluster" in json.loads(out)["notes"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("cluster", "--method", "kmeans"), "choose hdbscan or agglomerative"),
+        (("compose", "--neuron", "neuron 3"), "is not a neuron"),
+        (("compose", "--neuron", "L3N1"), "outside the cached layers"),
+        (("compose", "--neuron", "L9N999"), "does not exist"),
+        (("cluster", "--cap", "0"), "--cap"),
+    ],
+)
+def test_wrong_input_is_one_line(run: Run, folder: Path, arguments: tuple[str, ...], words: str) -> None:
+    code, out, err = run(*arguments, "--cache-dir", folder)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_figures_and_tables_of_clusters_are_written(run: Run, tmp_path: Path, folder: Path) -> None:
+    code, out, _ = run("cluster", "--cache-dir", folder, "--figures", tmp_path / "new")
+    names = {path.name for path in (tmp_path / "new").iterdir()}
+    assert code == 0
+    assert names == {"tuning.svg", "medoids.svg", "dendrogram.svg", "scatter.svg", "shares.svg"}
+    assert "total contrast" in out
+    assert "adjusted Rand index" in out
+
+
+def test_figures_and_tables_of_the_composition_are_written(run: Run, tmp_path: Path, folder: Path) -> None:
+    code, out, _ = run("compose", "--cache-dir", folder, "--figures", tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert code == 0
+    assert {"singular-values.svg", "reconstruction.svg", "reconstruction-maps.svg", "terms.svg", "signs.svg"} <= names
+    for words in ("the triangle", "components for 90 % and 99 %", "neurons for held-out R^2", "sign of '>'"):
+        assert words in out
+
+
+def test_a_folder_for_figures_that_is_a_file_is_refused(run: Run, tmp_path: Path, folder: Path) -> None:
+    taken = tmp_path / "file"
+    taken.write_text("")
+    code, _, err = run("cluster", "--cache-dir", folder, "--figures", taken)
+    assert code == 1
+    assert "cannot be made" in err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_need_the_cache_only_and_repeat_bit_for_bit(tmp_path: Path, command: str) -> None:
+    """No torch, and the same JSON from two processes."""
+    write_wide_cache(tmp_path, d_mlp=128)
+    one, about, _ = alone(command, tmp_path)
+    two, _, _ = alone(command, tmp_path)
+    assert about.startswith("[] ")
+    assert one == two
+
+
+@pytest.mark.skipif("NEURONS_SLOW" not in os.environ, reason="set NEURONS_SLOW to measure at GPT-2 small's width")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_gpt2_small_takes_a_minute_and_3_gb(tmp_path: Path, command: str) -> None:
+    """12,288 neurons, 20 nouns, on two cores."""
+    write_wide_cache(tmp_path)
+    _, about, seconds = alone(command, tmp_path)
+    assert seconds < 60
+    assert int(about.split()[-1]) < 3 * 1024

@@ -1,0 +1,56 @@
+"""What the model does, read from a cache a block of prompts at a time."""
+
+import numpy as np
+import pytest
+
+from neurons.cache.format import Cache
+from neurons.decomposition.measured import (
+    average_distribution,
+    mean_probability,
+    mean_year_logits,
+    measured_behaviour,
+    measured_rows,
+)
+from neurons.task.behaviour import by_start_year, measure, year_probabilities
+
+YEARS = tuple(range(20, 70))
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch, mini_cache: Cache) -> None:
+    monkeypatch.setattr("neurons.cache.format.BLOCK_NUMBERS", 1)
+    assert len(list(mini_cache.row_blocks(100))) > 10
+
+
+def probabilities(cache: Cache) -> np.ndarray:
+    return year_probabilities(cache.year_logits, cache.logsumexp)
+
+
+def test_behaviour_is_that_of_all_prompts_at_once(mini_cache: Cache) -> None:
+    rows = measured_rows(mini_cache, YEARS)
+    run_01 = year_probabilities(
+        mini_cache.read("counterfactual/year_logits"), mini_cache.read("counterfactual/logsumexp")
+    )
+    whole = {
+        "model": probabilities(mini_cache)[rows],
+        "counterfactual": run_01[mini_cache.counterfactual[rows]],
+        "average_distribution": np.broadcast_to(probabilities(mini_cache).mean(0), (len(rows), 100)),
+    }
+    found = measured_behaviour(mini_cache, YEARS)
+    assert found.keys() == whole.keys()
+    for name, values in whole.items():
+        expected = measure(values, mini_cache.start_year[rows])
+        np.testing.assert_array_equal(found[name].probability_difference, expected.probability_difference)
+        np.testing.assert_array_equal(found[name].cutoff_sharpness, expected.cutoff_sharpness)
+
+
+def test_no_prompt_measured_gives_empty_measures(mini_cache: Cache) -> None:
+    assert [len(found.cutoff_sharpness) for found in measured_behaviour(mini_cache, ()).values()] == [0, 0, 0]
+
+
+def test_means_are_those_of_all_prompts_at_once(mini_cache: Cache) -> None:
+    np.testing.assert_array_equal(average_distribution(mini_cache), probabilities(mini_cache).mean(0))
+    by_year = by_start_year(probabilities(mini_cache), mini_cache.start_year)[list(YEARS)]
+    np.testing.assert_array_equal(mean_probability(mini_cache, YEARS), by_year)
+    logits = by_start_year(mini_cache.year_logits.astype(float), mini_cache.start_year)[list(YEARS)]
+    np.testing.assert_array_equal(mean_year_logits(mini_cache, YEARS), logits)

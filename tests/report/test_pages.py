@@ -1,0 +1,471 @@
+"""The report folder: numbers equal to the library's, safe names, whole or not at all, no torch."""
+
+import csv
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neurons.cache.format import Cache
+from neurons.clustering.tuning import tune
+from neurons.decomposition.effects import LogitEffects, logit_effects
+from neurons.decomposition.population import gather
+from neurons.decomposition.ranking import COLUMNS, Ranking, rank
+from neurons.report import markdown
+from neurons.report.blocks import (
+    Code,
+    Column,
+    Facts,
+    Page,
+    Section,
+    Span,
+    Table,
+    Text,
+    TokenRow,
+    TokenText,
+    number,
+    with_space,
+)
+from neurons.report.numbers import active_range, behaviour_numbers, best_split, by_distance, layer_numbers
+from neurons.report.render import MANY, Site, row_data, shade, to_html
+from neurons.report.report import paged_neurons, report_numbers, write_report
+from neurons.task.behaviour import contrast, measure, year_probabilities
+from neurons.types import OutputError
+
+TOP = 3
+NASTY = '../<script>alert(1)</script>/"quoted"\n| `name` [x](y)'
+
+
+class Reader(HTMLParser):
+    """Collects links, images and texts, and complains about tags left open."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.links += [values[key] for key in ("href", "src") if values.get(key)]
+        if tag == "img":
+            self.images.append(values)
+        if tag not in {"meta", "link", "img", "input", "br"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def effects(mini_cache: Cache) -> LogitEffects:
+    return logit_effects(mini_cache)
+
+
+@pytest.fixture(scope="module")
+def ranking(effects: LogitEffects) -> Ranking:
+    return rank(effects)
+
+
+@pytest.fixture(scope="module")
+def report(effects: LogitEffects, ranking: Ranking, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reports") / "mini"
+    write_report(effects, ranking, folder=folder, command="neurons report", top=TOP)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def numbers(report: Path) -> dict:
+    return json.loads((report / "report.json").read_text(encoding="utf-8"))
+
+
+def html_files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.html"))
+
+
+# --- numbers ---------------------------------------------------------------------------------------
+
+
+def test_report_json_holds_the_ranking_as_the_library_gives_it(numbers, ranking):
+    assert numbers["ranking"] == [ranking.record(row) for row in range(len(ranking))]
+
+
+def test_csv_holds_every_ranked_neuron(report, ranking):
+    with (report / "ranking.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert [float(row["score"]) for row in rows] == ranking.score.tolist()
+
+
+def test_behaviour_in_the_report_is_measured_as_in_the_library(numbers, effects):
+    cache = effects.cache
+    rows = np.isin(cache.start_year, effects.start_years)
+    own = measure(year_probabilities(cache.year_logits, cache.logsumexp)[rows], cache.start_year[rows])
+    assert numbers["behaviour"]["model"] == own.summary()
+
+
+def test_the_average_distribution_has_no_cutoff_of_its_own(effects):
+    """Summed over start years, its sharpness telescopes: it depends on the four end years only."""
+    probability = np.array(behaviour_numbers(effects)["mean_probability"])
+    telescoped = probability.mean(0)[[98, 99]].sum() - probability.mean(0)[[1, 2]].sum()
+    found = behaviour_numbers(effects)["average_distribution"]["cutoff_sharpness"]["mean"]
+    assert found == pytest.approx(telescoped / len(probability), abs=3e-4)
+
+
+def test_layers_and_the_rest_sum_to_the_models_contrast(effects):
+    parts = layer_numbers(effects)["parts"]
+    assert sum(part["contrast"] for part in parts[:-1]) == pytest.approx(parts[-1]["contrast"], rel=1e-9)
+    cache = effects.cache
+    rows = np.isin(cache.start_year, effects.start_years)
+    by_prompt = contrast(cache.year_logits[rows], cache.start_year[rows])
+    years = [by_prompt[cache.start_year[rows] == year].mean() for year in effects.start_years]
+    assert parts[-1]["contrast"] == pytest.approx(np.mean(years), rel=1e-9)
+
+
+def test_neuron_contrasts_average_to_the_score(numbers):
+    for neuron in numbers["neurons"].values():
+        assert np.mean(neuron["contrast"]) == pytest.approx(neuron["score"], rel=1e-4)
+
+
+def test_tuning_times_readout_is_the_librarys_map(numbers, effects):
+    for name, neuron in numbers["neurons"].items():
+        shown = np.outer(neuron["tuning"], neuron["readout"])
+        np.testing.assert_allclose(shown, effects.map(name), rtol=1e-4, atol=1e-6)
+
+
+def test_tuning_lies_within_its_interval(numbers):
+    for neuron in numbers["neurons"].values():
+        low, mean, high = (np.array(neuron[key]) for key in ("tuning_low", "tuning", "tuning_high"))
+        assert ((low <= mean) & (mean <= high)).mean() > 0.99
+
+
+def test_every_called_neuron_of_a_planted_model_has_its_numbers_on_its_page(planted_case, tmp_path):
+    planted = logit_effects(planted_case(0).cache)
+    ranked = rank(planted)
+    called = [*ranked.boosting_neurons(), *ranked.suppressing_neurons()]
+    found = report_numbers(planted, ranked, called, command="x")
+    from neurons.report.pages.neuron import neuron_page
+
+    site = Site(model="planted", footer="")
+    for name, neuron in found["neurons"].items():
+        page = neuron_page(neuron, found["start_years"], n_ranked=len(ranked), paged=frozenset())
+        shown = " ".join(Reader(to_html(page, site)).texts)
+        record = ranked.record(ranked.row_of(name))
+        assert all(f"{number(record[key])} logits" in shown for key in ("score", "static", "year_specific"))
+        assert f"{record['rank']} of {len(ranked)}" in shown
+
+
+def test_pages_show_the_fits_they_are_given(effects, ranking, tmp_path):
+    population = gather(effects)
+    neuron = ranking.neurons[0]
+    fits = tune(population.take(population.rows([neuron])))
+    write_report(effects, ranking, folder=tmp_path / "r", command="x", neurons=[neuron], tuning=fits)
+    shown = " ".join(Reader((tmp_path / "r" / "neurons" / f"{neuron}.html").read_text(encoding="utf-8")).texts)
+    assert fits.neurons[0].description in shown
+    assert f"{fits.neurons[0].tuning.family}, held-out R² {fits.neurons[0].tuning.r2_cv:.2f}" in shown
+
+
+def test_distance_profile_of_a_triangle_is_a_step():
+    years = tuple(range(2, 99))
+    effect = np.where(np.arange(100)[None, :] > np.array(years)[:, None], 1.0, 0.0)
+    distance, mean, sd = by_distance(effect, years)
+    np.testing.assert_array_equal(mean, (np.array(distance) > 0).astype(float))
+    assert not sd.any()
+
+
+def test_best_split_finds_a_step():
+    assert best_split(np.where(np.arange(100) > 31, 2.0, -1.0)) == (31, pytest.approx(3.0))
+
+
+def test_active_range_is_the_shortest_run_with_most_of_the_activation():
+    tuning = np.zeros(97)
+    tuning[20:30] = -1.0
+    assert active_range(tuning) in {(first, first + 7) for first in range(20, 23)}
+
+
+# --- the folder ------------------------------------------------------------------------------------
+
+
+def test_top_neurons_have_pages_and_the_suppressing_ones_their_share(planted_case):
+    ranking = rank(logit_effects(planted_case(0).cache))
+    chosen = paged_neurons(ranking, 8)
+    assert len(chosen) == 8
+    assert chosen[:6] == ranking.neurons[:6]
+    assert set(chosen[6:]) == set(ranking.suppressing_neurons()[:2])
+
+
+def test_every_link_and_image_leads_to_a_file_of_the_report(report):
+    for file in html_files(report):
+        for link in Reader(file.read_text(encoding="utf-8")).links:
+            if link == "data:,":
+                continue  # the explorer's favicon: none
+            assert (file.parent / link).resolve().is_relative_to(report.resolve()), link
+            assert (file.parent / link).is_file(), (file, link)
+
+
+def test_every_markdown_link_leads_to_a_file_of_the_report(report):
+    for file in report.rglob("*.md"):
+        for link in re.findall(r"\]\(([^)]+)\)", file.read_text(encoding="utf-8")):
+            assert (file.parent / link).is_file(), (file, link)
+
+
+def test_every_image_has_a_text_in_its_place(report):
+    images = [image for file in html_files(report) for image in Reader(file.read_text(encoding="utf-8")).images]
+    assert images
+    assert all(image["alt"] for image in images)
+
+
+def test_nothing_is_loaded_from_elsewhere(report):
+    """In the text of the pages; the explorer's requests are watched in a browser (test_explorer.py)."""
+    pages = [file for file in html_files(report) if file.name != "explorer.html"]
+    for file in [*pages, *(report / "assets").glob("*.css")]:
+        assert not re.search(r"(src|href)=\"(https?:)?//|@import|url\(", file.read_text(encoding="utf-8"))
+
+
+def test_the_same_inputs_give_the_same_bytes(report, effects, ranking, tmp_path):
+    again = tmp_path / "mini"
+    write_report(effects, ranking, folder=again, command="neurons report", top=TOP)
+    files = {file.relative_to(report) for file in report.rglob("*") if file.is_file()}
+    assert files == {file.relative_to(again) for file in again.rglob("*") if file.is_file()}
+    assert all((report / file).read_bytes() == (again / file).read_bytes() for file in files)
+
+
+def test_names_with_tags_quotes_and_newlines_are_shown_as_text(effects, tmp_path):
+    nouns = tuple(f"{noun}</td><script>" for noun in effects.cache.noun)
+    cache = dataclasses.replace(effects.cache, model=NASTY, noun=nouns)
+    nasty = dataclasses.replace(effects, cache=cache)
+    ranking = rank(nasty, resamples=10)
+    folder = tmp_path / "reports" / "safe"
+    write_report(nasty, ranking, folder=folder, command=f"neurons report --model {NASTY!r}", top=1)
+    for file in html_files(folder):
+        text = file.read_text(encoding="utf-8")
+        assert "<script>alert" not in text
+        assert "</td><script>" not in text
+        assert "<script>alert(1)</script>" in " ".join(Reader(text).texts)
+    for file in folder.rglob("*.md"):
+        assert "<script>" not in re.sub(r"(?s)```.*?```", "", file.read_text(encoding="utf-8"))
+    assert [path.name for path in tmp_path.rglob("*") if path.parent in (tmp_path, tmp_path / "reports")] == [
+        "reports",
+        "safe",
+    ]
+
+
+def test_interrupted_report_leaves_the_previous_one(effects, ranking, tmp_path):
+    folder = tmp_path / "mini"
+    folder.mkdir()
+    (folder / "report.json").write_text('{"format": "neurons-report"}')
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_report(effects, ranking, folder=folder, command="x", top=1, progress=interrupt)
+    assert [path.name for path in tmp_path.iterdir()] == ["mini"]
+    assert [path.name for path in folder.iterdir()] == ["report.json"]
+
+
+def test_second_run_replaces_the_report(effects, ranking, tmp_path):
+    folder = tmp_path / "mini"
+    folder.mkdir()
+    (folder / "report.json").write_text('{"format": "neurons-report"}')
+    (folder / "old.html").write_text("old")
+    index = write_report(effects, ranking, folder=folder, command="x", top=1)
+    assert index == folder / "index.html"
+    assert index.is_file()
+    assert not (folder / "old.html").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["mini"]
+
+
+def test_folder_that_is_no_report_is_never_replaced(effects, ranking, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match="holds files that are no report"):
+        write_report(effects, ranking, folder=tmp_path, command="x", top=1)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_unwritable_folder_is_one_line(effects, ranking, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="choose another with --report-dir") as caught:
+        write_report(effects, ranking, folder=tmp_path / "file" / "mini", command="x", top=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_pages_of_other_analyses_are_linked_from_the_index(effects, ranking, tmp_path):
+    extra = Page("causal", "Causal effects", "What ablation says.", (Section("S", (Text(("a",)),)),), data={"k": 3})
+    write_report(effects, ranking, folder=tmp_path / "r", command="x", top=1, extra=(extra,))
+    assert "causal.html" in Reader((tmp_path / "r" / "index.html").read_text(encoding="utf-8")).links
+    assert json.loads((tmp_path / "r" / "report.json").read_text(encoding="utf-8"))["pages"] == {"causal": {"k": 3}}
+
+
+@pytest.fixture(scope="module")
+def told(effects, ranking, tmp_path_factory) -> Path:
+    """A report with what other analyses tell it: a cluster, a section of the index, what was run."""
+    folder = tmp_path_factory.mktemp("told") / "mini"
+    write_report(
+        effects, ranking, folder=folder, command="x", top=1,
+        extra=(Page("clusters/cluster-3", "Cluster 3", "lead", ()),),
+        labels={"cluster": {ranking.neurons[0]: "3"}},
+        summaries=(Section("Which kinds", (Text(("four kinds",)),)),),
+        analyses={"causal": "512 neurons"},
+    )  # fmt: skip
+    return folder
+
+
+def test_the_page_of_provenance_names_the_cache_and_what_was_run(told, effects):
+    shown = Reader((told / "provenance.html").read_text(encoding="utf-8")).texts
+    cache = effects.cache
+    written = datetime.fromtimestamp(cache.path.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    assert {cache.model_sha256, cache.key, cache.prompts_sha256, cache.path.name, written} <= set(shown)
+    assert {"causal", "512 neurons"} <= set(shown)
+
+
+def test_a_neuron_leads_to_its_cluster_where_that_has_a_page(told, ranking):
+    page = (told / "neurons" / f"{ranking.neurons[0]}.html").read_text(encoding="utf-8")
+    assert "../clusters/cluster-3.html" in Reader(page).links
+
+
+def test_what_analyses_say_in_short_stands_on_the_index(told):
+    assert "four kinds" in (told / "index.html").read_text(encoding="utf-8")
+
+
+def test_report_of_one_noun_says_that_there_is_no_interval(effects, tmp_path):
+    one = dataclasses.replace(effects, cache=dataclasses.replace(effects.cache, noun=("war",) * len(effects.cache)))
+    write_report(one, rank(one), folder=tmp_path / "r", command="x", top=1)
+    page = next((tmp_path / "r" / "neurons").glob("*.html")).read_text(encoding="utf-8")
+    assert "not known with a single noun" in page
+
+
+def test_report_from_a_cache_loads_no_torch(mini_cache, tmp_path):
+    program = f"""
+import sys
+from pathlib import Path
+import neurons
+from neurons.report.report import write_report
+effects = neurons.logit_effects(neurons.open_cache({str(mini_cache.path)!r}))
+write_report(effects, neurons.rank(effects), folder=Path({str(tmp_path / "r")!r}), command="x", top=1)
+loaded = {{"torch", "transformer_lens", "transformers", "pandas", "matplotlib.pyplot"}} & set(sys.modules)
+assert not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# --- blocks ----------------------------------------------------------------------------------------
+
+
+def test_table_shows_all_numbers_with_the_same_decimals():
+    table = Table("", (Column("a", "number"), Column("b", "number")), ((1.23456, Span(-0.5, 0.00001)), (None, 2)))
+    assert table.shown() == (("1.235", "−0.500 to 0.000"), ("–", "2.000"))
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0, "0.000"), (-0.0, "0.000"), (-1.5, "−1.500"), (1234.5, "1234")])
+def test_numbers_have_four_digits_and_a_true_minus(value, text):
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("<b>&", "&lt;b&gt;&amp;"),
+        ("a | b\nc", r"a \| b c"),
+        ("[x](y)", r"\[x\](y)"),
+        ("# head", r"\# head"),
+        ("1. item", r"1\. item"),
+        ("- item", r"\- item"),
+        ("0.5", "0.5"),
+    ],
+)
+def test_markdown_shows_exactly_the_text(text, escaped):
+    assert markdown.escape(text) == escaped
+
+
+TOKENS = TokenText("caption", (TokenRow("a", ((" 17", 4.0), ("<b>", -3.0), ("\n", 0.5))),), 4.0)
+
+
+def test_the_strongest_tokens_carry_their_numbers_in_html():
+    page = to_html(Page("page", "T", "l", (Section("S", (TOKENS,)),)), Site(model="m", footer=""))
+    assert Reader(page).texts.count("4.00") == Reader(page).texts.count("−3.00") == 1
+    assert "0.50" not in Reader(page).texts
+    assert all(title in page for title in ('title="4"', 'title="-3"', 'title="0.5"'))
+    assert "<b>" not in page
+    assert "\\n" in Reader(page).texts
+
+
+def test_the_strongest_tokens_carry_their_numbers_in_markdown():
+    text = markdown.render(Page("page", "T", "l", (Section("S", (TOKENS,)),)), picture_file=str)
+    assert r"| a | **17** (4.00) **&lt;b&gt;** (−3.00) \\n |" in text
+
+
+def test_token_colours_are_centred_at_zero():
+    assert shade(0.0) == "#ffffff"
+    assert shade(1.0) == "#ef8a62"
+    assert shade(-1.0) == shade(-2.0) == "#67a9cf"
+
+
+@pytest.mark.parametrize("share", [-1.0, -0.5, 0.0, 0.5, 1.0])
+def test_tokens_are_readable_on_their_colour(share):
+    """Contrast of the text's colour (#1a1a1a) with the background: WCAG asks for 4.5."""
+    assert contrast_ratio(shade(share), "#1a1a1a") > 4.5
+
+
+def contrast_ratio(one: str, other: str) -> float:
+    """By the relative luminance of WCAG 2."""
+
+    def luminance(colour: str) -> float:
+        parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize(("token", "text"), [(" 17", "␣17"), ("17", "17"), ("\x1f", r"\x1f"), ("  a", "␣␣a")])
+def test_tokens_show_their_leading_spaces(token, text):
+    assert with_space(token) == text
+
+
+def test_a_table_cut_in_markdown_says_so():
+    table = Table("", (Column("a", "count"),), tuple((i,) for i in range(60)), interactive=True)
+    text = markdown.render(Page("page", "T", "l", (Section("S", (table,)),)), picture_file=str)
+    assert "The first 50 of 60 rows." in text
+
+
+def test_rows_held_by_a_script_cannot_end_it():
+    rows = tuple((f"</script><b>{i}", 0.5 + i) for i in range(MANY + 1))
+    table = Table("", (Column("a"), Column("b", "number")), rows, interactive=True)
+    page = to_html(Page("page", "T", "l", (Section("S", (table,)),)), Site(model="m", footer=""))
+    assert "</script><b>" not in page
+    assert row_data(table, str)[3] == ["</script><b>3", ["3.5", 3.5]]
+
+
+def test_fence_cannot_be_ended_by_the_text():
+    assert markdown.fenced("a\n```\nb").startswith("````\n")
+
+
+def test_html_and_markdown_show_the_same_numbers():
+    table = Table("caption", (Column("a"), Column("b", "number")), (("x", 0.25), ("y", -1.0)))
+    page = Page("page", "Title", "lead", (Section("S", (table, Facts((("term", "value"),)), Code("run"))),))
+    shown = Reader(to_html(page, Site(model="m", footer=""))).texts
+    written = markdown.render(page, picture_file=str)
+    for text in ("0.250", "−1.000", "caption", "value", "run"):
+        assert any(text in part for part in shown)
+        assert text in written
+
+
+@pytest.mark.parametrize("key", ["../out", "a/../b", "/etc/x", "a b", ""])
+def test_page_keys_stay_inside_the_report(key):
+    with pytest.raises(ValueError, match="page key"):
+        Page(key, "t", "l", ())
