@@ -21,7 +21,7 @@ _HOMES = {
     "Cache": "neurons.cache.format",
     "Clustering": "neurons.clustering.results",
     "Composition": "neurons.regression.results",
-    "Experiment": "neurons.intervention.context",
+    "AblationContext": "neurons.intervention.context",
     "InputError": "neurons.types",
     "Intervention": "neurons.task.intervention",
     "LogitEffects": "neurons.decomposition.effects",
@@ -38,9 +38,9 @@ _HOMES = {
     "cache_activations": "neurons.cache.build",
     "cluster": "neurons.clustering.clusters",
     "compose": "neurons.regression.composition",
-    "experiment": "neurons.intervention.context",
+    "ablation_context": "neurons.intervention.context",
     "find_task": "neurons.task.tasks",
-    "gather": "neurons.decomposition.population",
+    "neuron_population": "neurons.decomposition.population",
     "group_effect": "neurons.intervention.exact",
     "load_model": "neurons.model.checkpoint",
     "logit_effects": "neurons.decomposition.effects",
@@ -48,7 +48,7 @@ _HOMES = {
     "neuron_effects": "neurons.intervention.exact",
     "neuron_statistics": "neurons.weights.statistics",
     "open_cache": "neurons.cache.format",
-    "own_task": "neurons.task.tasks",
+    "custom_task": "neurons.task.tasks",
     "plain_logit_lens": "neurons.decomposition.effects",
     "rank": "neurons.decomposition.ranking",
     "screen": "neurons.intervention.screen",
@@ -66,9 +66,9 @@ if TYPE_CHECKING:
     from neurons.clustering.tuning import Tuning, tune
     from neurons.decomposition.effects import LogitEffects, logit_effects, plain_logit_lens
     from neurons.decomposition.measured import measured_behaviour
-    from neurons.decomposition.population import gather
+    from neurons.decomposition.population import neuron_population
     from neurons.decomposition.ranking import Ranking, rank
-    from neurons.intervention.context import Experiment, experiment
+    from neurons.intervention.context import AblationContext, ablation_context
     from neurons.intervention.exact import group_effect, neuron_effects
     from neurons.intervention.results import NeuronEffects
     from neurons.intervention.screen import screen
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from neurons.task.behaviour import Behaviour
     from neurons.task.intervention import Intervention
     from neurons.task.prompts import PromptSet, year_spans
-    from neurons.task.tasks import Task, find_task, own_task
+    from neurons.task.tasks import Task, custom_task, find_task
     from neurons.task.templates import Template
     from neurons.types import InputError, NeuronId, NeuronsError
     from neurons.weights.results import NeuronStatistics

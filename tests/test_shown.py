@@ -25,9 +25,9 @@ class Odd(Shown):
 def results(mini_model: Model, mini_prompts: PromptSet, mini_cache: Cache) -> dict[str, Shown]:
     effects = neurons.logit_effects(mini_cache)
     ranking = neurons.rank(effects)
-    everyone = neurons.gather(effects)
+    everyone = neurons.neuron_population(effects)
     clustering = neurons.cluster(everyone, ranking.boosting_neurons()[:12])
-    on = neurons.experiment(mini_model, mini_cache, years=range(40, 45))
+    ctx = neurons.ablation_context(mini_model, mini_cache, years=range(40, 45))
     return {
         "model": mini_model,
         "prompts": mini_prompts,
@@ -37,14 +37,14 @@ def results(mini_model: Model, mini_prompts: PromptSet, mini_cache: Cache) -> di
         "population": everyone,
         "clustering": clustering,
         "tuning": clustering.tuning,
-        "experiment": on,
+        "context": ctx,
         "statistics": neurons.neuron_statistics(mini_model, [11]),
-        "ablations": neurons.neuron_effects(on, ["L9N43"], keep=False),
-        "group": neurons.group_effect(on, ["L9N43", "L10N18"]),
+        "ablations": neurons.neuron_effects(ctx, ["L9N43"], keep=False),
+        "group": neurons.group_effect(ctx, ["L9N43", "L10N18"]),
     }
 
 
-NAMES = ("model", "prompts", "cache", "effects", "ranking", "population", "clustering", "tuning", "experiment",
+NAMES = ("model", "prompts", "cache", "effects", "ranking", "population", "clustering", "tuning", "context",
          "ablations", "group", "statistics")  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def evaluate(
     patching: Patching, circuit: Circuit, *, n_random: int = N_RANDOM, seed: int = 0, progress: Progress | None = None
 ) -> Evaluation:
     """Run the circuit and all that it is compared with. `patching` is as `paths.patching` makes it."""
-    on = patching.swapped()
+    paths = patching.swapped()
     parts = [node for node in circuit.nodes if node.layer >= 0]
     members: Sequence[Node] | Sequence[Edge] = circuit.edges if circuit.by_edges else parts
     left_out = {}
@@ -36,63 +36,63 @@ def evaluate(
     total = len(members) + n_random
     for member in members:
         rest = [other for other in members if other != member]
-        left_out[str(member)] = _measured(on, _alone(on, circuit, rest))
+        left_out[str(member)] = _measured(paths, _alone(paths, circuit, rest))
         if progress:
             progress(len(left_out), total)
-    for drawn in random_circuits(on.layout, circuit, n_random, np.random.default_rng(seed)):
-        random.append(_measured(on, _alone(on, circuit, drawn)).probability_difference)
+    for drawn in random_circuits(paths.layout, circuit, n_random, np.random.default_rng(seed)):
+        random.append(_measured(paths, _alone(paths, circuit, drawn)).probability_difference)
         if progress:
             progress(len(left_out) + len(random), total)
     return Evaluation(
         circuit=circuit,
-        n_prompts=len(on),
-        model=_measured(on, on.other.final - on.base.final),
-        alone=_measured(on, _alone(on, circuit, members)),
-        complement=_measured(on, _all_but(on, circuit)),
-        counterfactual=_measured(on, torch.zeros_like(on.base.final)),
-        edges_alone=_measured(on, _along(on, circuit.edges)) if circuit.edges else None,
+        n_prompts=len(paths),
+        model=_measured(paths, paths.other.final - paths.base.final),
+        alone=_measured(paths, _alone(paths, circuit, members)),
+        complement=_measured(paths, _all_but(paths, circuit)),
+        counterfactual=_measured(paths, torch.zeros_like(paths.base.final)),
+        edges_alone=_measured(paths, _along(paths, circuit.edges)) if circuit.edges else None,
         left_out=left_out,
         random=tuple(random),
     )
 
 
-def _alone(on: Patching, circuit: Circuit, members: Sequence[Any]) -> Float[Tensor, "P d"]:
+def _alone(paths: Patching, circuit: Circuit, members: Sequence[Any]) -> Float[Tensor, "P d"]:
     """The change of the final residual when these nodes or edges alone carry what is the prompt's."""
-    return _along(on, members) if circuit.by_edges else keep_nodes(on, members)
+    return _along(paths, members) if circuit.by_edges else keep_nodes(paths, members)
 
 
-def _along(on: Patching, edges: Sequence[Edge]) -> Float[Tensor, "P d"]:
+def _along(paths: Patching, edges: Sequence[Edge]) -> Float[Tensor, "P d"]:
     """The same when the edges alone carry what is the prompt's, from YY's embedding on."""
-    start = embedding(on)
-    return on.follow({start: on.change(start)[None]}, edges)[0]
+    start = embedding(paths)
+    return paths.follow({start: paths.change(start)[None]}, edges)[0]
 
 
-def _all_but(on: Patching, circuit: Circuit) -> Float[Tensor, "P d"]:
-    everything = [node for position in on.layout.positions for node in on.layout.components(position)]
+def _all_but(paths: Patching, circuit: Circuit) -> Float[Tensor, "P d"]:
+    everything = [node for position in paths.layout.positions for node in paths.layout.components(position)]
     if circuit.by_edges:
-        return keep_nodes(on, everything, cut=circuit.edges)
-    return keep_nodes(on, [node for node in everything if node not in set(circuit.nodes)])
+        return keep_nodes(paths, everything, cut=circuit.edges)
+    return keep_nodes(paths, [node for node in everything if node not in set(circuit.nodes)])
 
 
-def embedding(on: Patching) -> Node:
-    return Node(-1, None, on.layout.positions[0])
+def embedding(paths: Patching) -> Node:
+    return Node(-1, None, paths.layout.positions[0])
 
 
-def keep_nodes(on: Patching, nodes: Collection[Node], *, cut: Sequence[Edge] = ()) -> Float[Tensor, "P d"]:
+def keep_nodes(paths: Patching, nodes: Collection[Node], *, cut: Sequence[Edge] = ()) -> Float[Tensor, "P d"]:
     """The change of the final residual when these nodes alone run, on what those before them write.
 
     cut: edges that carry nothing though both their ends run.
     """
-    start = embedding(on)
-    written = {start: on.change(start)}
-    arrived = {position: torch.zeros_like(on.base.final) for position in on.layout.positions}
+    start = embedding(paths)
+    written = {start: paths.change(start)}
+    arrived = {position: torch.zeros_like(paths.base.final) for position in paths.layout.positions}
     arrived[start.position] = written[start]
     for _, layer_nodes in _by_order(nodes):
-        new = {node: _run(on, node, arrived, written, cut) for node in layer_nodes if node.layer >= 0}
+        new = {node: _run(paths, node, arrived, written, cut) for node in layer_nodes if node.layer >= 0}
         for node, change in new.items():
             arrived[node.position] = arrived[node.position] + change
         written |= new if cut else {}
-    return _without(arrived[on.layout.positions[-1]], written, cut, None, "in", on.layout.positions[-1])
+    return _without(arrived[paths.layout.positions[-1]], written, cut, None, "in", paths.layout.positions[-1])
 
 
 def _by_order(nodes: Collection[Node]) -> Iterator[tuple[int, list[Node]]]:
@@ -104,7 +104,7 @@ def _by_order(nodes: Collection[Node]) -> Iterator[tuple[int, list[Node]]]:
 
 
 def _run(
-    on: Patching,
+    paths: Patching,
     node: Node,
     arrived: dict[str, Tensor],
     written: dict[Node, Tensor],
@@ -112,9 +112,9 @@ def _run(
 ) -> Float[Tensor, "P d"]:
     changes: dict[tuple[Slot, str], Tensor] = {
         (slot, position): _without(arrived[position], written, cut, node, slot, position)[None]
-        for slot, position in on.layout.inputs(node)
+        for slot, position in paths.layout.inputs(node)
     }
-    return on.again(node, changes)[0]
+    return paths.again(node, changes)[0]
 
 
 def _without(
@@ -134,21 +134,21 @@ def _without(
 @torch.inference_mode()
 def behaviour_alone(patching: Patching, circuit: Circuit) -> Behaviour:
     """Both measures of each prompt while the circuit's nodes alone run and all else is the 01-run's."""
-    on = patching.swapped()
-    return _behaviour(on, _alone(on, circuit, circuit.edges if circuit.by_edges else circuit.nodes))
+    paths = patching.swapped()
+    return _behaviour(paths, _alone(paths, circuit, circuit.edges if circuit.by_edges else circuit.nodes))
 
 
-def _behaviour(on: Patching, change: Float[Tensor, "P d"]) -> Behaviour:
-    residual = on.base.final + change
-    logits = year_logits(on.model, residual, on.year_ids).numpy(force=True)
-    return measure(year_probabilities(logits, logsumexp(on.model, residual).numpy(force=True)), on.start_year)
+def _behaviour(paths: Patching, change: Float[Tensor, "P d"]) -> Behaviour:
+    residual = paths.base.final + change
+    logits = year_logits(paths.model, residual, paths.year_ids).numpy(force=True)
+    return measure(year_probabilities(logits, logsumexp(paths.model, residual).numpy(force=True)), paths.start_year)
 
 
-def _measured(on: Patching, change: Float[Tensor, "P d"]) -> Kept:
-    found = _behaviour(on, change)
+def _measured(paths: Patching, change: Float[Tensor, "P d"]) -> Kept:
+    found = _behaviour(paths, change)
     return Kept(
-        float(found.probability_difference @ on.averaging),
-        float(found.cutoff_sharpness @ on.averaging),
+        float(found.probability_difference @ paths.averaging),
+        float(found.cutoff_sharpness @ paths.averaging),
     )
 
 

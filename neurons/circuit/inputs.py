@@ -24,70 +24,70 @@ scale."""
 
 
 @torch.inference_mode()
-def parts_of_neurons(on: Patching, layer: int, indices: Sequence[int]) -> Float[Tensor, "C P n"]:
+def parts_of_neurons(paths: Patching, layer: int, indices: Sequence[int]) -> Float[Tensor, "C P n"]:
     """Each component's part of the pre-activations of some of a layer's neurons, for every prompt of `on.base`."""
-    model, block = on.model, on.model.blocks[layer]
+    model, block = paths.model, paths.model.blocks[layer]
     chosen = torch.tensor(list(indices)).to(model.device)
     reading = block.W_in[:, chosen] * block.ln_2.gain[:, None]
     reading = reading - reading.mean(0)
-    mid = on.base.mid[layer][:, -1]
+    mid = paths.base.mid[layer][:, -1]
     scale = (mid.var(-1, unbiased=False) + model.config.layer_norm_eps).sqrt()
-    parts = [(write @ reading) / scale[:, None] for write in _writes(on, layer)]
+    parts = [(write @ reading) / scale[:, None] for write in _writes(paths, layer)]
     constant = sum((model.blocks[below].b_O for below in range(layer + 1)), start=torch.zeros_like(mid[0]))
     own = block.ln_2.bias @ block.W_in[:, chosen] + block.b_in[chosen]
     return torch.stack([*parts, (constant @ reading) / scale[:, None] + own])
 
 
 @torch.inference_mode()
-def pre_activation(on: Patching, layer: int, indices: Sequence[int]) -> Float[Tensor, "P n"]:
+def pre_activation(paths: Patching, layer: int, indices: Sequence[int]) -> Float[Tensor, "P n"]:
     """What the neurons' parts must sum to, by the layer's own arithmetic."""
-    block = on.model.blocks[layer]
-    normed = normalise(on.base.mid[layer][:, -1], block.ln_2, on.model.config.layer_norm_eps)
-    chosen = torch.tensor(list(indices)).to(on.model.device)
+    block = paths.model.blocks[layer]
+    normed = normalise(paths.base.mid[layer][:, -1], block.ln_2, paths.model.config.layer_norm_eps)
+    chosen = torch.tensor(list(indices)).to(paths.model.device)
     return normed @ block.W_in[:, chosen] + block.b_in[chosen]
 
 
-def explain_neurons(on: Patching, neurons: Sequence[str | NeuronId]) -> tuple[PreActivation, ...]:
+def explain_neurons(paths: Patching, neurons: Sequence[str | NeuronId]) -> tuple[PreActivation, ...]:
     """The parts of each neuron's pre-activation at END by start year.
 
     Raises `InputError` for a neuron that the model has not.
     """
-    found = [_checked(on, neuron) for neuron in neurons]
-    start_years, member = np.unique(on.start_year, return_inverse=True)
+    found = [_checked(paths, neuron) for neuron in neurons]
+    start_years, member = np.unique(paths.start_year, return_inverse=True)
     averaging = np.eye(len(start_years))[member].T
     averaging /= averaging.sum(1, keepdims=True)
     return tuple(
         PreActivation(
             neuron,
             tuple(start_years.tolist()),
-            component_names(on, neuron.layer),
-            parts_of_neurons(on, neuron.layer, [neuron.index])[..., 0].numpy(force=True).astype(float) @ averaging.T,
+            component_names(paths, neuron.layer),
+            parts_of_neurons(paths, neuron.layer, [neuron.index])[..., 0].numpy(force=True).astype(float) @ averaging.T,
         )
         for neuron in found
     )
 
 
-def component_names(on: Patching, layer: int) -> tuple[str, ...]:
+def component_names(paths: Patching, layer: int) -> tuple[str, ...]:
     """What writes to the residual that a layer's MLP reads, then the biases."""
     names = ["embed"]
     for below in range(layer + 1):
-        names += [f"a{below}.h{head}" for head in range(on.layout.n_heads)]
+        names += [f"a{below}.h{head}" for head in range(paths.layout.n_heads)]
         names += [f"m{below}"] if below < layer else []
     return (*names, BIAS)
 
 
-def _writes(on: Patching, layer: int) -> list[Float[Tensor, "P d"]]:
+def _writes(paths: Patching, layer: int) -> list[Float[Tensor, "P d"]]:
     """The writes at END, in the order of `component_names`."""
-    writes = [on.base.pre[0][:, -1]]
+    writes = [paths.base.pre[0][:, -1]]
     for below in range(layer + 1):
-        z = on.base.z[below][:, -1]
-        writes += [head_write(on.model, below, head, z[:, head]) for head in range(on.layout.n_heads)]
-        writes += [mlp_output(on.base, below, -1)] if below < layer else []
+        z = paths.base.z[below][:, -1]
+        writes += [head_write(paths.model, below, head, z[:, head]) for head in range(paths.layout.n_heads)]
+        writes += [mlp_output(paths.base, below, -1)] if below < layer else []
     return writes
 
 
-def _checked(on: Patching, neuron: str | NeuronId) -> NeuronId:
-    found, config = NeuronId.parse(neuron), on.model.config
+def _checked(paths: Patching, neuron: str | NeuronId) -> NeuronId:
+    found, config = NeuronId.parse(neuron), paths.model.config
     config.check_layers((found.layer,))
     if found.index >= config.d_mlp:
         raise InputError(f"{found} does not exist: layer {found.layer} has neurons 0-{config.d_mlp - 1}")

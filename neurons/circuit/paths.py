@@ -22,7 +22,7 @@ from torch import Tensor
 
 from neurons.circuit.graph import Edge, Layout, Node, Slot, layout
 from neurons.circuit.results import PROMPTS
-from neurons.intervention.context import Experiment
+from neurons.intervention.context import AblationContext
 from neurons.model.checkpoint import Model
 from neurons.model.forward import post_activation, year_logits
 from neurons.model.rerun import PositionTrace, head_again, head_write, mlp_again, mlp_output, trace_from
@@ -193,20 +193,20 @@ def depth_first(node: Node) -> tuple[int, int]:
     return node.order, -1 if node.head is None else node.head
 
 
-def patching(on: Experiment, *, prompts: int = PROMPTS) -> Patching:
+def patching(ctx: AblationContext, *, prompts: int = PROMPTS) -> Patching:
     """Both runs of some of an experiment's prompts: as many of each start year as `prompts` allows, at least one,
     with nouns that differ from one start year to the next.
 
     Raises `InputError` where fewer prompts are asked for than there are start years.
     """
-    rows = on.rows[_spread(on, prompts)]
+    rows = ctx.rows[_spread(ctx, prompts)]
     return patching_of(
-        on.model,
-        on.tokens[rows],
-        on.counterfactual_tokens[on.cache.counterfactual[rows]],
-        first=on.shared,
-        start_year=on.cache.start_year[rows],
-        year_ids=on.year_ids,
+        ctx.model,
+        ctx.tokens[rows],
+        ctx.counterfactual_tokens[ctx.cache.counterfactual[rows]],
+        first=ctx.shared,
+        start_year=ctx.cache.start_year[rows],
+        year_ids=ctx.year_ids,
     )
 
 
@@ -233,17 +233,17 @@ def patching_of(
     )
 
 
-def _spread(on: Experiment, prompts: int) -> Int[np.ndarray, " n"]:
+def _spread(ctx: AblationContext, prompts: int) -> Int[np.ndarray, " n"]:
     """Rows of the experiment: the same number for each start year, walking through the nouns."""
-    each = prompts // len(on.start_years)
+    each = prompts // len(ctx.start_years)
     if each < 1:
         raise InputError(
-            f"{prompts} prompts asked for: {len(on.start_years)} start years need at least one each"
+            f"{prompts} prompts asked for: {len(ctx.start_years)} start years need at least one each"
             " (fewer with --years)"
         )
     chosen = []
-    for place, year in enumerate(on.start_years):
-        rows = np.flatnonzero(on.start_year == year)
+    for place, year in enumerate(ctx.start_years):
+        rows = np.flatnonzero(ctx.start_year == year)
         steps = (place * each + np.arange(min(each, len(rows)))) % len(rows)
         chosen.append(rows[steps])
     return np.sort(np.concatenate(chosen))

@@ -22,21 +22,21 @@ from neurons.model.rerun import attention_pattern, head_write, mlp_output
 
 
 @torch.inference_mode()
-def roles(on: Patching, nodes: Sequence[Node]) -> tuple[Role, ...]:
+def roles(paths: Patching, nodes: Sequence[Node]) -> tuple[Role, ...]:
     """The role of each head and MLP among the nodes."""
-    return tuple(_role(on, node) for node in nodes if node.layer >= 0)
+    return tuple(_role(paths, node) for node in nodes if node.layer >= 0)
 
 
-def _role(on: Patching, node: Node) -> Role:
-    looks = None if node.head is None else attention(on, node)
-    written = written_map(on, node) if node.position == on.layout.positions[-1] else None
-    years = _years(on)
+def _role(paths: Patching, node: Node) -> Role:
+    looks = None if node.head is None else attention(paths, node)
+    written = written_map(paths, node) if node.position == paths.layout.positions[-1] else None
+    years = _years(paths)
     found = {} if written is None else correlations(written, years)
     return Role(
         node=node,
         start_years=years,
         attention=looks,
-        on_year=None if looks is None else float(looks[_first(on)]),
+        on_year=None if looks is None else float(looks[_first(paths)]),
         written=written,
         correlations=found,
         shape=shape_of(found) if found else None,
@@ -44,43 +44,45 @@ def _role(on: Patching, node: Node) -> Role:
     )
 
 
-def attention(on: Patching, head: Node) -> Float[np.ndarray, " T"]:
+def attention(paths: Patching, head: Node) -> Float[np.ndarray, " T"]:
     """Mean attention of a head from its position over all tokens."""
     layer, index = head.layer, slice(head.head, (head.head or 0) + 1)
-    queries, keys = on.base.queries[layer][:, :, index], on.base.keys[layer][:, :, index]
-    pattern = attention_pattern(on.model, layer, queries, keys)
-    return on.averaging @ pattern[:, 0, on.layout.at(head.position)].numpy(force=True).astype(float)
+    queries, keys = paths.base.queries[layer][:, :, index], paths.base.keys[layer][:, :, index]
+    pattern = attention_pattern(paths.model, layer, queries, keys)
+    return paths.averaging @ pattern[:, 0, paths.layout.at(head.position)].numpy(force=True).astype(float)
 
 
-def written_map(on: Patching, node: Node) -> Float[np.ndarray, "Y 100"]:
+def written_map(paths: Patching, node: Node) -> Float[np.ndarray, "Y 100"]:
     """What a head or MLP at END adds to the year logits, mean over the prompts of each start year."""
     if node.head is None:
-        write = mlp_output(on.base, node.layer, -1)
+        write = mlp_output(paths.base, node.layer, -1)
     else:
-        write = head_write(on.model, node.layer, node.head, on.base.z[node.layer][:, -1, node.head])
-    logits = write @ on.model.year_readout(on.year_ids) / final_scale(on.model, on.base.final)[:, None]
-    return _by_year(on, logits.numpy(force=True).astype(float))
+        write = head_write(paths.model, node.layer, node.head, paths.base.z[node.layer][:, -1, node.head])
+    logits = write @ paths.model.year_readout(paths.year_ids) / final_scale(paths.model, paths.base.final)[:, None]
+    return _by_year(paths, logits.numpy(force=True).astype(float))
 
 
 @torch.inference_mode()
-def projection(on: Patching, position: str, layer: int) -> Projection:
+def projection(paths: Patching, position: str, layer: int) -> Projection:
     """Residuals at a position, before a layer's attention, on the two main axes of the start years' means."""
-    means = _by_year(on, on.base.pre[layer][:, on.layout.at(position)].numpy(force=True).astype(float))
+    means = _by_year(paths, paths.base.pre[layer][:, paths.layout.at(position)].numpy(force=True).astype(float))
     centred = means - means.mean(0)
     left, size, _ = np.linalg.svd(centred, full_matrices=False)
     share = size**2 / max(float((size**2).sum()), np.finfo(float).tiny)
     signs = np.sign(left[-1, :2]) + (left[-1, :2] == 0)
-    return Projection(position, layer, _years(on), left[:, :2] * size[:2] * signs, (float(share[0]), float(share[1])))
+    return Projection(
+        position, layer, _years(paths), left[:, :2] * size[:2] * signs, (float(share[0]), float(share[1]))
+    )
 
 
-def _years(on: Patching) -> tuple[int, ...]:
-    return tuple(np.unique(on.start_year).tolist())
+def _years(paths: Patching) -> tuple[int, ...]:
+    return tuple(np.unique(paths.start_year).tolist())
 
 
-def _by_year(on: Patching, values: Float[np.ndarray, "P m"]) -> Float[np.ndarray, "Y m"]:
-    return np.stack([values[on.start_year == year].mean(0) for year in _years(on)])
+def _by_year(paths: Patching, values: Float[np.ndarray, "P m"]) -> Float[np.ndarray, "Y m"]:
+    return np.stack([values[paths.start_year == year].mean(0) for year in _years(paths)])
 
 
-def _first(on: Patching) -> int:
+def _first(paths: Patching) -> int:
     """Where YY stands among all tokens."""
-    return on.base.keys[0].shape[1] - on.base.n_positions
+    return paths.base.keys[0].shape[1] - paths.base.n_positions

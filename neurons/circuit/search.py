@@ -24,7 +24,7 @@ from neurons.cache.parts import Parts, parts_beside
 from neurons.circuit.graph import LOGITS, Edge, Node, Slot
 from neurons.circuit.paths import Patching, depth_first
 from neurons.circuit.results import NEURON_THRESHOLD, Found, Search
-from neurons.intervention.context import Experiment
+from neurons.intervention.context import AblationContext
 from neurons.types import InputError, NeuronId, Progress
 
 
@@ -159,10 +159,12 @@ def _strong_neurons(patching: Patching, state: _State) -> dict[NeuronId, float]:
     return dict(sorted(found.items(), key=lambda item: -abs(item[1])))
 
 
-def search_parts(on: Experiment, patching: Patching) -> Parts:
+def search_parts(ctx: AblationContext, patching: Patching) -> Parts:
     """Where the finished inputs of a search on these prompts are kept."""
-    rows = hashlib.sha256(on.rows.astype("<i8").tobytes()).hexdigest()
-    return parts_beside(on.cache, "circuit", {"rows": rows, "prompts": len(patching), "dtype": str(on.model.W_E.dtype)})
+    rows = hashlib.sha256(ctx.rows.astype("<i8").tobytes()).hexdigest()
+    return parts_beside(
+        ctx.cache, "circuit", {"rows": rows, "prompts": len(patching), "dtype": str(ctx.model.W_E.dtype)}
+    )
 
 
 def _prefix(name: str, onward: Sequence[Edge]) -> str:

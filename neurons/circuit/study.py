@@ -9,12 +9,12 @@ from neurons.circuit.paths import Patching, patching
 from neurons.circuit.results import N_RANDOM, PROMPTS, Found, Projection, Search, Study
 from neurons.circuit.roles import projection, roles
 from neurons.circuit.search import find_circuit, search_parts
-from neurons.intervention.context import Experiment
+from neurons.intervention.context import AblationContext
 from neurons.types import InputError, NeuronId, Progress
 
 
 def study_circuit(
-    on: Experiment,
+    ctx: AblationContext,
     *,
     circuit: Circuit | None = None,
     search: Search = Search(),  # noqa: B008 - frozen
@@ -33,15 +33,15 @@ def study_circuit(
 
     Raises `InputError` for too few prompts, a neuron that is not there, or a search that finds nothing.
     """
-    here = patching(on, prompts=prompts)
+    here = patching(ctx, prompts=prompts)
     found: Found | None = None
     if circuit is None:
-        found = find_circuit(here, search, parts=search_parts(on, here) if keep else None, progress=progress)
+        found = find_circuit(here, search, parts=search_parts(ctx, here) if keep else None, progress=progress)
         if not found.nodes:
             raise InputError(f"no component reaches the threshold {search.threshold:g}: choose a lower one")
         circuit = found.circuit
     return Study(
-        model=on.model.name,
+        model=ctx.model.name,
         layout=here.layout,
         found=found,
         evaluation=evaluate(here, circuit, n_random=n_random, seed=seed, progress=progress),

@@ -24,7 +24,7 @@ from neurons.types import Ablation, Effect, InputError, Measure, NeuronId
 
 if TYPE_CHECKING:
     from neurons.intervention.agreement import Agreement
-    from neurons.intervention.context import Experiment
+    from neurons.intervention.context import AblationContext
     from neurons.intervention.results import Ablations, Curves, GroupEffect, NeuronEffects, PublishedCurve
 
 EXACT = "512"
@@ -162,23 +162,23 @@ def _find(
     cache: Cache, asked: Request, removal: Removal, *, on_nouns: int | None, curves: bool, layers_table: bool
 ) -> "Ablations":
     from neurons.intervention.components import component_effects
-    from neurons.intervention.context import experiment
+    from neurons.intervention.context import ablation_context
     from neurons.intervention.exact import references
     from neurons.intervention.results import Ablations
     from neurons.model.checkpoint import load_model
 
-    on = experiment(load_model(asked.checkpoint, device=asked.device), cache, years=asked.years, nouns=on_nouns)
-    effects = _effects(on, removal)
-    others = _other_effects(on, effects)
-    found_curves, published = _curves(on, effects, removal, asked.seed) if curves else (None, None)
+    ctx = ablation_context(load_model(asked.checkpoint, device=asked.device), cache, years=asked.years, nouns=on_nouns)
+    effects = _effects(ctx, removal)
+    others = _other_effects(ctx, effects)
+    found_curves, published = _curves(ctx, effects, removal, asked.seed) if curves else (None, None)
     table = None
     if layers_table:
         with progress_bar("ablating MLPs and heads") as progress:
-            table = component_effects(on, progress=progress)
+            table = component_effects(ctx, progress=progress)
     return Ablations(
         effects=effects,
-        references={measure: references(on, measure) for measure in get_args(Measure)},
-        group=_group(on, removal),
+        references={measure: references(ctx, measure) for measure in get_args(Measure)},
+        group=_group(ctx, removal),
         agreement=_agreement(effects, *others) if others else None,
         curves=found_curves,
         published=published,
@@ -187,43 +187,43 @@ def _find(
     )
 
 
-def _effects(on: "Experiment", removal: Removal) -> "NeuronEffects":
+def _effects(ctx: "AblationContext", removal: Removal) -> "NeuronEffects":
     from neurons.intervention.exact import neuron_effects, top_of
     from neurons.intervention.screen import screen
 
     with progress_bar("first-order screen") as progress:
-        screened = screen(on, removal.intervention, progress=progress)
+        screened = screen(ctx, removal.intervention, progress=progress)
     count = min(removal.exact or screened.size, screened.size)
-    chosen = removal.neurons or top_of(on, screened, count)
+    chosen = removal.neurons or top_of(ctx, screened, count)
     if is_spread(removal.jobs, removal.scheduler) and not removal.neurons:
         from neurons.intervention.sweep import sweep
 
         with progress_bar(f"exact effects of {len(chosen)} neurons, by block") as progress:
-            sweep(on, chosen, removal.intervention, jobs=removal.jobs, scheduler=removal.scheduler, progress=progress)
+            sweep(ctx, chosen, removal.intervention, jobs=removal.jobs, scheduler=removal.scheduler, progress=progress)
     with progress_bar(f"exact effects of {len(chosen)} neurons") as progress:
         return neuron_effects(
-            on, chosen, removal.intervention, screened=screened, scores=_scores(on), keep=not removal.neurons,
+            ctx, chosen, removal.intervention, screened=screened, scores=_scores(ctx), keep=not removal.neurons,
             progress=progress,
         )  # fmt: skip
 
 
-def _scores(on: "Experiment") -> Any:
+def _scores(ctx: "AblationContext") -> Any:
     """Boosting scores [L, N] of the cached layers, from the whole cache."""
     import numpy as np
 
     from neurons.decomposition.effects import logit_effects
 
-    effects = logit_effects(on.cache, years=on.start_years)
-    return np.stack([effects.layer_contrast(layer).mean(0) for layer in on.cache.layers])
+    effects = logit_effects(ctx.cache, years=ctx.start_years)
+    return np.stack([effects.layer_contrast(layer).mean(0) for layer in ctx.cache.layers])
 
 
-def _group(on: "Experiment", removal: Removal) -> "GroupEffect | None":
+def _group(ctx: "AblationContext", removal: Removal) -> "GroupEffect | None":
     from neurons.intervention.exact import group_effect
 
-    return group_effect(on, removal.neurons, removal.intervention) if len(removal.neurons) > 1 else None
+    return group_effect(ctx, removal.neurons, removal.intervention) if len(removal.neurons) > 1 else None
 
 
-def _other_effects(on: "Experiment", total: "NeuronEffects") -> "tuple[NeuronEffects, ...]":
+def _other_effects(ctx: "AblationContext", total: "NeuronEffects") -> "tuple[NeuronEffects, ...]":
     """Direct and frozen effects of neurons whose total effects on the contrast are known; they cost little."""
     if total.intervention.effect != "total" or total.intervention.measure != "contrast" or len(total.neurons) < 3:
         return ()
@@ -232,7 +232,7 @@ def _other_effects(on: "Experiment", total: "NeuronEffects") -> "tuple[NeuronEff
     with progress_bar("direct and frozen effects") as progress:
         return tuple(
             neuron_effects(
-                on, total.neurons, Intervention(total.intervention.ablation, effect), keep=False, progress=progress
+                ctx, total.neurons, Intervention(total.intervention.ablation, effect), keep=False, progress=progress
             )
             for effect in ("direct", "frozen")
         )
@@ -244,18 +244,20 @@ def _agreement(total: "NeuronEffects", direct: "NeuronEffects", frozen: "NeuronE
     return agreement(total.neurons, total.score, frozen=frozen.effect, direct=direct.effect, total=total.effect)
 
 
-def _curves(on: "Experiment", effects: "NeuronEffects", removal: Removal, seed: int) -> "tuple[Curves, PublishedCurve]":
+def _curves(
+    ctx: "AblationContext", effects: "NeuronEffects", removal: Removal, seed: int
+) -> "tuple[Curves, PublishedCurve]":
     import numpy as np
 
     from neurons.intervention.curves import curves, effect_order, published_curve, variance_order
 
     orders = {
-        "boosting score": np.argsort(-_scores(on).reshape(-1), kind="stable"),
-        "exact effect": effect_order(on, effects),
-        "activation variance": variance_order(on),
+        "boosting score": np.argsort(-_scores(ctx).reshape(-1), kind="stable"),
+        "exact effect": effect_order(ctx, effects),
+        "activation variance": variance_order(ctx),
     }
     with progress_bar("top-k curves") as progress:
-        found = curves(on, orders, ablation=removal.intervention.ablation, seed=seed, progress=progress)
-    layer = min(max(on.model.config.n_layers - 2, on.cache.layers[0]), on.cache.layers[-1])
+        found = curves(ctx, orders, ablation=removal.intervention.ablation, seed=seed, progress=progress)
+    layer = min(max(ctx.model.config.n_layers - 2, ctx.cache.layers[0]), ctx.cache.layers[-1])
     with progress_bar("the published curve") as progress:
-        return found, published_curve(on, layer=layer, progress=progress)
+        return found, published_curve(ctx, layer=layer, progress=progress)

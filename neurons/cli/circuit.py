@@ -24,7 +24,7 @@ from neurons.cli.request import Request, with_request
 from neurons.types import NeuronId
 
 if TYPE_CHECKING:
-    from neurons.intervention.context import Experiment
+    from neurons.intervention.context import AblationContext
 
 PUBLISHED = "gpt2-small"
 KEPT = "circuit"
@@ -96,11 +96,11 @@ def _layout(asked: Request) -> Layout:
     return layout(config.n_layers, config.n_heads, prompts.tokens.shape[1] - prompts.year_position)
 
 
-def _experiment(cache: Cache, asked: Request) -> "Experiment":
-    from neurons.intervention.context import experiment
+def _experiment(cache: Cache, asked: Request) -> "AblationContext":
+    from neurons.intervention.context import ablation_context
     from neurons.model.checkpoint import load_model
 
-    return experiment(load_model(asked.checkpoint, device=asked.device), cache, years=asked.years)
+    return ablation_context(load_model(asked.checkpoint, device=asked.device), cache, years=asked.years)
 
 
 def run_study(

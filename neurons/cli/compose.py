@@ -127,10 +127,10 @@ def cluster_ranked(
 ) -> Kinds:
     """Cluster the ranked neurons that boost or suppress."""
     from neurons.clustering.clusters import cluster as cluster_neurons
-    from neurons.decomposition.population import gather
+    from neurons.decomposition.population import neuron_population
 
     called = (*ranking.boosting_neurons(), *ranking.suppressing_neurons())
-    population = gather(effects)
+    population = neuron_population(effects)
     with progress_bar("clustering") as progress:
         clustering = cluster_neurons(
             population, called, method=method, cap=cap, smallest=smallest, seed=seed, progress=progress

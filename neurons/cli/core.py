@@ -70,14 +70,14 @@ def _mean_and_sd(summary: dict[str, float]) -> str:
 
 def _resampled(cache: Cache, asked: Request) -> dict[str, dict[str, dict[str, float]]]:
     """Both measures, over start years, with every MLP of the cached layers held at its 01-run at END."""
-    from neurons.intervention.context import experiment
+    from neurons.intervention.context import ablation_context
     from neurons.intervention.groups import group_measures
     from neurons.model.checkpoint import load_model
 
     with progress_bar("resampling the MLPs") as progress:
-        on = experiment(load_model(asked.checkpoint, device=asked.device), cache, years=asked.years)
+        ctx = ablation_context(load_model(asked.checkpoint, device=asked.device), cache, years=asked.years)
         every = np.ones((1, len(cache.layers), cache.d_mlp), bool)
-        values = group_measures(on, every, ablation="resample", progress=progress)
+        values = group_measures(ctx, every, ablation="resample", progress=progress)
     names: tuple[Measure, ...] = ("probability_difference", "cutoff_sharpness")
     return {"mlps_resampled": {name: {"mean": float(values[name].mean())} for name in names}}
 

@@ -20,7 +20,7 @@ from neurons.cache.layout import DTYPE, Dtype, check_dtype
 from neurons.model.files import Checkpoint, find_checkpoint
 from neurons.model.remembered import beside
 from neurons.task.prompts import PromptSet, year_spans
-from neurons.task.tasks import DEFAULT, TASKS, Task, find_task, own_task
+from neurons.task.tasks import DEFAULT, TASKS, Task, custom_task, find_task
 from neurons.task.years import parse_years
 from neurons.types import Device, InputError, parse_device, parse_ranges
 
@@ -196,7 +196,7 @@ def _parse_task(name: str | None, template: str | None) -> Task:
     if name is not None and template is not None:
         raise InputError("--task and --template both choose the prompts: give one of them")
     if template is not None:
-        return own_task(template)
+        return custom_task(template)
     return find_task(name) if name is not None else DEFAULT
 
 

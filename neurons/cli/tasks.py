@@ -118,14 +118,14 @@ def _result(cache: Cache, asked: Request, reference: "Scores", top: int | None) 
 
 def _carried(cache: Cache, asked: Request, reference: "Scores", own: "Scores", top: int | None) -> "Carried":
     from neurons.comparison.transfer import carried, groups
-    from neurons.intervention.context import experiment
+    from neurons.intervention.context import ablation_context
     from neurons.intervention.groups import group_measures
     from neurons.model.checkpoint import load_model
 
     held = groups(reference, own, n_layers=len(cache.layers), top=top)
     with progress_bar(f"removing neurons: {asked.choices.task.name}") as progress:
-        on = experiment(load_model(asked.checkpoint, device=asked.device), cache, years=asked.years)
-        measures = group_measures(on, held, ablation="resample", progress=progress)
+        ctx = ablation_context(load_model(asked.checkpoint, device=asked.device), cache, years=asked.years)
+        measures = group_measures(ctx, held, ablation="resample", progress=progress)
     return carried(measures["probability_difference"], held)
 
 

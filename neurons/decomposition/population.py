@@ -1,6 +1,6 @@
 """Neurons as arrays: how each is tuned, noun by noun, and what each writes. What tuning, clusters and composition read.
 
-1. `gather` takes every neuron of a cache: its readout, centred over the 100 years, and where the sums of its
+1. `neuron_population` takes every neuron of a cache: its readout, centred over the 100 years, and where the sums of its
    a/sigma for each group of prompts (one noun in one century) and start year can be read.
 2. These sums are as many as the activations, so they are never all in memory: `parts` reads them for some
    neurons at a time, and what is kept of them are means and sums for each noun.
@@ -146,7 +146,7 @@ class Population(Shown):
         return np.array([where[neuron] for neuron in found], int)
 
 
-def gather(effects: LogitEffects, *, progress: Progress | None = None) -> Population:
+def neuron_population(effects: LogitEffects, *, progress: Progress | None = None) -> Population:
     """Every neuron of the cached layers. Raises `InputError` for effects of the plain lens."""
     if effects.lens != "exact":
         raise InputError("clusters and composition are of exact effects: use logit_effects(cache)")

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neurons.intervention.context import PROMPT_BLOCK, Experiment
+from neurons.intervention.context import PROMPT_BLOCK, AblationContext
 from neurons.intervention.groups import MEASURES, measures_of
 from neurons.intervention.results import COMPONENT_ABLATIONS, ComponentEffects
 from neurons.model.forward import EndTrace, mlp, resume, trace
@@ -29,42 +29,42 @@ class _Written:
 
 
 @torch.inference_mode()
-def component_effects(on: Experiment, *, progress: Progress | None = None) -> ComponentEffects:
+def component_effects(ctx: AblationContext, *, progress: Progress | None = None) -> ComponentEffects:
     """Ablate each MLP and each head of every layer at END, one at a time."""
-    config = on.model.config
+    config = ctx.model.config
     names = [
         name
         for layer in range(config.n_layers)
         for name in (f"m{layer}", *(f"a{layer}.h{head}" for head in range(config.n_heads)))
     ]
     effect = {ablation: {measure: np.zeros(len(names)) for measure in MEASURES} for ablation in COMPONENT_ABLATIONS}
-    run_01 = _written(trace(on.model, on.counterfactual_tokens, shared=on.shared))
-    mean = _mean_written(on)
-    blocks, weight = on.blocks(), on.averaging.mean(0)
+    run_01 = _written(trace(ctx.model, ctx.counterfactual_tokens, shared=ctx.shared))
+    mean = _mean_written(ctx)
+    blocks, weight = ctx.blocks(), ctx.averaging.mean(0)
     for done, block in enumerate(blocks):
-        own_01 = on.cache.counterfactual[on.rows[block]]
+        own_01 = ctx.cache.counterfactual[ctx.rows[block]]
         held = {
             "mean": mean,
-            "resample": _take(run_01, torch.as_tensor(own_01, dtype=torch.long, device=on.model.device)),
+            "resample": _take(run_01, torch.as_tensor(own_01, dtype=torch.long, device=ctx.model.device)),
         }
-        kept = on.trace(block)
-        before = measures_of(on, kept.after[-1][None], block)
+        kept = ctx.trace(block)
+        before = measures_of(ctx, kept.after[-1][None], block)
         for ablation in COMPONENT_ABLATIONS:
-            for layer, residual in _variants(on, kept, held[ablation]):
+            for layer, residual in _variants(ctx, kept, held[ablation]):
                 rows = slice(layer * (1 + config.n_heads), (layer + 1) * (1 + config.n_heads))
-                for measure, values in measures_of(on, residual, block).items():
+                for measure, values in measures_of(ctx, residual, block).items():
                     effect[ablation][measure][rows] += (values - before[measure]).numpy(force=True).astype(
                         float
                     ) @ weight[block]
         if progress:
             progress(done + 1, len(blocks))
     layers = tuple(layer for layer in range(config.n_layers) for _ in range(1 + config.n_heads))
-    return ComponentEffects(on.cache.model, len(on), tuple(names), layers, effect)
+    return ComponentEffects(ctx.cache.model, len(ctx), tuple(names), layers, effect)
 
 
-def _variants(on: Experiment, kept: EndTrace, held: _Written) -> Iterator[tuple[int, Float[Tensor, "C P d"]]]:
+def _variants(ctx: AblationContext, kept: EndTrace, held: _Written) -> Iterator[tuple[int, Float[Tensor, "C P d"]]]:
     """For each layer the final residuals with its MLP ablated, then each of its heads."""
-    model = on.model
+    model = ctx.model
     for layer, block in enumerate(model.blocks):
         without_mlp = kept.mid[layer] + held.mlp[layer]
         change = (held.heads[layer] - kept.heads[layer]).transpose(0, 1)
@@ -82,15 +82,15 @@ def _take(written: _Written, rows: Tensor) -> _Written:
     return _Written(tuple(x[rows] for x in written.heads), tuple(x[rows] for x in written.mlp))
 
 
-def _mean_written(on: Experiment) -> _Written:
+def _mean_written(ctx: AblationContext) -> _Written:
     """Over every prompt of the cache; one row for all prompts."""
     total: _Written | None = None
-    for start in range(0, len(on.tokens), PROMPT_BLOCK):
-        found = _written(trace(on.model, on.tokens[start : start + PROMPT_BLOCK], shared=on.shared))
+    for start in range(0, len(ctx.tokens), PROMPT_BLOCK):
+        found = _written(trace(ctx.model, ctx.tokens[start : start + PROMPT_BLOCK], shared=ctx.shared))
         sums = _Written(*(tuple(x.sum(0, keepdim=True) for x in part) for part in (found.heads, found.mlp)))
         total = sums if total is None else _add(total, sums)
     assert total is not None
-    return _Written(*(tuple(x / len(on.tokens) for x in part) for part in (total.heads, total.mlp)))
+    return _Written(*(tuple(x / len(ctx.tokens) for x in part) for part in (total.heads, total.mlp)))
 
 
 def _add(a: _Written, b: _Written) -> _Written:

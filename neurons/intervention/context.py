@@ -24,7 +24,7 @@ PROMPT_BLOCK = 128
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Experiment(Shown):
+class AblationContext(Shown):
     """A model, a cache of its activations, and the P prompts measured: `rows` of the cache."""
 
     model: Model
@@ -106,7 +106,9 @@ def mean_activation(cache: Cache, layer: int) -> Float[np.ndarray, " N"]:
     return total / len(cache)
 
 
-def experiment(model: Model, cache: Cache, *, years: Iterable[int] = MEASURED, nouns: int | None = None) -> Experiment:
+def ablation_context(
+    model: Model, cache: Cache, *, years: Iterable[int] = MEASURED, nouns: int | None = None
+) -> AblationContext:
     """The prompts of a cache on which neurons are ablated: those whose start years are measured.
 
     nouns: only the prompts of the first so many nouns, to save time; default all.
@@ -129,4 +131,4 @@ def experiment(model: Model, cache: Cache, *, years: Iterable[int] = MEASURED, n
             f"start year {absent[0]:02d} has no prompt here ({len(absent)} of {len(measured)} years asked for):"
             " choose other years or more nouns"
         )
-    return Experiment(model, cache, measured, np.flatnonzero(kept))
+    return AblationContext(model, cache, measured, np.flatnonzero(kept))

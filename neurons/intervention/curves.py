@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from neurons.intervention.context import Experiment
+from neurons.intervention.context import AblationContext
 from neurons.intervention.groups import MEASURES, group_measures
 from neurons.intervention.results import KINDS, Curve, Curves, Kind, NeuronEffects, PublishedCurve
 from neurons.model.checkpoint import Model
@@ -36,23 +36,23 @@ def sizes(count: int) -> Int[np.ndarray, " K"]:
     return np.unique([0, *powers[powers < count], count])
 
 
-def variance_order(on: Experiment) -> Int[np.ndarray, " M"]:
+def variance_order(ctx: AblationContext) -> Int[np.ndarray, " M"]:
     """Neurons by the variance of their activation over the prompts, largest first."""
-    variance = [on.cache.post(layer)[on.rows].var(0, dtype=float) for layer in on.cache.layers]
+    variance = [ctx.cache.post(layer)[ctx.rows].var(0, dtype=float) for layer in ctx.cache.layers]
     return np.argsort(-np.concatenate(variance), kind="stable")
 
 
-def effect_order(on: Experiment, effects: NeuronEffects) -> Int[np.ndarray, " M"]:
+def effect_order(ctx: AblationContext, effects: NeuronEffects) -> Int[np.ndarray, " M"]:
     """Neurons by exact effect, most boosting (negative) first; one without an exact effect counts as 0."""
-    known = np.zeros((len(on.cache.layers), on.cache.d_mlp))
-    row = {layer: i for i, layer in enumerate(on.cache.layers)}
+    known = np.zeros((len(ctx.cache.layers), ctx.cache.d_mlp))
+    row = {layer: i for i, layer in enumerate(ctx.cache.layers)}
     for neuron, value in zip(effects.neurons, effects.effect.tolist(), strict=True):
         known[row[neuron.layer], neuron.index] = value
     return np.argsort(known.reshape(-1), kind="stable")
 
 
 def curves(
-    on: Experiment,
+    ctx: AblationContext,
     orders: Mapping[str, Int[np.ndarray, " M"]],
     *,
     ablation: Ablation = "resample",
@@ -67,14 +67,14 @@ def curves(
 
     Raises `InputError` for an order that does not hold every neuron once.
     """
-    count = len(on.cache.layers) * on.cache.d_mlp
+    count = len(ctx.cache.layers) * ctx.cache.d_mlp
     for name, order in orders.items():
         if not np.array_equal(np.sort(order), np.arange(count)):
             raise InputError(f"the order {name!r} does not hold each of the {count} neurons once")
     rng = np.random.default_rng(seed)
     drawn = {f"{RANDOM} {i}": rng.permutation(count) for i in range(seeds)}
     ks = sizes(count)
-    values = _measure_sets(on, {**orders, **drawn}, ks, ablation, progress)
+    values = _measure_sets(ctx, {**orders, **drawn}, ks, ablation, progress)
     found = [
         _curve(name, kind, measure, ks, values[measure], names)
         for name, names in {**{name: [name] for name in orders}, RANDOM: list(drawn)}.items()
@@ -82,21 +82,21 @@ def curves(
         for measure in MEASURES
         if names
     ]
-    return Curves(on.cache.model, ablation, count, len(on), seeds, tuple(found))
+    return Curves(ctx.cache.model, ablation, count, len(ctx), seeds, tuple(found))
 
 
 Values = dict[tuple[str, Kind], Float[np.ndarray, " K"]]
 
 
 def _measure_sets(
-    on: Experiment,
+    ctx: AblationContext,
     orders: Mapping[str, Int[np.ndarray, " M"]],
     ks: Int[np.ndarray, " K"],
     ablation: Ablation,
     progress: Progress | None,
 ) -> dict[Measure, Values]:
     """Each measure at each k of each order; a set that several of them ask for is run once."""
-    shape = (len(on.cache.layers), on.cache.d_mlp)
+    shape = (len(ctx.cache.layers), ctx.cache.d_mlp)
     row_of: dict[bytes, int] = {}
     groups: list[np.ndarray] = []
     rows: dict[tuple[str, Kind], list[int]] = {}
@@ -107,7 +107,7 @@ def _measure_sets(
                 if row_of.setdefault(mask.tobytes(), len(groups)) == len(groups):
                     groups.append(mask)
             rows[name, kind] = [row_of[mask.tobytes()] for mask in masks]
-    measured = group_measures(on, np.stack(groups).reshape(-1, *shape), ablation=ablation, progress=progress)
+    measured = group_measures(ctx, np.stack(groups).reshape(-1, *shape), ablation=ablation, progress=progress)
     return {measure: {key: values.mean(1)[at] for key, at in rows.items()} for measure, values in measured.items()}
 
 
@@ -135,7 +135,9 @@ def _k90(k: Int[np.ndarray, " K"], share: Float[np.ndarray, " K"]) -> int | None
     return int(k[short[-1] + 1]) if len(short) else int(k[0])
 
 
-def published_curve(on: Experiment, *, layer: int | None = None, progress: Progress | None = None) -> PublishedCurve:
+def published_curve(
+    ctx: AblationContext, *, layer: int | None = None, progress: Progress | None = None
+) -> PublishedCurve:
     """Top-k of one layer by activation variance, the rest zeroed at all positions (layer 10 of GPT-2 small).
 
     layer: default the last but one. A neuron is zeroed at all positions by a row of zeros in W_out, so
@@ -143,18 +145,18 @@ def published_curve(on: Experiment, *, layer: int | None = None, progress: Progr
 
     Raises `InputError` for a layer that is not in the cache.
     """
-    at = on.cache.check_layer(on.model.config.n_layers - 2 if layer is None else layer)
-    variance = on.cache.post(at)[on.rows].var(0, dtype=float)
+    at = ctx.cache.check_layer(ctx.model.config.n_layers - 2 if layer is None else layer)
+    variance = ctx.cache.post(at)[ctx.rows].var(0, dtype=float)
     order = np.argsort(-variance, kind="stable")
     ks = np.unique([*sizes(len(order)), *(k for k in PUBLISHED_K if k < len(order))])
-    tokens, year_ids = on.tokens[on.rows], on.year_ids
+    tokens, year_ids = ctx.tokens[ctx.rows], ctx.year_ids
     values = []
     for done, k in enumerate(ks.tolist()):
-        kept = keeping(on.model, at, order[:k])
-        values.append(among_years(kept, tokens, on.start_year, year_ids, shared=on.shared) @ on.averaging.T)
+        kept = keeping(ctx.model, at, order[:k])
+        values.append(among_years(kept, tokens, ctx.start_year, year_ids, shared=ctx.shared) @ ctx.averaging.T)
         if progress:
             progress(done + 1, len(ks))
-    return PublishedCurve(on.cache.model, at, ks, np.array(values).mean(1))
+    return PublishedCurve(ctx.cache.model, at, ks, np.array(values).mean(1))
 
 
 def keeping(model: Model, layer: int, neurons: Int[np.ndarray, " k"]) -> Model:

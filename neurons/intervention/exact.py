@@ -20,7 +20,7 @@ from jaxtyping import Float
 from neurons.cache.format import Cache, format_layers
 from neurons.cache.parts import Parts, parts_beside
 from neurons.decomposition.measured import average_distribution
-from neurons.intervention.context import PROMPT_BLOCK, Experiment
+from neurons.intervention.context import PROMPT_BLOCK, AblationContext
 from neurons.intervention.groups import group_mask, group_measures, neuron_changes
 from neurons.intervention.results import GroupEffect, NeuronEffects, References
 from neurons.task import behaviour
@@ -31,29 +31,29 @@ CHUNK = 512
 """Neurons of one kept part: seconds of work in GPT-2 small."""
 
 
-def references(on: Experiment, measure: Measure) -> References:
+def references(ctx: AblationContext, measure: Measure) -> References:
     """The three values beside which an effect is read; from the cache alone."""
-    cache = on.cache
+    cache = ctx.cache
     average = np.log(average_distribution(cache))
     logits_01, total_01 = cache.read("counterfactual/year_logits"), cache.read("counterfactual/logsumexp")
-    baseline, counterfactual, without_year = np.zeros((3, len(on)))
-    for block in on.blocks():
-        rows = on.rows[block]
+    baseline, counterfactual, without_year = np.zeros((3, len(ctx)))
+    for block in ctx.blocks():
+        rows = ctx.rows[block]
         whole = slice(int(rows[0]), int(rows[-1]) + 1)
         own, query = rows - whole.start, cache.counterfactual[rows]
         logits, total = cache.read("final/year_logits", whole)[own], cache.logsumexp[rows]
-        baseline[block] = _scores(on, block, measure, logits, total)
-        counterfactual[block] = _scores(on, block, measure, logits_01[query], total_01[query])
+        baseline[block] = _scores(ctx, block, measure, logits, total)
+        counterfactual[block] = _scores(ctx, block, measure, logits_01[query], total_01[query])
         everywhere = np.broadcast_to(average, logits.shape)
-        without_year[block] = _scores(on, block, measure, everywhere, np.zeros(len(rows)))
-    means = [float((on.averaging @ values).mean()) for values in (baseline, counterfactual, without_year)]
+        without_year[block] = _scores(ctx, block, measure, everywhere, np.zeros(len(rows)))
+    means = [float((ctx.averaging @ values).mean()) for values in (baseline, counterfactual, without_year)]
     return References(*means)
 
 
 def _scores(
-    on: Experiment, block: slice, measure: Measure, logits: np.ndarray, total: np.ndarray
+    ctx: AblationContext, block: slice, measure: Measure, logits: np.ndarray, total: np.ndarray
 ) -> Float[np.ndarray, " B"]:
-    years = on.start_year[block]
+    years = ctx.start_year[block]
     if measure == "contrast":
         return behaviour.contrast(logits, years)
     score: Float[np.ndarray, " B"] = getattr(behaviour, measure)(behaviour.year_probabilities(logits, total), years)
@@ -73,19 +73,23 @@ def check_neurons(cache: Cache, neurons: Sequence[str | NeuronId]) -> tuple[Neur
     return found
 
 
-def top_of(on: Experiment, screened: Float[np.ndarray, "L N"], count: int | Literal["all"]) -> tuple[NeuronId, ...]:
+def top_of(
+    ctx: AblationContext, screened: Float[np.ndarray, "L N"], count: int | Literal["all"]
+) -> tuple[NeuronId, ...]:
     """The neurons whose screened effect is largest, either way; `InputError` for more than there are."""
-    neurons = all_neurons(on.cache)
+    neurons = all_neurons(ctx.cache)
     if count == "all":
         return neurons
     if not 1 <= count <= len(neurons):
-        raise InputError(f"{count} neurons asked for: layers {format_layers(on.cache.layers)} have 1 to {len(neurons)}")
+        raise InputError(
+            f"{count} neurons asked for: layers {format_layers(ctx.cache.layers)} have 1 to {len(neurons)}"
+        )
     largest = np.argsort(-np.abs(screened).reshape(-1), kind="stable")[:count]
     return tuple(neurons[row] for row in largest.tolist())
 
 
 def neuron_effects(
-    on: Experiment,
+    ctx: AblationContext,
     neurons: Sequence[str | NeuronId],
     intervention: Intervention = Intervention(),  # noqa: B008 - frozen
     *,
@@ -103,31 +107,31 @@ def neuron_effects(
 
     Raises `InputError` for a neuron outside the cache, `CacheError` when the folder cannot be written.
     """
-    found = check_neurons(on.cache, neurons)
-    parts = effect_parts(on, intervention) if keep else None
-    by_start_year = np.zeros((len(found), len(on.start_years)))
-    for block in on.blocks():
+    found = check_neurons(ctx.cache, neurons)
+    parts = effect_parts(ctx, intervention) if keep else None
+    by_start_year = np.zeros((len(found), len(ctx.start_years)))
+    for block in ctx.blocks():
         changes = np.full((len(found), block.stop - block.start), np.nan)
-        for done in fill_block(on, block, found, intervention, parts, changes):
+        for done in fill_block(ctx, block, found, intervention, parts, changes):
             if progress:
-                progress(len(found) * block.start + done * changes.shape[1], len(found) * len(on))
-        by_start_year += changes @ on.averaging[:, block].T
+                progress(len(found) * block.start + done * changes.shape[1], len(found) * len(ctx))
+        by_start_year += changes @ ctx.averaging[:, block].T
     return NeuronEffects(
-        model=on.cache.model,
+        model=ctx.cache.model,
         intervention=intervention,
-        n_prompts=len(on),
-        start_years=on.start_years,
-        references=references(on, intervention.measure),
+        n_prompts=len(ctx),
+        start_years=ctx.start_years,
+        references=references(ctx, intervention.measure),
         neurons=found,
         effect=by_start_year.mean(1),
         by_start_year=by_start_year,
-        screen=_of(on.cache, found, screened),
-        score=_of(on.cache, found, scores),
+        screen=_of(ctx.cache, found, screened),
+        score=_of(ctx.cache, found, scores),
     )
 
 
 def fill_block(
-    on: Experiment,
+    ctx: AblationContext,
     block: slice,
     neurons: Sequence[NeuronId],
     intervention: Intervention,
@@ -147,7 +151,7 @@ def fill_block(
     missing = sorted(neuron for neuron, row in row_of.items() if np.isnan(changes[row]).any())
     yield len(neurons) - len(missing)
     saved = 0
-    for part, values in neuron_changes(on, block, missing, intervention) if missing else ():
+    for part, values in neuron_changes(ctx, block, missing, intervention) if missing else ():
         changes[[row_of[neuron] for neuron in missing[part]]] = values
         if parts is not None and (part.stop - saved >= CHUNK or part.stop == len(missing)):
             _keep_changes(parts, prefix, missing[saved : part.stop], changes, row_of)
@@ -155,15 +159,15 @@ def fill_block(
         yield len(neurons) - len(missing) + part.stop
 
 
-def effect_parts(on: Experiment, intervention: Intervention) -> Parts:
+def effect_parts(ctx: AblationContext, intervention: Intervention) -> Parts:
     """Where the finished effects of this experiment and intervention are kept."""
     settings = {
         **vars(intervention),
-        "rows": hashlib.sha256(on.rows.astype("<i8").tobytes()).hexdigest(),
+        "rows": hashlib.sha256(ctx.rows.astype("<i8").tobytes()).hexdigest(),
         "prompt_block": PROMPT_BLOCK,
-        "dtype": str(on.model.W_E.dtype),
+        "dtype": str(ctx.model.W_E.dtype),
     }
-    return parts_beside(on.cache, "causal", settings)
+    return parts_beside(ctx.cache, "causal", settings)
 
 
 def _keep_changes(
@@ -189,13 +193,13 @@ def _of(cache: Cache, neurons: Sequence[NeuronId], table: Float[np.ndarray, "L N
 
 
 def group_effect(
-    on: Experiment,
+    ctx: AblationContext,
     neurons: Sequence[str | NeuronId],
     intervention: Intervention = Intervention(),  # noqa: B008
 ) -> GroupEffect:
     """All the neurons ablated together, at all their layers; every measure that the effect has."""
-    found = check_neurons(on.cache, neurons)
-    chosen = group_mask(on.cache.layers, on.cache.d_mlp, found)
+    found = check_neurons(ctx.cache, neurons)
+    chosen = group_mask(ctx.cache.layers, ctx.cache.d_mlp, found)
     groups = np.stack([np.zeros_like(chosen), chosen])
-    measures = group_measures(on, groups, ablation=intervention.ablation, effect=intervention.effect)
+    measures = group_measures(ctx, groups, ablation=intervention.ablation, effect=intervention.effect)
     return GroupEffect(found, {measure: values[1] - values[0] for measure, values in measures.items()})

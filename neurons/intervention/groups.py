@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from neurons.intervention.context import Experiment
+from neurons.intervention.context import AblationContext
 from neurons.intervention.readers import Reader, scorer, year_reader
 from neurons.model.at_end import FinalResidual, after_ablation, after_write, frozen_logits
 from neurons.model.forward import EndTrace, final_scale, logsumexp
@@ -28,42 +28,42 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 @torch.inference_mode()
 def neuron_changes(
-    on: Experiment, block: slice, neurons: Sequence[NeuronId], intervention: Intervention
+    ctx: AblationContext, block: slice, neurons: Sequence[NeuronId], intervention: Intervention
 ) -> Iterator[tuple[slice, Float[np.ndarray, "n B"]]]:
     """Each neuron ablated alone, for the prompts of one block: measure when ablated minus measure as it is.
 
     Yields parts of `neurons` with their changes, as they are finished.
     """
-    read = scorer(on, intervention.measure, block)
-    yield from _changes(on, block, neurons, intervention, read)
+    read = scorer(ctx, intervention.measure, block)
+    yield from _changes(ctx, block, neurons, intervention, read)
 
 
 @torch.inference_mode()
 def logit_changes(
-    on: Experiment, block: slice, neurons: Sequence[NeuronId], intervention: Intervention
+    ctx: AblationContext, block: slice, neurons: Sequence[NeuronId], intervention: Intervention
 ) -> Float[np.ndarray, "M B 100"]:
     """The same for the year logits themselves, whatever the measure."""
-    parts = [values for _, values in _changes(on, block, neurons, intervention, year_reader(on))]
+    parts = [values for _, values in _changes(ctx, block, neurons, intervention, year_reader(ctx))]
     return np.concatenate(parts)
 
 
 def _changes(
-    on: Experiment, block: slice, neurons: Sequence[NeuronId], intervention: Intervention, read: Reader
+    ctx: AblationContext, block: slice, neurons: Sequence[NeuronId], intervention: Intervention, read: Reader
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    kept = on.trace(block)
-    base = FinalResidual(on.model, kept.after[-1])
+    kept = ctx.trace(block)
+    base = FinalResidual(ctx.model, kept.after[-1])
     before = read.of_residual(base.residual[None])
-    last = on.model.config.n_layers - 1
+    last = ctx.model.config.n_layers - 1
     for part, layer, indices in _batches(neurons, max(1, ROWS // (block.stop - block.start))):
-        chosen = torch.tensor(indices).to(on.model.device)
-        W = on.model.blocks[layer].W_out[chosen]
-        amount = (on.held_at(intervention.ablation, layer, block) - kept.post[layer])[:, chosen].T.contiguous()
+        chosen = torch.tensor(indices).to(ctx.model.device)
+        W = ctx.model.blocks[layer].W_out[chosen]
+        amount = (ctx.held_at(intervention.ablation, layer, block) - kept.post[layer])[:, chosen].T.contiguous()
         if intervention.effect == "frozen":
             changed = read.of_frozen(base, W, amount)
         elif intervention.effect == "direct" or layer == last:
             changed = read.of_write(base, W, amount)
         else:
-            changed = read.of_residual(after_write(on.model, kept, layer=layer, write=W, amount=amount))
+            changed = read.of_residual(after_write(ctx.model, kept, layer=layer, write=W, amount=amount))
         yield part, (changed - before).numpy(force=True)
 
 
@@ -89,7 +89,7 @@ def group_mask(layers: Sequence[int], d_mlp: int, neurons: Sequence[NeuronId]) -
 
 @torch.inference_mode()
 def group_measures(
-    on: Experiment,
+    ctx: AblationContext,
     groups: Bool[np.ndarray, "G L N"],
     *,
     ablation: Ablation,
@@ -101,16 +101,16 @@ def group_measures(
     The frozen effect has the contrast alone.
     """
     measures: tuple[Measure, ...] = ("contrast",) if effect == "frozen" else MEASURES
-    found = {measure: np.zeros((len(groups), len(on.start_years))) for measure in measures}
-    blocks, done = on.blocks(), 0
+    found = {measure: np.zeros((len(groups), len(ctx.start_years))) for measure in measures}
+    blocks, done = ctx.blocks(), 0
     for block in blocks:
-        kept = on.trace(block)
+        kept = ctx.trace(block)
         size = max(1, ROWS // (block.stop - block.start))
         for start in range(0, len(groups), size):
             part = slice(start, start + size)
-            residual = _held_together(on, kept, groups[part], block, ablation, effect)
-            for measure, values in _read_all(on, kept, residual, block, effect).items():
-                found[measure][part] += values.numpy(force=True) @ on.averaging[:, block].T
+            residual = _held_together(ctx, kept, groups[part], block, ablation, effect)
+            for measure, values in _read_all(ctx, kept, residual, block, effect).items():
+                found[measure][part] += values.numpy(force=True) @ ctx.averaging[:, block].T
             done += len(residual)
             if progress:
                 progress(done, len(blocks) * len(groups))
@@ -118,7 +118,7 @@ def group_measures(
 
 
 def _held_together(
-    on: Experiment,
+    ctx: AblationContext,
     kept: EndTrace,
     groups: Bool[np.ndarray, "G L N"],
     block: slice,
@@ -127,33 +127,35 @@ def _held_together(
 ) -> Float[Tensor, "G P d"]:
     """The final residual with each group held at its replacement values."""
     chosen = {
-        layer: torch.as_tensor(groups[:, row], device=on.model.device)
-        for row, layer in enumerate(on.cache.layers)
+        layer: torch.as_tensor(groups[:, row], device=ctx.model.device)
+        for row, layer in enumerate(ctx.cache.layers)
         if groups[:, row].any()
     }
-    values = {layer: on.held_at(ablation, layer, block) for layer in chosen}
+    values = {layer: ctx.held_at(ablation, layer, block) for layer in chosen}
     residual = kept.after[-1].expand(len(groups), -1, -1)
     if effect == "total":
-        return after_ablation(on.model, kept, chosen, values) if chosen else residual
+        return after_ablation(ctx.model, kept, chosen, values) if chosen else residual
     for layer, mask in chosen.items():
         change = torch.where(mask[:, None], values[layer] - kept.post[layer], 0)
-        residual = residual + change @ on.model.blocks[layer].W_out
+        residual = residual + change @ ctx.model.blocks[layer].W_out
     return residual
 
 
 def _read_all(
-    on: Experiment, kept: EndTrace, residual: Float[Tensor, "G P d"], block: slice, effect: Effect
+    ctx: AblationContext, kept: EndTrace, residual: Float[Tensor, "G P d"], block: slice, effect: Effect
 ) -> dict[Measure, Float[Tensor, "G P"]]:
     if effect == "frozen":
-        logits = frozen_logits(on.model, residual, final_scale(on.model, kept.after[-1]), year_reader(on).year_ids)
-        return {"contrast": scorer(on, "contrast", block).score(logits, None)}
-    return measures_of(on, residual, block)
+        logits = frozen_logits(ctx.model, residual, final_scale(ctx.model, kept.after[-1]), year_reader(ctx).year_ids)
+        return {"contrast": scorer(ctx, "contrast", block).score(logits, None)}
+    return measures_of(ctx, residual, block)
 
 
-def measures_of(on: Experiment, residual: Float[Tensor, "G P d"], block: slice) -> dict[Measure, Float[Tensor, "G P"]]:
+def measures_of(
+    ctx: AblationContext, residual: Float[Tensor, "G P d"], block: slice
+) -> dict[Measure, Float[Tensor, "G P"]]:
     """Every measure of final residuals, from one reading of the vocabulary."""
-    logits, total = year_reader(on).of_residual(residual), logsumexp(on.model, residual)
+    logits, total = year_reader(ctx).of_residual(residual), logsumexp(ctx.model, residual)
     return {
-        measure: scorer(on, measure, block).score(logits, None if measure == "contrast" else total)
+        measure: scorer(ctx, measure, block).score(logits, None if measure == "contrast" else total)
         for measure in MEASURES
     }

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurons.intervention.context import Experiment
+from neurons.intervention.context import AblationContext
 from neurons.model.at_end import FinalResidual, frozen_logits
 from neurons.model.checkpoint import Model
 from neurons.model.forward import final_scale, logsumexp, year_logits
@@ -78,13 +78,13 @@ class Scorer:
 Reader = YearReader | Scorer
 
 
-def year_reader(on: Experiment) -> YearReader:
-    return YearReader(on.model, torch.as_tensor(on.year_ids, dtype=torch.long, device=on.model.device))
+def year_reader(ctx: AblationContext) -> YearReader:
+    return YearReader(ctx.model, torch.as_tensor(ctx.year_ids, dtype=torch.long, device=ctx.model.device))
 
 
-def scorer(on: Experiment, measure: Measure, block: slice) -> Scorer:
-    weights = torch.as_tensor(measure_weights(measure, on.start_year[block])).to(on.model.W_E)
-    return Scorer(year_reader(on), measure, weights)
+def scorer(ctx: AblationContext, measure: Measure, block: slice) -> Scorer:
+    weights = torch.as_tensor(measure_weights(measure, ctx.start_year[block])).to(ctx.model.W_E)
+    return Scorer(year_reader(ctx), measure, weights)
 
 
 def measure_weights(measure: Measure, start_year: Int[np.ndarray, " P"]) -> Float[np.ndarray, "P 100"]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from neurons.intervention.context import Experiment
+from neurons.intervention.context import AblationContext
 from neurons.intervention.readers import scorer
 from neurons.model.at_end import frozen_logits
 from neurons.model.forward import EndTrace, attention_at_end, final_scale, post_activation
@@ -15,20 +15,22 @@ from neurons.task.intervention import Intervention
 from neurons.types import Progress
 
 
-def screen(on: Experiment, intervention: Intervention, *, progress: Progress | None = None) -> Float[np.ndarray, "L N"]:
+def screen(
+    ctx: AblationContext, intervention: Intervention, *, progress: Progress | None = None
+) -> Float[np.ndarray, "L N"]:
     """Estimate of every neuron's effect, averaged over start years, in units of the measure; L cached layers.
 
     The gradient is that of the effect asked for: through everything after the neuron (total), through
     the final LayerNorm alone (direct), or past its scale too (frozen).
     """
-    total = np.zeros((len(on.cache.layers), on.cache.d_mlp))
-    weight = on.averaging.mean(0)
-    blocks = on.blocks()
+    total = np.zeros((len(ctx.cache.layers), ctx.cache.d_mlp))
+    weight = ctx.averaging.mean(0)
+    blocks = ctx.blocks()
     for done, block in enumerate(blocks):
-        kept = on.trace(block)
-        gradients = _gradients(on, kept, block, intervention)
-        for row, layer in enumerate(on.cache.layers):
-            change = on.held_at(intervention.ablation, layer, block) - kept.post[layer]
+        kept = ctx.trace(block)
+        gradients = _gradients(ctx, kept, block, intervention)
+        for row, layer in enumerate(ctx.cache.layers):
+            change = ctx.held_at(intervention.ablation, layer, block) - kept.post[layer]
             total[row] += weight[block] @ (change * gradients[layer]).numpy(force=True).astype(float)
         if progress:
             progress(done + 1, len(blocks))
@@ -36,20 +38,20 @@ def screen(on: Experiment, intervention: Intervention, *, progress: Progress | N
 
 
 def _gradients(
-    on: Experiment, kept: EndTrace, block: slice, intervention: Intervention
+    ctx: AblationContext, kept: EndTrace, block: slice, intervention: Intervention
 ) -> dict[int, Float[torch.Tensor, "P N"]]:
     """Gradient of the measure with respect to each activation at END, by layer."""
     if intervention.effect == "total":
-        return _through_later_layers(on, kept, block, intervention)
+        return _through_later_layers(ctx, kept, block, intervention)
     residual = kept.after[-1].clone()[None].requires_grad_()
-    (gradient,) = torch.autograd.grad(_measured(on, residual, block, intervention), residual)
-    return {layer: gradient[0] @ on.model.blocks[layer].W_out.T for layer in on.cache.layers}
+    (gradient,) = torch.autograd.grad(_measured(ctx, residual, block, intervention), residual)
+    return {layer: gradient[0] @ ctx.model.blocks[layer].W_out.T for layer in ctx.cache.layers}
 
 
 def _through_later_layers(
-    on: Experiment, kept: EndTrace, block: slice, intervention: Intervention
+    ctx: AblationContext, kept: EndTrace, block: slice, intervention: Intervention
 ) -> dict[int, Float[torch.Tensor, "P N"]]:
-    model, first = on.model, on.cache.layers[0]
+    model, first = ctx.model, ctx.cache.layers[0]
     x = kept.mid[first].clone()[None].requires_grad_()
     post = {}
     for layer in range(first, model.config.n_layers):
@@ -57,16 +59,16 @@ def _through_later_layers(
             x = x + attention_at_end(model, layer, x, kept)
         post[layer] = post_activation(model, layer, x)
         x = x + post[layer] @ model.blocks[layer].W_out + model.blocks[layer].b_out
-    wanted = [post[layer] for layer in on.cache.layers]
-    gradients = torch.autograd.grad(_measured(on, x, block, intervention), wanted)
-    return {layer: gradient[0] for layer, gradient in zip(on.cache.layers, gradients, strict=True)}
+    wanted = [post[layer] for layer in ctx.cache.layers]
+    gradients = torch.autograd.grad(_measured(ctx, x, block, intervention), wanted)
+    return {layer: gradient[0] for layer, gradient in zip(ctx.cache.layers, gradients, strict=True)}
 
 
 def _measured(
-    on: Experiment, residual: Float[torch.Tensor, "1 P d"], block: slice, intervention: Intervention
+    ctx: AblationContext, residual: Float[torch.Tensor, "1 P d"], block: slice, intervention: Intervention
 ) -> Float[torch.Tensor, ""]:
-    read = scorer(on, intervention.measure, block)
+    read = scorer(ctx, intervention.measure, block)
     if intervention.effect != "frozen":
         return read.of_residual(residual).sum()
-    scale = final_scale(on.model, residual[0]).detach()
-    return read.score(frozen_logits(on.model, residual, scale, read.years.year_ids), None).sum()
+    scale = final_scale(ctx.model, residual[0]).detach()
+    return read.score(frozen_logits(ctx.model, residual, scale, read.years.year_ids), None).sum()

@@ -16,7 +16,7 @@ from neurons.cache.compute import worker_model
 from neurons.cache.format import open_cache
 from neurons.cache.parts import Parts
 from neurons.cache.tasks import run_tasks
-from neurons.intervention.context import Experiment
+from neurons.intervention.context import AblationContext
 from neurons.intervention.exact import check_neurons, effect_parts, fill_block
 from neurons.task.intervention import Intervention
 from neurons.types import CacheError, NeuronId, Progress
@@ -37,7 +37,7 @@ class SweepTask:
 
 
 def sweep(
-    on: Experiment,
+    ctx: AblationContext,
     neurons: Sequence[str | NeuronId],
     intervention: Intervention,
     *,
@@ -49,38 +49,38 @@ def sweep(
 
     Raises `CacheError` when the folder cannot be written or seen by a worker.
     """
-    names = np.array([(neuron.layer, neuron.index) for neuron in check_neurons(on.cache, neurons)], np.int64)
-    parts = effect_parts(on, intervention)
+    names = np.array([(neuron.layer, neuron.index) for neuron in check_neurons(ctx.cache, neurons)], np.int64)
+    parts = effect_parts(ctx, intervention)
     parts = replace(parts, folder=parts.folder.resolve())
     plan = f"sweep-{hashlib.sha256(names.tobytes()).hexdigest()[:12]}"
     parts.create()
-    parts.put(plan, {"rows": on.rows, "start_years": np.array(on.start_years), "neurons": names})
+    parts.put(plan, {"rows": ctx.rows, "start_years": np.array(ctx.start_years), "neurons": names})
     task = SweepTask(
-        on.model.checkpoint.for_workers, on.model.fingerprint, str(on.cache.path.resolve()),
+        ctx.model.checkpoint.for_workers, ctx.model.fingerprint, str(ctx.cache.path.resolve()),
         str(parts.folder), parts.digest, plan, intervention, block=0,
     )  # fmt: skip
-    tasks = [replace(task, block=block) for block in range(len(on.blocks()))]
+    tasks = [replace(task, block=block) for block in range(len(ctx.blocks()))]
     run_tasks(sweep_block, tasks, jobs=jobs, scheduler=scheduler, progress=progress)
     (parts.folder / f"{plan}.npz").unlink(missing_ok=True)
 
 
 def sweep_block(task: SweepTask) -> int:
     """Compute and keep the effects on one block of prompts; returns its number."""
-    on, neurons = _planned(replace(task, block=0))
-    block = on.blocks()[task.block]
+    ctx, neurons = _planned(replace(task, block=0))
+    block = ctx.blocks()[task.block]
     changes = np.full((len(neurons), block.stop - block.start), np.nan)
-    for _ in fill_block(on, block, neurons, task.intervention, Parts(Path(task.folder), task.digest), changes):
+    for _ in fill_block(ctx, block, neurons, task.intervention, Parts(Path(task.folder), task.digest), changes):
         pass
     return task.block
 
 
 @lru_cache(maxsize=1)
-def _planned(task: SweepTask) -> tuple[Experiment, tuple[NeuronId, ...]]:
+def _planned(task: SweepTask) -> tuple[AblationContext, tuple[NeuronId, ...]]:
     plan = Parts(Path(task.folder), task.digest).get(task.plan)
     if plan is None:
         raise CacheError(
             f"a worker cannot see {task.folder}: the cache folder must be shared by all machines, under one path"
         )
     model = worker_model(task.checkpoint, task.fingerprint)
-    on = Experiment(model, open_cache(task.cache), tuple(plan["start_years"].tolist()), plan["rows"])
-    return on, tuple(NeuronId(layer, index) for layer, index in plan["neurons"].tolist())
+    ctx = AblationContext(model, open_cache(task.cache), tuple(plan["start_years"].tolist()), plan["rows"])
+    return ctx, tuple(NeuronId(layer, index) for layer, index in plan["neurons"].tolist())

@@ -101,6 +101,6 @@ def find_task(name: str) -> Task:
     return TASKS[name]
 
 
-def own_task(text: str) -> Task:
+def custom_task(text: str) -> Task:
     """A user's template as a task; raises `InputError` as `parse_template` does."""
     return Task(OWN, parse_template(text), None, "the user's")

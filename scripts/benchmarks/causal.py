@@ -15,7 +15,7 @@ import neurons
 from benchmarks.memory import peaks
 from benchmarks.pairs import Row, Turns, alternate, row
 from benchmarks.setting import Setting
-from neurons.intervention.context import Experiment, experiment
+from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.groups import neuron_changes
 from neurons.task.intervention import Intervention
 from neurons.task.years import contrast_weights, later
@@ -42,12 +42,14 @@ class Removal:
         prompts = neurons.year_spans(self.model.tokenizer, nouns=1)
         cache = neurons.cache_activations(self.model, prompts, cache_dir=setting.folder)
         held = set(cache.start_year.tolist())
-        self.on: Experiment = experiment(self.model, cache, years=[year for year in range(2, 99) if year in held])
-        self.on.held_at("resample", cache.layers[0], slice(0, 1))
+        self.ctx: AblationContext = ablation_context(
+            self.model, cache, years=[year for year in range(2, 99) if year in held]
+        )
+        self.ctx.held_at("resample", cache.layers[0], slice(0, 1))
 
     def chosen(self, count: int) -> list[NeuronId]:
         """The first of them are of the first layer, where most is run again after the change."""
-        rng, cache = np.random.default_rng(0), self.on.cache
+        rng, cache = np.random.default_rng(0), self.ctx.cache
         each = min(count // len(cache.layers), cache.d_mlp)
         return [NeuronId(layer, int(i)) for layer in cache.layers for i in rng.choice(cache.d_mlp, each, replace=False)]
 
@@ -66,23 +68,23 @@ class Removal:
         """At END, with the neuron replaced."""
         handles = []
         if neuron is not None:
-            values = self.on.post_01[neuron.layer][self.on.cache.counterfactual[self.on.rows], neuron.index]
+            values = self.ctx.post_01[neuron.layer][self.ctx.cache.counterfactual[self.ctx.rows], neuron.index]
 
             def replace(_: Any, __: Any, activations: torch.Tensor) -> torch.Tensor:
                 activations[:, -1, neuron.index] = values
                 return activations
 
             handles.append(self.hf.transformer.h[neuron.layer].mlp.act.register_forward_hook(replace))
-        logits = self.hf(torch.as_tensor(self.on.tokens[self.on.rows], dtype=torch.long)).logits[:, -1]
+        logits = self.hf(torch.as_tensor(self.ctx.tokens[self.ctx.rows], dtype=torch.long)).logits[:, -1]
         for handle in handles:
             handle.remove()
         return logits
 
     def measured(self, logits: torch.Tensor, measure: Measure) -> np.ndarray:
-        years = self.on.start_year.tolist()
+        years = self.ctx.start_year.tolist()
         if measure == "contrast":
-            return (logits[:, self.on.year_ids].double().numpy() * contrast_weights(years)).sum(1)
-        return (logits.double().softmax(-1)[:, self.on.year_ids].numpy() * np.where(later(years), 1.0, -1.0)).sum(1)
+            return (logits[:, self.ctx.year_ids].double().numpy() * contrast_weights(years)).sum(1)
+        return (logits.double().softmax(-1)[:, self.ctx.year_ids].numpy() * np.where(later(years), 1.0, -1.0)).sum(1)
 
 
 def rows(setting: Setting) -> list[Row]:
@@ -100,7 +102,7 @@ def _row(setting: Setting, removal: Removal, measure: Measure) -> Row:
         peer_share=HOOKED / WHOLE,
     )
     times, apart = alternate(turns)
-    prompts = len(removal.on)
+    prompts = len(removal.ctx)
     done = WHOLE * prompts
     return row(
         "causal",
@@ -121,12 +123,12 @@ def _row(setting: Setting, removal: Removal, measure: Measure) -> Row:
 
 def _ours(removal: Removal, measure: Measure) -> Callable[[int], np.ndarray]:
     """The trace of the prompts is part of the time."""
-    chosen, on = removal.chosen(COUNTS[measure]), removal.on
+    chosen, ctx = removal.chosen(COUNTS[measure]), removal.ctx
 
     def work(_: int) -> np.ndarray:
-        block = slice(0, len(on))
+        block = slice(0, len(ctx))
         return np.concatenate(
-            [values for _, values in neuron_changes(on, block, chosen, Intervention(measure=measure))]
+            [values for _, values in neuron_changes(ctx, block, chosen, Intervention(measure=measure))]
         )
 
     return work
@@ -144,7 +146,7 @@ def _peer(removal: Removal, measure: Measure) -> Callable[[int], np.ndarray]:
 
 def _operations(removal: Removal, measure: Measure) -> float:
     """Of one neuron and prompt: the layers after its own at END, and the vocabulary where it is read."""
-    config, layers = removal.model.config, removal.on.cache.layers
+    config, layers = removal.model.config, removal.ctx.cache.layers
     later_layers = np.mean([config.n_layers - 1 - layer for layer in layers])
     once = later_layers * (4 * config.d_model**2 + 2 * config.d_model * config.d_mlp)
     is_run_again = np.mean([layer < config.n_layers - 1 for layer in layers])

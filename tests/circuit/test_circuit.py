@@ -34,7 +34,7 @@ from neurons.circuit.paths import Patching, patching, patching_of
 from neurons.circuit.results import STUDY_CLASSES, Search, Study
 from neurons.circuit.search import find_circuit, search_parts
 from neurons.circuit.study import study_circuit
-from neurons.intervention.context import Experiment, experiment
+from neurons.intervention.context import AblationContext, ablation_context
 from neurons.model.checkpoint import Model
 from neurons.report.pages.circuit import circuit_page
 from neurons.report.render import Site, write_page
@@ -126,10 +126,10 @@ def test_paths_in_the_shape_of_gpt2_small_equal_plain_hooks(
 
 
 def test_direct_changes_of_all_components_sum_to_the_whole_change(random_small: Model) -> None:
-    on = patching_for(random_small, torch.float64)
-    senders = on.layout.senders(2 * on.layout.n_layers, "END")
-    total = sum((on.change(node) for node in senders), start=torch.zeros_like(on.base.final))
-    assert torch.allclose(total, on.other.final - on.base.final, atol=1e-11)
+    paths = patching_for(random_small, torch.float64)
+    senders = paths.layout.senders(2 * paths.layout.n_layers, "END")
+    total = sum((paths.change(node) for node in senders), start=torch.zeros_like(paths.base.final))
+    assert torch.allclose(total, paths.other.final - paths.base.final, atol=1e-11)
 
 
 def everything(where: Layout) -> list[Node]:
@@ -137,37 +137,37 @@ def everything(where: Layout) -> list[Node]:
 
 
 def test_all_components_kept_are_the_model(random_small: Model) -> None:
-    on = patching_for(random_small, torch.float64).swapped()
-    assert torch.allclose(on.base.final + keep_nodes(on, everything(on.layout)), on.other.final, atol=1e-11)
+    paths = patching_for(random_small, torch.float64).swapped()
+    assert torch.allclose(paths.base.final + keep_nodes(paths, everything(paths.layout)), paths.other.final, atol=1e-11)
 
 
 def test_a_neurons_path_is_its_own_share_of_its_mlps(random_small: Model) -> None:
-    on = patching_for(random_small, torch.float64)
-    effects = on.neuron_effects(10)
-    hooked = on.other.mid[10][:, -1], on.base.mid[10][:, -1]
-    block = on.model.blocks[10]
+    paths = patching_for(random_small, torch.float64)
+    effects = paths.neuron_effects(10)
+    hooked = paths.other.mid[10][:, -1], paths.base.mid[10][:, -1]
+    block = paths.model.blocks[10]
     scale = [torch.nn.functional.layer_norm(x, (64,), block.ln_2.gain, block.ln_2.bias, 1e-5) for x in hooked]
     post = [torch.nn.functional.gelu(x @ block.W_in + block.b_in, approximate="tanh") for x in scale]
     change = (post[0] - post[1])[:, 7:8] * block.W_out[7]
-    assert effects[7] == pytest.approx(on.difference(change[None])[0] - on.base_difference, abs=1e-12)
+    assert effects[7] == pytest.approx(paths.difference(change[None])[0] - paths.base_difference, abs=1e-12)
     total = (post[0] - post[1]) @ block.W_out
-    assert torch.allclose(total, on.change(Node(10, None, "END")), atol=1e-12)
+    assert torch.allclose(total, paths.change(Node(10, None, "END")), atol=1e-12)
 
 
 def test_no_component_kept_is_the_01_run(random_small: Model) -> None:
-    on = patching_for(random_small, torch.float64).swapped()
-    assert torch.equal(keep_nodes(on, []), torch.zeros_like(on.base.final))
+    paths = patching_for(random_small, torch.float64).swapped()
+    assert torch.equal(keep_nodes(paths, []), torch.zeros_like(paths.base.final))
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_kept_nodes_equal_a_run_with_all_others_held_by_hooks(mini_model: Model, mini_double: Any, seed: int) -> None:
-    on = patching_for(mini_model, torch.float64).swapped()
-    choices = everything(on.layout)
+    paths = patching_for(mini_model, torch.float64).swapped()
+    choices = everything(paths.layout)
     chosen = [choices[i] for i in np.random.default_rng(seed).choice(len(choices), 150, replace=False)]
     prompts, rows = some_rows(mini_model, 3)
     tokens_01 = prompts.counterfactual_tokens[prompts.counterfactual[rows]]
-    oracle = path_oracle(mini_double, prompts.tokens[rows], tokens_01, on.layout.positions, prompts.year_token_ids)
-    found = on.year_logits(keep_nodes(on, chosen)[None])[0]
+    oracle = path_oracle(mini_double, prompts.tokens[rows], tokens_01, paths.layout.positions, prompts.year_token_ids)
+    found = paths.year_logits(keep_nodes(paths, chosen)[None])[0]
     assert torch.allclose(found, kept_logits(oracle, chosen), atol=1e-9)
     assert not torch.allclose(found, oracle.clean_years, atol=1e-3)
 
@@ -184,23 +184,23 @@ def all_edges(where: Layout, nodes: list[Node]) -> list[Edge]:
 
 
 def test_a_circuit_with_all_its_edges_is_the_circuit_of_its_nodes(mini_model: Model) -> None:
-    on = patching_for(mini_model, torch.float64).swapped()
+    paths = patching_for(mini_model, torch.float64).swapped()
     names = ("m0@YY", "a3.h2@YY+1", "m1@YY+1", "a4.h1@END", "a6.h1@END", "m8@END", "m9@END", "m11@END")
     nodes = [parse_node(name) for name in names]
     start = parse_node("embed@YY")
-    by_edges = on.follow({start: on.change(start)[None]}, all_edges(on.layout, nodes))[0]
-    assert torch.allclose(by_edges, keep_nodes(on, nodes), atol=1e-12)
+    by_edges = paths.follow({start: paths.change(start)[None]}, all_edges(paths.layout, nodes))[0]
+    assert torch.allclose(by_edges, keep_nodes(paths, nodes), atol=1e-12)
     assert by_edges.abs().max() > 1e-3
 
 
 def test_cutting_all_that_leaves_a_node_is_leaving_it_out(mini_model: Model) -> None:
-    on = patching_for(mini_model, torch.float64).swapped()
-    nodes = everything(on.layout)
+    paths = patching_for(mini_model, torch.float64).swapped()
+    nodes = everything(paths.layout)
     out = parse_node("a6.h1@END")
-    cut = [edge for edge in all_edges(on.layout, nodes) if edge.sender == out]
-    without = keep_nodes(on, [node for node in nodes if node != out])
-    assert torch.allclose(keep_nodes(on, nodes, cut=cut), without, atol=1e-12)
-    assert not torch.allclose(without, keep_nodes(on, nodes), atol=1e-3)
+    cut = [edge for edge in all_edges(paths.layout, nodes) if edge.sender == out]
+    without = keep_nodes(paths, [node for node in nodes if node != out])
+    assert torch.allclose(keep_nodes(paths, nodes, cut=cut), without, atol=1e-12)
+    assert not torch.allclose(without, keep_nodes(paths, nodes), atol=1e-3)
 
 
 # --- what feeds a neuron --------------------------------------------------------------------------
@@ -210,17 +210,17 @@ def test_parts_of_a_pre_activation_sum_to_it(mini_model: Model, mini_double: Any
     prompts, rows = some_rows(mini_model, 3)
     with torch.inference_mode():
         _, kept = mini_double.run_with_cache(torch.as_tensor(prompts.tokens[rows], dtype=torch.long))
-    on = patching_for(mini_model, torch.float64)
+    paths = patching_for(mini_model, torch.float64)
     for layer in range(12):
-        parts = parts_of_neurons(on, layer, range(256))
+        parts = parts_of_neurons(paths, layer, range(256))
         assert (parts.sum(0) - kept[f"blocks.{layer}.mlp.hook_pre"][:, -1]).abs().max() < 1e-10
 
 
 def test_the_planted_head_feeds_the_planted_neurons(planted_case: Callable[[int], PlantedCase]) -> None:
     case = planted_case(0)
-    on = patching(experiment(case.model, case.cache), prompts=97)
+    paths = patching(ablation_context(case.model, case.cache), prompts=97)
     layer, head = case.truth.head
-    for found in explain_neurons(on, case.truth.roles["greater"][:6]):
+    for found in explain_neurons(paths, case.truth.roles["greater"][:6]):
         assert found.carried.sum() == pytest.approx(1)
         assert found.carried[found.components.index(f"a{layer}.h{head}")] > 0.97
 
@@ -236,12 +236,12 @@ def test_a_neuron_that_is_not_there_is_refused(mini_model: Model) -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_planted_circuit_is_found_and_nothing_else(planted_case: Callable[[int], PlantedCase], seed: int) -> None:
     case = planted_case(seed)
-    on = patching(experiment(case.model, case.cache), prompts=97)
-    found = find_circuit(on)
+    paths = patching(ablation_context(case.model, case.cache), prompts=97)
+    found = find_circuit(paths)
     head = f"a{case.truth.head[0]}.h{case.truth.head[1]}@END"
     writing = {neuron.layer for neuron in case.truth.roles["greater"]}
     assert {str(node) for node in found.nodes} == {"embed@YY", head, *(f"m{layer}@END" for layer in writing)}
-    result = evaluate(on, found.circuit, n_random=0)
+    result = evaluate(paths, found.circuit, n_random=0)
     planted = {neuron for members in case.truth.roles.values() for neuron in members}
     assert set(found.neurons) <= planted
     assert len(set(case.truth.roles["greater"]) & set(found.neurons)) >= 30
@@ -253,12 +253,12 @@ def test_the_planted_circuit_is_found_and_nothing_else(planted_case: Callable[[i
 
 
 @pytest.fixture(scope="module")
-def mini_experiment(mini_model: Model, mini_cache: Cache) -> Experiment:
-    return experiment(mini_model, mini_cache)
+def mini_experiment(mini_model: Model, mini_cache: Cache) -> AblationContext:
+    return ablation_context(mini_model, mini_cache)
 
 
 @pytest.fixture(scope="module")
-def mini_study(mini_experiment: Experiment) -> Study:
+def mini_study(mini_experiment: AblationContext) -> Study:
     return study_circuit(mini_experiment, neurons=["L9N12", "L10N7"], n_random=20, keep=False)
 
 
@@ -286,10 +286,10 @@ def test_the_model_and_the_01_run_of_an_evaluation_are_the_caches(mini_study: St
 
 
 def test_a_search_goes_on_where_it_was_interrupted(
-    mini_experiment: Experiment, mini_study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    mini_experiment: AblationContext, mini_study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    on = patching(mini_experiment)
-    parts = replace(search_parts(mini_experiment, on), folder=tmp_path)
+    paths = patching(mini_experiment)
+    parts = replace(search_parts(mini_experiment, paths), folder=tmp_path)
     opened: list[str] = []
     real = Patching.path_effects
     monkeypatch.setattr(Patching, "path_effects", lambda *a: opened.append(f"{a[1][0]} {a[2]}.{a[3]}") or real(*a))
@@ -299,15 +299,15 @@ def test_a_search_goes_on_where_it_was_interrupted(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        find_circuit(on, parts=parts, progress=stop)
+        find_circuit(paths, parts=parts, progress=stop)
     assert len(opened) == 6
-    found = find_circuit(on, parts=parts)
+    found = find_circuit(paths, parts=parts)
     assert mini_study.found is not None
     assert found.edges == mini_study.found.edges
     assert len(opened) == len(set(opened)), "nothing is computed twice"
 
 
-def test_breadth_opens_the_strongest_and_says_what_it_left(mini_experiment: Experiment) -> None:
+def test_breadth_opens_the_strongest_and_says_what_it_left(mini_experiment: AblationContext) -> None:
     found = find_circuit(patching(mini_experiment, prompts=97), Search(depth=2, breadth=2))
     assert {edge.receiver for edge in found.edges if edge.receiver} <= set(found.nodes)
     assert len({(edge.receiver, edge.slot) for edge in found.edges if edge.receiver}) <= 2
@@ -334,11 +334,11 @@ def test_random_edges_are_possible(mini_study: Study) -> None:
             where.check_edge(edge, str(edge))
 
 
-def test_a_circuit_of_edges_is_evaluated_by_its_edges(mini_experiment: Experiment) -> None:
-    on = patching(mini_experiment, prompts=97)
+def test_a_circuit_of_edges_is_evaluated_by_its_edges(mini_experiment: AblationContext) -> None:
+    paths = patching(mini_experiment, prompts=97)
     route = [("embed@YY", "m0@YY"), ("m0@YY", "a6.h1.v@END"), ("a6.h1@END", "m9@END"), ("m9@END", "logits")]
-    circuit = circuit_of({"edges": [{"from": a, "to": b} for a, b in route]}, on.layout, name="route")
-    result = evaluate(on, circuit, n_random=1)
+    circuit = circuit_of({"edges": [{"from": a, "to": b} for a, b in route]}, paths.layout, name="route")
+    result = evaluate(paths, circuit, n_random=1)
     floor = result.counterfactual.probability_difference
     assert result.alone.probability_difference > floor + 0.005
     assert result.edges_alone == result.alone
@@ -354,18 +354,18 @@ def test_attention_sums_to_one_and_the_planted_head_looks_at_the_year(
     planted_case: Callable[[int], PlantedCase],
 ) -> None:
     case = planted_case(0)
-    on = patching(experiment(case.model, case.cache), prompts=97)
+    paths = patching(ablation_context(case.model, case.cache), prompts=97)
     layer, head = case.truth.head
-    (found,) = role_module.roles(on, [Node(layer, head, "END")])
+    (found,) = role_module.roles(paths, [Node(layer, head, "END")])
     assert found.attention.sum() == pytest.approx(1, abs=1e-5)
     assert found.on_year > 0.9
 
 
 def test_what_an_mlp_writes_is_its_neurons_direct_effects_and_bias(
-    mini_experiment: Experiment, mini_cache: Cache
+    mini_experiment: AblationContext, mini_cache: Cache
 ) -> None:
-    on = patching(mini_experiment, prompts=97)
-    written = role_module.written_map(on, Node(10, None, "END"))
+    paths = patching(mini_experiment, prompts=97)
+    written = role_module.written_map(paths, Node(10, None, "END"))
     bias = mini_cache.read("readout/10_bias")
     for row, year in ((0, 2), (50, 52), (96, 98)):
         at = [i for i in mini_experiment.rows if mini_cache.start_year[i] == year]
@@ -373,10 +373,10 @@ def test_what_an_mlp_writes_is_its_neurons_direct_effects_and_bias(
         assert np.abs(maps - written[row]).max(1).min() < 1e-4, "one of the year's prompts is the one run"
 
 
-def test_the_axes_of_a_projection_hold_the_most_variance(mini_experiment: Experiment) -> None:
-    on = patching(mini_experiment, prompts=97)
-    found = role_module.projection(on, "YY", 6)
-    residuals = on.base.pre[6][:, 0].double().numpy()[np.argsort(on.start_year)]
+def test_the_axes_of_a_projection_hold_the_most_variance(mini_experiment: AblationContext) -> None:
+    paths = patching(mini_experiment, prompts=97)
+    found = role_module.projection(paths, "YY", 6)
+    residuals = paths.base.pre[6][:, 0].double().numpy()[np.argsort(paths.start_year)]
     sizes = np.linalg.eigvalsh(np.cov(residuals.T, bias=True))[::-1]
     assert found.explained == pytest.approx(tuple(sizes[:2] / sizes.sum()), abs=1e-6)
     assert found.points.var(0) == pytest.approx(sizes[:2], rel=1e-5)
@@ -481,7 +481,7 @@ def test_the_page_shows_the_circuit_its_measures_and_what_feeds_the_neurons(mini
     assert json.loads(json.dumps(page.data, allow_nan=False)) == json.loads(json.dumps(mini_study.to_json()))
 
 
-def test_a_given_circuit_has_a_page_too(mini_experiment: Experiment, tmp_path: Path) -> None:
+def test_a_given_circuit_has_a_page_too(mini_experiment: AblationContext, tmp_path: Path) -> None:
     circuit = Circuit("mine", tuple(parse_node(name) for name in ("m0@YY", "m9@END", "m10@END")))
     study = study_circuit(mini_experiment, circuit=circuit, prompts=97, n_random=0)
     write_page(circuit_page(study, ["t"] * 13), Site(model="mini", footer="", navigation=()), tmp_path)

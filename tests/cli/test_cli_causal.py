@@ -12,7 +12,7 @@ from neurons.cache.format import Cache
 from neurons.cli.main import main
 from neurons.intervention import exact as causal
 from neurons.intervention import groups as interventions
-from neurons.intervention.context import Experiment, experiment
+from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.exact import group_effect, neuron_effects, references
 from neurons.model.checkpoint import Model
 from neurons.task.intervention import Intervention
@@ -37,11 +37,11 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, min
 
 
 @pytest.fixture(scope="module")
-def few(mini_model: Model, mini_cache: Cache) -> Experiment:
-    return experiment(mini_model, mini_cache, years=range(10, 21), nouns=1)
+def few(mini_model: Model, mini_cache: Cache) -> AblationContext:
+    return ablation_context(mini_model, mini_cache, years=range(10, 21), nouns=1)
 
 
-def test_named_neurons_and_their_group_are_the_library_s(run: Run, few: Experiment) -> None:
+def test_named_neurons_and_their_group_are_the_library_s(run: Run, few: AblationContext) -> None:
     code, out, _ = run("--neurons", "L9N12,L10N7", *FEW, "--json")
     found = json.loads(out)
     expected = neuron_effects(few, ["L9N12", "L10N7"], keep=False)
@@ -55,7 +55,7 @@ def test_named_neurons_and_their_group_are_the_library_s(run: Run, few: Experime
     assert found["group"]["effect"] == pytest.approx(together["probability_difference"], abs=1e-6)
 
 
-def test_the_three_references_are_in_the_json(run: Run, few: Experiment) -> None:
+def test_the_three_references_are_in_the_json(run: Run, few: AblationContext) -> None:
     _, out, _ = run("--neurons", "L9N12", *FEW, "--measure", "probability_difference", "--json")
     found, known = json.loads(out), references(few, "probability_difference")
     for name in ("baseline", "counterfactual", "average_distribution"):
@@ -77,7 +77,7 @@ def test_the_score_is_the_ranking_s(run: Run, mini_cache: Cache) -> None:
     assert json.loads(out)["neurons"][0]["score"] == pytest.approx(ranking.score[ranking.row_of("L9N12")], abs=1e-6)
 
 
-def test_the_ablation_effect_and_measure_asked_for_are_used(run: Run, few: Experiment) -> None:
+def test_the_ablation_effect_and_measure_asked_for_are_used(run: Run, few: AblationContext) -> None:
     chosen = ("--ablation", "zero", "--effect", "direct", "--measure", "cutoff_sharpness")
     _, out, _ = run("--neurons", "L9N12", *chosen, *FEW, "--json")
     expected = neuron_effects(few, ["L9N12"], Intervention("zero", "direct", "cutoff_sharpness"), keep=False)

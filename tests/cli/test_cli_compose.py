@@ -15,7 +15,7 @@ from neurons.cache.format import Cache
 from neurons.cli.main import main
 from neurons.clustering.clusters import cluster
 from neurons.decomposition.effects import logit_effects
-from neurons.decomposition.population import gather
+from neurons.decomposition.population import neuron_population
 from neurons.decomposition.ranking import rank
 
 Run = Callable[..., tuple[int, str, str]]
@@ -69,7 +69,7 @@ def test_cluster_prints_what_the_library_says(run: Run, mini_cache: Cache, folde
     ranking = rank(effects)
     called = (*ranking.boosting_neurons(), *ranking.suppressing_neurons())
     assert code == 0
-    assert json.loads(out) == json.loads(json.dumps(cluster(gather(effects), called).to_json()))
+    assert json.loads(out) == json.loads(json.dumps(cluster(neuron_population(effects), called).to_json()))
 
 
 def test_cluster_json_has_the_promised_keys(run: Run, folder: Path) -> None:

@@ -14,7 +14,7 @@ from neurons.cache.format import Cache
 from neurons.clustering.clusters import _cut, _dense, _merges, cluster
 from neurons.clustering.similarity import best_jaccard, mean_likeness, readout_likeness, with_tuning
 from neurons.decomposition.effects import logit_effects
-from neurons.decomposition.population import Population, gather
+from neurons.decomposition.population import Population, neuron_population
 from neurons.decomposition.ranking import rank
 from neurons.types import InputError, NeuronId
 
@@ -43,7 +43,7 @@ def test_planted_kinds_are_recovered(seed: int, method: str) -> None:
 def test_planted_kinds_of_a_model_are_recovered_and_stable(kinds_case: Callable[[int], PlantedCase], seed: int) -> None:
     case = kinds_case(seed)
     role = {neuron: kind for kind, members in case.truth.roles.items() for neuron in members}
-    found = cluster(gather(logit_effects(case.cache)), tuple(role), resamples=FEW)
+    found = cluster(neuron_population(logit_effects(case.cache)), tuple(role), resamples=FEW)
     names = [role[fit.neuron] for fit in found.tuning.neurons]
     assert adjusted_rand_score(names, found.labels) >= 0.9
     assert all(one.stable for one in found.clusters if one.tuned)
@@ -54,14 +54,14 @@ def test_permuted_start_years_have_no_stable_cluster(kinds_case: Callable[[int],
     """Always-on neurons among them."""
     case = kinds_case(seed)
     planted = [neuron for members in case.truth.roles.values() for neuron in members]
-    found = cluster(permuted(gather(logit_effects(case.cache)), seed=seed), planted, resamples=FEW)
+    found = cluster(permuted(neuron_population(logit_effects(case.cache)), seed=seed), planted, resamples=FEW)
     assert not [one for one in found.clusters if one.stable]
 
 
 def test_permuted_greater_than_neurons_have_no_stable_cluster(planted_case: Callable[[int], PlantedCase]) -> None:
     case = planted_case(0)
     called = case.truth.roles["greater"] + case.truth.roles["mirror"]
-    found = cluster(permuted(gather(logit_effects(case.cache)), seed=0), called, resamples=FEW)
+    found = cluster(permuted(neuron_population(logit_effects(case.cache)), seed=0), called, resamples=FEW)
     assert not [one for one in found.clusters if one.stable]
 
 
@@ -110,7 +110,7 @@ def test_shares_and_the_rest_are_the_total_contrast(mini_cache: Cache, method: s
     effects = logit_effects(mini_cache)
     ranking = rank(effects, resamples=50)
     called = ranking.neurons[:40] + ranking.neurons[-10:]
-    found = cluster(gather(effects), called, method=method, resamples=2)
+    found = cluster(neuron_population(effects), called, method=method, resamples=2)
     direct = sum(effects.layer_contrast(layer).astype(float).mean(0).sum() for layer in effects.layers)
     shares = sum(one.share for one in found.clusters)
     assert found.clusters
@@ -122,14 +122,14 @@ def test_shares_and_the_rest_are_the_total_contrast(mini_cache: Cache, method: s
 def test_a_share_is_the_contrast_of_the_members_maps(mini_cache: Cache) -> None:
     effects = logit_effects(mini_cache)
     ranking = rank(effects, resamples=50)
-    biggest = cluster(gather(effects), ranking.neurons[:30], resamples=2).clusters[0]
+    biggest = cluster(neuron_population(effects), ranking.neurons[:30], resamples=2).clusters[0]
     direct = sum(effects.contrast(neuron).astype(float).mean() for neuron in biggest.members)
     assert biggest.share == pytest.approx(direct, rel=1e-5)
 
 
 def test_biases_stand_apart(mini_cache: Cache) -> None:
     effects = logit_effects(mini_cache)
-    found = gather(effects).bias_contrast
+    found = neuron_population(effects).bias_contrast
     later = np.arange(100) > np.array(effects.start_years)[:, None]
     one = effects.bias_map(10)
     means = [row[up].mean() - row[~up].mean() for row, up in zip(one, later, strict=True)]

@@ -14,7 +14,7 @@ from neurons.clustering.families import FAMILIES, n_parameters
 from neurons.clustering.heuristics import matches
 from neurons.clustering.tuning import Tuning, is_constant, tune, year_fold
 from neurons.decomposition.effects import logit_effects, plain_logit_lens
-from neurons.decomposition.population import Population, gather, strongest
+from neurons.decomposition.population import Population, neuron_population, strongest
 from neurons.decomposition.ranking import rank
 from neurons.types import InputError
 
@@ -57,7 +57,7 @@ def test_planted_neurons_of_a_model_get_their_family_and_place(
 ) -> None:
     case = kinds_case(seed)
     role = {neuron: kind for kind, members in case.truth.roles.items() for neuron in members}
-    everything = gather(logit_effects(case.cache))
+    everything = neuron_population(logit_effects(case.cache))
     fits = tune(everything.take(everything.rows(role))).neurons
     wanted = {neuron: "constant" if kind == "always_on" else kind for neuron, kind in role.items()}
     assert np.mean([fit.tuning.family == wanted[fit.neuron] for fit in fits]) >= 0.95
@@ -72,7 +72,7 @@ def test_planted_neurons_of_a_model_get_their_family_and_place(
 def test_permuted_start_years_have_no_family(kinds_case: Callable[[int], PlantedCase], seed: int) -> None:
     """Of a planted model's neurons and of some random ones around them."""
     case = kinds_case(seed)
-    everything = gather(logit_effects(case.cache))
+    everything = neuron_population(logit_effects(case.cache))
     planted = everything.rows(neuron for members in case.truth.roles.values() for neuron in members)
     some = np.union1d(planted, np.arange(0, len(everything), 8))
     families = tune(permuted(everything.take(some), seed=seed)).families
@@ -173,7 +173,7 @@ def test_nouns_that_disagree_have_no_family() -> None:
 
 def test_gathered_curves_and_scores_are_those_of_effects_and_ranking(mini_cache: Cache) -> None:
     effects = logit_effects(mini_cache)
-    found, ranking = gather(effects), rank(effects, resamples=10)
+    found, ranking = neuron_population(effects), rank(effects, resamples=10)
     layer = found.layer == 9
     np.testing.assert_allclose(found.curve[:, layer], effects.tuning(9), atol=1e-6)
     order = found.rows(ranking.neurons)
@@ -183,7 +183,7 @@ def test_gathered_curves_and_scores_are_those_of_effects_and_ranking(mini_cache:
 
 def test_gather_refuses_the_plain_lens(mini_cache: Cache) -> None:
     with pytest.raises(InputError, match="exact effects"):
-        gather(plain_logit_lens(mini_cache))
+        neuron_population(plain_logit_lens(mini_cache))
 
 
 def test_an_absent_neuron_is_refused() -> None:
@@ -192,7 +192,7 @@ def test_an_absent_neuron_is_refused() -> None:
 
 
 def test_a_weighted_curve_is_the_mean_over_repeated_nouns(mini_cache: Cache) -> None:
-    made = gather(logit_effects(mini_cache)).take(np.arange(5))
+    made = neuron_population(logit_effects(mini_cache)).take(np.arange(5))
     times = np.random.default_rng(0).integers(0, 3, made.n_nouns)
     rows = np.repeat(np.arange(len(made.noun)), times[made.noun])
     repeated = sums_of(made)[rows].sum(0, dtype=float) / made.counts[rows].sum(0)[:, None]

@@ -20,7 +20,7 @@ from neurons.comparison.sharing import Scores, rank_correlation, share
 from neurons.comparison.transfer import Carried, carried, groups
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.ranking import Ranking, rank
-from neurons.intervention.context import experiment
+from neurons.intervention.context import ablation_context
 from neurons.intervention.exact import group_effect
 from neurons.intervention.groups import group_measures
 from neurons.model.checkpoint import Model, load_model
@@ -63,8 +63,8 @@ class Case:
 
     def carried(self, task: int, reference: Scores) -> Carried:
         held = groups(reference, self.scores[task], n_layers=len(LATE))
-        on = experiment(self.model, self.caches[task], years=range(2, 99, 8))
-        return carried(group_measures(on, held, ablation="resample")["probability_difference"], held)
+        ctx = ablation_context(self.model, self.caches[task], years=range(2, 99, 8))
+        return carried(group_measures(ctx, held, ablation="resample")["probability_difference"], held)
 
 
 @pytest.fixture(scope="module", params=[0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))])
@@ -237,8 +237,8 @@ def test_the_command_reports_the_change_that_group_effect_does(
     prompts = year_spans(mini_model.tokenizer, nouns=2, template=TASKS["started-ended"].template)
     cache = cache_activations(mini_model, prompts, layers=(10, 11), cache_dir=folder)
     top = rank(logit_effects(cache, years=range(10, 21))).boosting_neurons()[:2]
-    on = experiment(mini_model, cache, years=range(10, 21))
-    expected = group_effect(on, top).effect["probability_difference"]
+    ctx = ablation_context(mini_model, cache, years=range(10, 21))
+    expected = group_effect(ctx, top).effect["probability_difference"]
     assert task["carried"]["own"]["neurons"] == 2
     assert task["carried"]["own"]["change"] == pytest.approx(expected, abs=1e-9)
 

@@ -9,7 +9,7 @@ from hooked import hooked_model
 from neurons.cache.format import Cache
 from neurons.intervention.agreement import agreement
 from neurons.intervention.components import component_effects
-from neurons.intervention.context import Experiment, experiment
+from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.curves import _k90, curves, effect_order, published_curve, sizes, variance_order
 from neurons.intervention.exact import all_neurons, group_effect, neuron_effects, references
 from neurons.intervention.groups import group_measures
@@ -24,17 +24,17 @@ SPREAD = (2, 17, 32, 45, 63, 78, 90, 98)
 
 
 @pytest.fixture(scope="module")
-def few(mini_model: Model, mini_cache: Cache) -> Experiment:
-    return experiment(mini_model, mini_cache, years=SPREAD, nouns=2)
+def few(mini_model: Model, mini_cache: Cache) -> AblationContext:
+    return ablation_context(mini_model, mini_cache, years=SPREAD, nouns=2)
 
 
 @pytest.fixture(scope="module")
-def double(few: Experiment) -> Experiment:
-    return experiment(few.model.to(torch.float64), few.cache, years=SPREAD, nouns=2)
+def double(few: AblationContext) -> AblationContext:
+    return ablation_context(few.model.to(torch.float64), few.cache, years=SPREAD, nouns=2)
 
 
 @pytest.fixture(scope="module")
-def found(few: Experiment) -> Curves:
+def found(few: AblationContext) -> Curves:
     return curves(few, {"variance": variance_order(few)}, seeds=3)
 
 
@@ -46,7 +46,7 @@ def test_sizes_double_and_end_with_all() -> None:
     assert sizes(8).tolist() == [0, 1, 2, 4, 8]
 
 
-def test_curves_begin_and_end_at_the_same_two_values(few: Experiment, found: Curves) -> None:
+def test_curves_begin_and_end_at_the_same_two_values(few: AblationContext, found: Curves) -> None:
     """Keeping all is ablating none; keeping none is ablating all, whatever the order."""
     baseline = references(few, "contrast").baseline
     everything = group_effect(few, all_neurons(few.cache)).effect["contrast"]
@@ -56,7 +56,7 @@ def test_curves_begin_and_end_at_the_same_two_values(few: Experiment, found: Cur
         assert curve.values[[0, -1]] == pytest.approx([baseline, baseline + everything], abs=1e-4)
 
 
-def test_a_point_of_a_curve_is_that_set_ablated(few: Experiment, found: Curves) -> None:
+def test_a_point_of_a_curve_is_that_set_ablated(few: AblationContext, found: Curves) -> None:
     top = variance_order(few)[:4]
     mask = np.zeros(len(few.cache.layers) * few.cache.d_mlp, bool)
     mask[top] = True
@@ -85,19 +85,19 @@ def test_k90_is_where_the_share_stays_above_nine_tenths(share: list[float], expe
 
 def test_a_few_planted_neurons_keep_the_behaviour_and_random_ones_do_not(planted_case) -> None:  # type: ignore[no-untyped-def]
     case: PlantedCase = planted_case(0)
-    on = experiment(case.model, case.cache, years=SPREAD, nouns=2)
+    ctx = ablation_context(case.model, case.cache, years=SPREAD, nouns=2)
     member = {neuron: i for i, neuron in enumerate(all_neurons(case.cache))}
     first = [member[n] for n in case.truth.roles["greater"]]
     last = [member[n] for n in case.truth.roles["mirror"]]
     others = [i for i in range(len(member)) if i not in {*first, *last}]
-    result = curves(on, {"planted": np.array(first + others + last)}, seeds=2)
+    result = curves(ctx, {"planted": np.array(first + others + last)}, seeds=2)
     planted, random = result.of("probability_difference", "keep")
     assert planted.k90 == 32
     assert random.k90 is None or random.k90 > 256
     assert planted.area > random.area + 0.2
 
 
-def test_the_exact_order_puts_the_most_boosting_first_and_the_unknown_between(few: Experiment) -> None:
+def test_the_exact_order_puts_the_most_boosting_first_and_the_unknown_between(few: AblationContext) -> None:
     effects = neuron_effects(few, ["L8N1", "L9N2", "L10N3"], keep=False)
     order = effect_order(few, effects)
     rank = {n: order.tolist().index((n.layer - 8) * few.cache.d_mlp + n.index) for n in effects.neurons}
@@ -105,7 +105,7 @@ def test_the_exact_order_puts_the_most_boosting_first_and_the_unknown_between(fe
     assert sorted(rank, key=lambda n: rank[n]) == by_effect
 
 
-def test_an_order_with_a_neuron_twice_is_refused(few: Experiment) -> None:
+def test_an_order_with_a_neuron_twice_is_refused(few: AblationContext) -> None:
     with pytest.raises(InputError, match="wrong"):
         curves(few, {"wrong": np.zeros(1024, int)}, seeds=0)
 
@@ -113,7 +113,7 @@ def test_an_order_with_a_neuron_twice_is_refused(few: Experiment) -> None:
 # --- the published variant -------------------------------------------------------------------------
 
 
-def test_the_published_variant_equals_hooks_at_all_positions(double: Experiment) -> None:
+def test_the_published_variant_equals_hooks_at_all_positions(double: AblationContext) -> None:
     """Neurons of layer 10 zeroed at every position of the whole model; softmax over the 100 years."""
     oracle, tokens = hooked_model(double.model, torch.float64), double.tokens[double.rows]
     found = published_curve(double, layer=10)
@@ -127,7 +127,7 @@ def test_the_published_variant_equals_hooks_at_all_positions(double: Experiment)
     assert found.probability_difference[found.k.tolist().index(15)] == pytest.approx(expected, abs=1e-9)
 
 
-def test_keeping_every_neuron_is_the_model_itself(few: Experiment) -> None:
+def test_keeping_every_neuron_is_the_model_itself(few: AblationContext) -> None:
     years = torch.as_tensor(few.cache.year_logits[few.rows]).softmax(-1).numpy()
     whole = (few.averaging @ behaviour.probability_difference(years, few.start_year)).mean()
     assert published_curve(few).probability_difference[-1] == pytest.approx(whole, abs=1e-5)
@@ -136,7 +136,7 @@ def test_keeping_every_neuron_is_the_model_itself(few: Experiment) -> None:
 # --- whole layers ----------------------------------------------------------------------------------
 
 
-def test_a_head_and_an_mlp_equal_plain_hooks(double: Experiment) -> None:
+def test_a_head_and_an_mlp_equal_plain_hooks(double: AblationContext) -> None:
     oracle = hooked_model(double.model, torch.float64)
     tokens = double.tokens[double.rows]
     tokens_01 = double.counterfactual_tokens[double.cache.counterfactual[double.rows]]
@@ -177,11 +177,11 @@ def replaced(oracle, module, columns, tokens, tokens_01) -> torch.Tensor:  # typ
     return logits
 
 
-def contrast_of(logits: torch.Tensor, on: Experiment) -> np.ndarray:
-    return behaviour.contrast(logits[:, on.year_ids].numpy(), on.start_year)
+def contrast_of(logits: torch.Tensor, ctx: AblationContext) -> np.ndarray:
+    return behaviour.contrast(logits[:, ctx.year_ids].numpy(), ctx.start_year)
 
 
-def test_an_mlp_at_its_mean_is_all_its_neurons_at_their_means(double: Experiment) -> None:
+def test_an_mlp_at_its_mean_is_all_its_neurons_at_their_means(double: AblationContext) -> None:
     neurons = [NeuronId(10, index) for index in range(double.cache.d_mlp)]
     group = group_effect(double, neurons, Intervention(ablation="mean")).effect
     table = component_effects(double)
@@ -190,7 +190,7 @@ def test_an_mlp_at_its_mean_is_all_its_neurons_at_their_means(double: Experiment
         assert table.effect["mean"][measure][row] == pytest.approx(value, abs=1e-6)
 
 
-def test_every_component_of_every_layer_is_in_the_table(few: Experiment) -> None:
+def test_every_component_of_every_layer_is_in_the_table(few: AblationContext) -> None:
     table = component_effects(few)
     config = few.model.config
     assert len(set(table.components)) == config.n_layers * (1 + config.n_heads)
@@ -232,14 +232,14 @@ def test_agreement_needs_scores() -> None:
 # --- figures ---------------------------------------------------------------------------------------
 
 
-def test_a_curve_s_line_shows_its_values(few: Experiment, found: Curves) -> None:
+def test_a_curve_s_line_shows_its_values(few: AblationContext, found: Curves) -> None:
     figure = curves_figure(found, references(few, "contrast"), measure="contrast", kind="keep")
     drawn = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
     assert np.array_equal(drawn["variance"], found.of("contrast", "keep")[0].values)
     assert "random, 3 seeds (5-95 %)" in drawn
 
 
-def test_the_layer_bars_are_the_effects_of_the_mlps(few: Experiment) -> None:
+def test_the_layer_bars_are_the_effects_of_the_mlps(few: AblationContext) -> None:
     table = component_effects(few)
     axes = layers_figure(table, measure="probability_difference").axes[0]
     resample = table.effect["resample"]["probability_difference"]
@@ -255,5 +255,5 @@ def test_the_scatter_shows_score_against_what_ablation_takes_away() -> None:
     assert np.array_equal(points.get_ydata(), 2 * score)
 
 
-def test_the_published_figure_names_its_layer(few: Experiment) -> None:
+def test_the_published_figure_names_its_layer(few: AblationContext) -> None:
     assert "MLP 10" in published_figure(published_curve(few)).axes[0].get_xlabel()

@@ -14,7 +14,7 @@ from oracle import relative
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.decomposition.effects import logit_effects
-from neurons.intervention.context import Experiment, experiment
+from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.exact import (
     all_neurons,
     group_effect,
@@ -37,28 +37,28 @@ SPREAD = (2, 17, 32, 45, 63, 78, 90, 98)
 
 
 @pytest.fixture(scope="module")
-def mini_few(mini_model: Model, mini_cache: Cache) -> Experiment:
-    return experiment(mini_model, mini_cache, years=SPREAD, nouns=2)
+def mini_few(mini_model: Model, mini_cache: Cache) -> AblationContext:
+    return ablation_context(mini_model, mini_cache, years=SPREAD, nouns=2)
 
 
 @pytest.fixture(scope="module")
-def random_few(random_small: Model, random_cache: Cache) -> Experiment:
-    return experiment(random_small, random_cache, years=SPREAD, nouns=2)
+def random_few(random_small: Model, random_cache: Cache) -> AblationContext:
+    return ablation_context(random_small, random_cache, years=SPREAD, nouns=2)
 
 
 @pytest.fixture(scope="module")
-def gpt2_few(gpt2_shaped: Model, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+def gpt2_few(gpt2_shaped: Model, tmp_path_factory: pytest.TempPathFactory) -> AblationContext:
     prompts = year_spans(gpt2_shaped.tokenizer, nouns=1)
     keep = np.isin(prompts.start_year, SPREAD)
     few = replace(prompts, tokens=prompts.tokens[keep], start_year=prompts.start_year[keep],
                   century=prompts.century[keep], counterfactual=prompts.counterfactual[keep],
                   noun=tuple(np.array(prompts.noun)[keep].tolist()))  # fmt: skip
     cache = cache_activations(gpt2_shaped, few, cache_dir=tmp_path_factory.mktemp("gpt2"))
-    return experiment(gpt2_shaped, cache, years=SPREAD)
+    return ablation_context(gpt2_shaped, cache, years=SPREAD)
 
 
-def in_double(on: Experiment) -> Experiment:
-    return experiment(on.model.to(torch.float64), on.cache, years=on.start_years, nouns=2)
+def in_double(ctx: AblationContext) -> AblationContext:
+    return ablation_context(ctx.model.to(torch.float64), ctx.cache, years=ctx.start_years, nouns=2)
 
 
 def drawn(cache: Cache, count: int, seed: int = 0) -> list[NeuronId]:
@@ -72,17 +72,17 @@ def drawn(cache: Cache, count: int, seed: int = 0) -> list[NeuronId]:
     ]
 
 
-def prompts_of(on: Experiment) -> tuple[np.ndarray, np.ndarray]:
+def prompts_of(ctx: AblationContext) -> tuple[np.ndarray, np.ndarray]:
     """The prompts of the experiment and each one's 01-counterfactual."""
-    return on.tokens[on.rows], on.counterfactual_tokens[on.cache.counterfactual[on.rows]]
+    return ctx.tokens[ctx.rows], ctx.counterfactual_tokens[ctx.cache.counterfactual[ctx.rows]]
 
 
 def hooked_changes(
-    on: Experiment, oracle: HookedModel, neurons: list[NeuronId], effect: str
+    ctx: AblationContext, oracle: HookedModel, neurons: list[NeuronId], effect: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Resample-ablation of each neuron on one prompt (taken in turn): which prompt, change of the year logits."""
-    which = np.arange(len(neurons)) % len(on)
-    tokens, tokens_01 = prompts_of(on)
+    which = np.arange(len(neurons)) % len(ctx)
+    tokens, tokens_01 = prompts_of(ctx)
     new, old = oracle.post(tokens_01), oracle.post(tokens)
     values = [float(new[n.layer][i, n.index]) for i, n in zip(which, neurons, strict=True)]
     if effect == "total":
@@ -91,13 +91,13 @@ def hooked_changes(
         own = [float(old[n.layer][i, n.index]) for i, n in zip(which, neurons, strict=True)]
         change = [(v - a) * oracle.w_out(n) for v, a, n in zip(values, own, neurons, strict=True)]
         after = oracle.read(oracle.final_residual(tokens)[which] + torch.stack(change))
-    return which, (after - oracle.logits(tokens)[which])[:, on.year_ids].numpy()
+    return which, (after - oracle.logits(tokens)[which])[:, ctx.year_ids].numpy()
 
 
-def assert_equals_hooks(on: Experiment, effect: str, tolerance: float) -> None:
-    neurons = drawn(on.cache, 64)
-    which, expected = hooked_changes(on, hooked_model(on.model, on.model.W_E.dtype), neurons, effect)
-    found = logit_changes(on, slice(0, len(on)), neurons, Intervention(effect=effect))
+def assert_equals_hooks(ctx: AblationContext, effect: str, tolerance: float) -> None:
+    neurons = drawn(ctx.cache, 64)
+    which, expected = hooked_changes(ctx, hooked_model(ctx.model, ctx.model.W_E.dtype), neurons, effect)
+    found = logit_changes(ctx, slice(0, len(ctx)), neurons, Intervention(effect=effect))
     assert np.abs(expected).max() > 100 * tolerance
     assert np.abs(found[np.arange(64), which] - expected).max() < tolerance
 
@@ -111,17 +111,17 @@ def assert_equals_hooks(on: Experiment, effect: str, tolerance: float) -> None:
 def test_each_neuron_s_effect_equals_plain_hooks(
     request: pytest.FixtureRequest, case: str, precision: str, effect: str
 ) -> None:
-    on = request.getfixturevalue(case)
+    ctx = request.getfixturevalue(case)
     if precision == "double":
-        on = in_double(on)
-    assert_equals_hooks(on, effect, DOUBLE if precision == "double" else SINGLE)
+        ctx = in_double(ctx)
+    assert_equals_hooks(ctx, effect, DOUBLE if precision == "double" else SINGLE)
 
 
 @pytest.mark.parametrize("precision", ["single", "double"])
-def test_each_neuron_s_effect_equals_plain_hooks_in_gpt2_s_shape(gpt2_few: Experiment, precision: str) -> None:
+def test_each_neuron_s_effect_equals_plain_hooks_in_gpt2_s_shape(gpt2_few: AblationContext, precision: str) -> None:
     if precision == "double":
         model = gpt2_few.model.to(torch.float64)
-        assert_equals_hooks(experiment(model, gpt2_few.cache, years=SPREAD), "total", DOUBLE)
+        assert_equals_hooks(ablation_context(model, gpt2_few.cache, years=SPREAD), "total", DOUBLE)
     else:
         assert_equals_hooks(gpt2_few, "total", SINGLE)
         assert_equals_hooks(gpt2_few, "direct", SINGLE)
@@ -129,52 +129,54 @@ def test_each_neuron_s_effect_equals_plain_hooks_in_gpt2_s_shape(gpt2_few: Exper
 
 @pytest.mark.parametrize("ablation", ["resample", "mean", "zero"])
 @pytest.mark.parametrize("measure", ["contrast", "probability_difference", "cutoff_sharpness"])
-def test_every_ablation_and_measure_equals_plain_hooks(random_few: Experiment, ablation: str, measure: Measure) -> None:
-    on = in_double(random_few)
-    oracle, tokens = hooked_model(on.model, torch.float64), on.tokens[on.rows]
+def test_every_ablation_and_measure_equals_plain_hooks(
+    random_few: AblationContext, ablation: str, measure: Measure
+) -> None:
+    ctx = in_double(random_few)
+    oracle, tokens = hooked_model(ctx.model, torch.float64), ctx.tokens[ctx.rows]
     neuron = NeuronId(9, 12)
     value = {
-        "resample": oracle.post(prompts_of(on)[1])[9][:, 12].numpy(),
-        "mean": np.full(len(on), on.cache.post(9)[:, 12].mean(dtype=float)),
-        "zero": np.zeros(len(on)),
+        "resample": oracle.post(prompts_of(ctx)[1])[9][:, 12].numpy(),
+        "mean": np.full(len(ctx), ctx.cache.post(9)[:, 12].mean(dtype=float)),
+        "zero": np.zeros(len(ctx)),
     }[ablation]
     after = oracle.with_values(tokens, [{neuron: float(v)} for v in value])
-    expected = measured(measure, after, on) - measured(measure, oracle.logits(tokens), on)
-    ((_, found),) = neuron_changes(on, slice(0, len(on)), [neuron], Intervention(ablation=ablation, measure=measure))
+    expected = measured(measure, after, ctx) - measured(measure, oracle.logits(tokens), ctx)
+    ((_, found),) = neuron_changes(ctx, slice(0, len(ctx)), [neuron], Intervention(ablation=ablation, measure=measure))
     assert np.abs(found[0] - expected).max() < DOUBLE
 
 
-def measured(measure: Measure, logits: torch.Tensor, on: Experiment) -> np.ndarray:
-    years = logits[:, on.year_ids].numpy()
+def measured(measure: Measure, logits: torch.Tensor, ctx: AblationContext) -> np.ndarray:
+    years = logits[:, ctx.year_ids].numpy()
     if measure == "contrast":
-        return behaviour.contrast(years, on.start_year)
-    return getattr(behaviour, measure)(logits.softmax(-1)[:, on.year_ids].numpy(), on.start_year)
+        return behaviour.contrast(years, ctx.start_year)
+    return getattr(behaviour, measure)(logits.softmax(-1)[:, ctx.year_ids].numpy(), ctx.start_year)
 
 
-def test_a_group_over_several_layers_equals_plain_hooks(random_few: Experiment) -> None:
-    on = in_double(random_few)
-    oracle, (tokens, tokens_01) = hooked_model(on.model, torch.float64), prompts_of(on)
-    neurons = drawn(on.cache, 40, seed=1)
+def test_a_group_over_several_layers_equals_plain_hooks(random_few: AblationContext) -> None:
+    ctx = in_double(random_few)
+    oracle, (tokens, tokens_01) = hooked_model(ctx.model, torch.float64), prompts_of(ctx)
+    neurons = drawn(ctx.cache, 40, seed=1)
     new = oracle.post(tokens_01)
-    held = [{n: float(new[n.layer][i, n.index]) for n in neurons} for i in range(len(on))]
-    groups = group_mask(on.cache.layers, on.cache.d_mlp, neurons)[None]
-    found = group_measures(on, groups, ablation="resample")
+    held = [{n: float(new[n.layer][i, n.index]) for n in neurons} for i in range(len(ctx))]
+    groups = group_mask(ctx.cache.layers, ctx.cache.d_mlp, neurons)[None]
+    found = group_measures(ctx, groups, ablation="resample")
     after = oracle.with_values(tokens, held)
     for measure, values in found.items():
-        assert values[0] == pytest.approx(on.averaging @ measured(measure, after, on), abs=DOUBLE)
+        assert values[0] == pytest.approx(ctx.averaging @ measured(measure, after, ctx), abs=DOUBLE)
 
 
 @pytest.mark.parametrize("effect", ["direct", "total"])
 @pytest.mark.parametrize("measure", ["contrast", "probability_difference", "cutoff_sharpness"])
-def test_a_group_of_one_neuron_is_that_neuron(random_few: Experiment, effect: str, measure: Measure) -> None:
-    on = in_double(random_few)
+def test_a_group_of_one_neuron_is_that_neuron(random_few: AblationContext, effect: str, measure: Measure) -> None:
+    ctx = in_double(random_few)
     for neuron in ("L8N3", "L11N7"):
-        alone = neuron_effects(on, [neuron], Intervention(effect=effect, measure=measure), keep=False)
-        group = group_effect(on, [neuron], Intervention(effect=effect))
+        alone = neuron_effects(ctx, [neuron], Intervention(effect=effect, measure=measure), keep=False)
+        group = group_effect(ctx, [neuron], Intervention(effect=effect))
         assert group.by_start_year[measure] == pytest.approx(alone.by_start_year[0], abs=1e-12)
 
 
-def test_a_group_of_none_changes_nothing(random_few: Experiment) -> None:
+def test_a_group_of_none_changes_nothing(random_few: AblationContext) -> None:
     groups = np.zeros((2, len(random_few.cache.layers), random_few.cache.d_mlp), bool)
     groups[1, 0, 0] = True
     both = group_measures(random_few, groups, ablation="zero")
@@ -190,33 +192,33 @@ def test_a_group_of_none_changes_nothing(random_few: Experiment) -> None:
 @pytest.mark.parametrize("case", ["mini_few", "random_few", "gpt2_few"])
 def test_the_frozen_effect_is_what_the_effects_predict(request: pytest.FixtureRequest, case: str) -> None:
     """The prediction for a neuron put to zero is minus its direct logit effect."""
-    on = request.getfixturevalue(case)
-    effects = logit_effects(on.cache, years=on.start_years)
-    for layer in on.cache.layers:
-        neurons = [NeuronId(layer, index) for index in range(on.cache.d_mlp)]
-        found = logit_changes(on, slice(0, len(on)), neurons, Intervention(ablation="zero", effect="frozen"))
-        a, readout = effects.activation(layer)[on.rows], effects.readout(layer)
+    ctx = request.getfixturevalue(case)
+    effects = logit_effects(ctx.cache, years=ctx.start_years)
+    for layer in ctx.cache.layers:
+        neurons = [NeuronId(layer, index) for index in range(ctx.cache.d_mlp)]
+        found = logit_changes(ctx, slice(0, len(ctx)), neurons, Intervention(ablation="zero", effect="frozen"))
+        a, readout = effects.activation(layer)[ctx.rows], effects.readout(layer)
         predicted = -a.T[:, :, None] * readout[:, None]
-        assert np.abs(found - predicted).max() < 1e-5 * np.abs(on.cache.year_logits).max()
+        assert np.abs(found - predicted).max() < 1e-5 * np.abs(ctx.cache.year_logits).max()
 
 
 @pytest.mark.parametrize("case", ["mini_few", "random_few"])
 def test_the_frozen_effect_is_the_prediction_to_the_last_digits_in_double(
     request: pytest.FixtureRequest, case: str
 ) -> None:
-    on = in_double(request.getfixturevalue(case))
-    kept = on.trace(slice(0, len(on)))
-    ids = torch.as_tensor(on.year_ids, dtype=torch.long)
-    scale = (kept.after[-1].var(-1, unbiased=False) + on.model.config.layer_norm_eps).sqrt()
-    for layer in on.cache.layers:
-        readout = (on.model.blocks[layer].W_out @ on.model.year_readout(ids)).numpy()
+    ctx = in_double(request.getfixturevalue(case))
+    kept = ctx.trace(slice(0, len(ctx)))
+    ids = torch.as_tensor(ctx.year_ids, dtype=torch.long)
+    scale = (kept.after[-1].var(-1, unbiased=False) + ctx.model.config.layer_norm_eps).sqrt()
+    for layer in ctx.cache.layers:
+        readout = (ctx.model.blocks[layer].W_out @ ctx.model.year_readout(ids)).numpy()
         predicted = -(kept.post[layer] / scale[:, None]).T[:, :, None].numpy() * readout[:, None]
-        neurons = [NeuronId(layer, index) for index in range(on.cache.d_mlp)]
-        found = logit_changes(on, slice(0, len(on)), neurons, Intervention(ablation="zero", effect="frozen"))
+        neurons = [NeuronId(layer, index) for index in range(ctx.cache.d_mlp)]
+        found = logit_changes(ctx, slice(0, len(ctx)), neurons, Intervention(ablation="zero", effect="frozen"))
         assert np.abs(found - predicted).max() < DOUBLE
 
 
-def test_total_is_direct_in_the_last_layer_and_not_before(random_few: Experiment) -> None:
+def test_total_is_direct_in_the_last_layer_and_not_before(random_few: AblationContext) -> None:
     neurons = [NeuronId(layer, 5) for layer in (10, 11)]
     total, direct = (
         neuron_effects(random_few, neurons, Intervention(effect=effect), keep=False).by_start_year
@@ -227,24 +229,24 @@ def test_total_is_direct_in_the_last_layer_and_not_before(random_few: Experiment
 
 
 @pytest.mark.parametrize("effect", ["total", "direct", "frozen"])
-def test_the_screen_is_the_effect_of_a_small_change(random_few: Experiment, effect: str) -> None:
+def test_the_screen_is_the_effect_of_a_small_change(random_few: AblationContext, effect: str) -> None:
     """A neuron moved by a ten-thousandth of the way to zero changes the contrast by as much of the screen."""
-    on, intervention = in_double(random_few), Intervention(ablation="zero", effect=effect)
-    screened = screen(on, intervention)
+    ctx, intervention = in_double(random_few), Intervention(ablation="zero", effect=effect)
+    screened = screen(ctx, intervention)
     small = 1e-4
     for neuron in (NeuronId(8, 3), NeuronId(10, 77), NeuronId(11, 9)):
-        moved = nudged(on, neuron, intervention, small)
+        moved = nudged(ctx, neuron, intervention, small)
         assert screened[neuron.layer - 8, neuron.index] == pytest.approx(moved / small, rel=1e-2, abs=1e-7)
 
 
-def nudged(on: Experiment, neuron: NeuronId, intervention: Intervention, share: float) -> float:
+def nudged(ctx: AblationContext, neuron: NeuronId, intervention: Intervention, share: float) -> float:
     """Effect of taking away a share of a neuron's activation: held_at is moved, the rest is the exact path."""
 
-    class Nudged(Experiment):
+    class Nudged(AblationContext):
         def held_at(self, ablation: str, layer: int, block: slice) -> torch.Tensor:
             return (1 - share) * self.trace(block).post[layer]
 
-    near = Nudged(on.model, on.cache, on.start_years, on.rows)
+    near = Nudged(ctx.model, ctx.cache, ctx.start_years, ctx.rows)
     return float(neuron_effects(near, [neuron], intervention, keep=False).effect[0])
 
 
@@ -254,44 +256,46 @@ def nudged(on: Experiment, neuron: NeuronId, intervention: Intervention, share: 
 @pytest.fixture(scope="module", params=[0, 1, 2])
 def planted(
     request: pytest.FixtureRequest, planted_case: Callable[[int], PlantedCase]
-) -> tuple[PlantedCase, Experiment]:
+) -> tuple[PlantedCase, AblationContext]:
     case = planted_case(request.param)
-    return case, experiment(case.model, case.cache, nouns=3)
+    return case, ablation_context(case.model, case.cache, nouns=3)
 
 
-def test_without_its_planted_neurons_the_model_is_as_blind_as_on_01(planted: tuple[PlantedCase, Experiment]) -> None:
-    case, on = planted
-    known = references(on, "probability_difference")
-    effect = group_effect(on, case.truth.roles["greater"]).effect["probability_difference"]
+def test_without_its_planted_neurons_the_model_is_as_blind_as_on_01(
+    planted: tuple[PlantedCase, AblationContext],
+) -> None:
+    case, ctx = planted
+    known = references(ctx, "probability_difference")
+    effect = group_effect(ctx, case.truth.roles["greater"]).effect["probability_difference"]
     assert known.baseline > 0.7
     assert known.baseline + effect < known.counterfactual + 0.2
 
 
-def test_no_decoy_matters(planted: tuple[PlantedCase, Experiment]) -> None:
-    case, on = planted
+def test_no_decoy_matters(planted: tuple[PlantedCase, AblationContext]) -> None:
+    case, ctx = planted
     decoys = [n for role in ("orthogonal", "always_on", "flat") for n in case.truth.roles[role]]
-    found = neuron_effects(on, decoys, Intervention(measure="probability_difference"), keep=False)
+    found = neuron_effects(ctx, decoys, Intervention(measure="probability_difference"), keep=False)
     assert np.abs(found.effect).max() < 0.02
 
 
-def test_removing_a_mirror_neuron_raises_the_contrast(planted: tuple[PlantedCase, Experiment]) -> None:
-    case, on = planted
-    assert neuron_effects(on, case.truth.roles["mirror"], keep=False).effect.min() > 0
+def test_removing_a_mirror_neuron_raises_the_contrast(planted: tuple[PlantedCase, AblationContext]) -> None:
+    case, ctx = planted
+    assert neuron_effects(ctx, case.truth.roles["mirror"], keep=False).effect.min() > 0
 
 
 # --- references, measures, selection ---------------------------------------------------------------
 
 
-def test_the_references_are_the_behaviour_of_the_runs(mini_few: Experiment) -> None:
-    on, oracle = mini_few, hooked_model(mini_few.model, torch.float32)
-    tokens, tokens_01 = prompts_of(on)
+def test_the_references_are_the_behaviour_of_the_runs(mini_few: AblationContext) -> None:
+    ctx, oracle = mini_few, hooked_model(mini_few.model, torch.float32)
+    tokens, tokens_01 = prompts_of(ctx)
     for measure in ("contrast", "probability_difference", "cutoff_sharpness"):
-        found = references(on, measure)
-        assert found.baseline == pytest.approx(measured(measure, oracle.logits(tokens), on).mean(), abs=1e-5)
-        assert found.counterfactual == pytest.approx(measured(measure, oracle.logits(tokens_01), on).mean(), abs=1e-5)
+        found = references(ctx, measure)
+        assert found.baseline == pytest.approx(measured(measure, oracle.logits(tokens), ctx).mean(), abs=1e-5)
+        assert found.counterfactual == pytest.approx(measured(measure, oracle.logits(tokens_01), ctx).mean(), abs=1e-5)
 
 
-def test_the_average_distribution_does_not_look_at_the_start_year(mini_few: Experiment) -> None:
+def test_the_average_distribution_does_not_look_at_the_start_year(mini_few: AblationContext) -> None:
     cache = mini_few.cache
     average = behaviour.year_probabilities(cache.year_logits, cache.logsumexp).mean(0)
     by_hand = np.mean([average[year + 1 :].sum() - average[: year + 1].sum() for year in SPREAD])
@@ -307,14 +311,14 @@ def test_a_measure_is_its_weights(measure: Measure) -> None:
     )
 
 
-def test_the_top_is_what_the_screen_puts_first(random_few: Experiment) -> None:
+def test_the_top_is_what_the_screen_puts_first(random_few: AblationContext) -> None:
     screened = np.zeros((4, random_few.cache.d_mlp))
     screened[1, 7], screened[3, 2] = -3.0, 2.0
     assert top_of(random_few, screened, 2) == (NeuronId(9, 7), NeuronId(11, 2))
     assert top_of(random_few, screened, "all") == all_neurons(random_few.cache)
 
 
-def test_scores_and_screen_stand_beside_the_effect(random_few: Experiment) -> None:
+def test_scores_and_screen_stand_beside_the_effect(random_few: AblationContext) -> None:
     screened = np.arange(4 * random_few.cache.d_mlp, dtype=float).reshape(4, -1)
     scores = np.full(screened.shape, np.nan)
     scores[1, 4] = 0.5
@@ -329,12 +333,12 @@ def test_scores_and_screen_stand_beside_the_effect(random_few: Experiment) -> No
 
 
 @pytest.fixture
-def own_cache(random_few: Experiment, tmp_path: Path) -> Experiment:
+def own_cache(random_few: AblationContext, tmp_path: Path) -> AblationContext:
     """The same experiment on a copy of the cache file, whose folder is empty otherwise."""
     copy = tmp_path / random_few.cache.path.name
     copy.write_bytes(random_few.cache.path.read_bytes())
     moved = replace(random_few.cache, path=copy)
-    return experiment(random_few.model, moved, nouns=3)
+    return ablation_context(random_few.model, moved, nouns=3)
 
 
 def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -353,7 +357,7 @@ def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_numbers(
-    own_cache: Experiment, monkeypatch: pytest.MonkeyPatch
+    own_cache: AblationContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     neurons = all_neurons(own_cache.cache)[:256]
     whole = neuron_effects(own_cache, neurons, keep=False)
@@ -377,7 +381,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_numbers(
     assert counted == []
 
 
-def test_a_damaged_or_foreign_part_is_computed_again(own_cache: Experiment) -> None:
+def test_a_damaged_or_foreign_part_is_computed_again(own_cache: AblationContext) -> None:
     neurons = all_neurons(own_cache.cache)[:8]
     whole = neuron_effects(own_cache, neurons)
     (folder,) = (path for path in own_cache.cache.path.parent.iterdir() if path.is_dir())
@@ -387,13 +391,13 @@ def test_a_damaged_or_foreign_part_is_computed_again(own_cache: Experiment) -> N
     assert np.array_equal(neuron_effects(own_cache, neurons).by_start_year, whole.by_start_year)
 
 
-def test_settings_that_change_the_numbers_do_not_share_parts(own_cache: Experiment) -> None:
+def test_settings_that_change_the_numbers_do_not_share_parts(own_cache: AblationContext) -> None:
     for intervention in (Intervention(), Intervention(ablation="zero"), Intervention(effect="direct")):
         neuron_effects(own_cache, ["L8N1"], intervention)
     assert len([path for path in own_cache.cache.path.parent.iterdir() if path.is_dir()]) == 3
 
 
-def test_nothing_is_left_half_written(own_cache: Experiment) -> None:
+def test_nothing_is_left_half_written(own_cache: AblationContext) -> None:
     neuron_effects(own_cache, ["L8N1"])
     assert not list(own_cache.cache.path.parent.rglob("*.tmp"))
 
@@ -404,18 +408,18 @@ def test_nothing_is_left_half_written(own_cache: Experiment) -> None:
 @pytest.mark.parametrize(
     ("neuron", "named"), [("L9N99999", "L9N99999"), ("L2N1", "8-11"), ("nine", "nine"), ("L99N1", "L99N1")]
 )
-def test_a_neuron_outside_the_cache_is_named(random_few: Experiment, neuron: str, named: str) -> None:
+def test_a_neuron_outside_the_cache_is_named(random_few: AblationContext, neuron: str, named: str) -> None:
     with pytest.raises(InputError, match=named):
         neuron_effects(random_few, [neuron], keep=False)
 
 
 @pytest.mark.parametrize("count", [0, 1025])
-def test_more_exact_neurons_than_there_are_is_refused(random_few: Experiment, count: int) -> None:
+def test_more_exact_neurons_than_there_are_is_refused(random_few: AblationContext, count: int) -> None:
     with pytest.raises(InputError, match=str(count)):
         top_of(random_few, np.zeros((4, 256)), count)
 
 
-def test_no_neurons_is_refused(random_few: Experiment) -> None:
+def test_no_neurons_is_refused(random_few: AblationContext) -> None:
     with pytest.raises(InputError, match="no neuron"):
         group_effect(random_few, [])
 
@@ -427,7 +431,7 @@ def test_a_frozen_scale_has_no_probabilities() -> None:
 
 def test_another_model_s_cache_is_refused(mini_model: Model, random_cache: Cache) -> None:
     with pytest.raises(CacheError, match="other weights"):
-        experiment(mini_model, random_cache)
+        ablation_context(mini_model, random_cache)
 
 
 @pytest.mark.parametrize(("years", "nouns"), [((1, 99), None), ((), None), ((2,), 0), ((2,), 21)])
@@ -435,4 +439,4 @@ def test_prompts_that_are_not_there_are_refused(
     random_small: Model, random_cache: Cache, years: tuple[int, ...], nouns: int | None
 ) -> None:
     with pytest.raises(InputError):
-        experiment(random_small, random_cache, years=years, nouns=nouns)
+        ablation_context(random_small, random_cache, years=years, nouns=nouns)

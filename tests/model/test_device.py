@@ -20,7 +20,7 @@ from neurons.circuit.search import Search
 from neurons.circuit.study import study_circuit
 from neurons.cli.main import main
 from neurons.intervention.components import component_effects
-from neurons.intervention.context import Experiment, experiment
+from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.curves import published_curve
 from neurons.intervention.groups import MEASURES, group_mask, group_measures, logit_changes
 from neurons.intervention.screen import screen
@@ -48,13 +48,13 @@ def small(mini_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 
 @pytest.fixture
-def on_cpu(mini_model: Model, small: Cache) -> Experiment:
-    return experiment(mini_model, small, years=YEARS)
+def on_cpu(mini_model: Model, small: Cache) -> AblationContext:
+    return ablation_context(mini_model, small, years=YEARS)
 
 
 @pytest.fixture
-def on_gpu(gpu: None, mini_model: Model, small: Cache) -> Experiment:
-    return experiment(mini_model.to(torch.device("meta")), small, years=YEARS)
+def on_gpu(gpu: None, mini_model: Model, small: Cache) -> AblationContext:
+    return ablation_context(mini_model.to(torch.device("meta")), small, years=YEARS)
 
 
 def assert_same(found: Any, expected: Any) -> None:
@@ -93,31 +93,39 @@ def test_a_cache_built_on_a_device_holds_the_cpu_s_numbers(gpu: None, small: Cac
 
 
 @pytest.mark.parametrize("effect", get_args(Effect))
-def test_effects_of_neurons_are_the_same_on_a_device(on_cpu: Experiment, on_gpu: Experiment, effect: Effect) -> None:
+def test_effects_of_neurons_are_the_same_on_a_device(
+    on_cpu: AblationContext, on_gpu: AblationContext, effect: Effect
+) -> None:
     for measure in ("contrast",) if effect == "frozen" else MEASURES:
         found, expected = (
-            neurons.neuron_effects(on, NEURONS, Intervention(measure=measure, effect=effect), keep=False).effect
-            for on in (on_gpu, on_cpu)
+            neurons.neuron_effects(ctx, NEURONS, Intervention(measure=measure, effect=effect), keep=False).effect
+            for ctx in (on_gpu, on_cpu)
         )
         assert_same(found, expected)
 
 
 @pytest.mark.parametrize("ablation", ["resample", "mean", "zero"])
-def test_changes_of_the_logits_are_the_same_on_a_device(on_cpu: Experiment, on_gpu: Experiment, ablation: Any) -> None:
+def test_changes_of_the_logits_are_the_same_on_a_device(
+    on_cpu: AblationContext, on_gpu: AblationContext, ablation: Any
+) -> None:
     block, how = slice(0, len(on_cpu)), Intervention(ablation=ablation)
     assert_same(logit_changes(on_gpu, block, NEURONS, how), logit_changes(on_cpu, block, NEURONS, how))
 
 
 @pytest.mark.parametrize("effect", ["total", "direct", "frozen"])
-def test_effects_of_groups_are_the_same_on_a_device(on_cpu: Experiment, on_gpu: Experiment, effect: Effect) -> None:
+def test_effects_of_groups_are_the_same_on_a_device(
+    on_cpu: AblationContext, on_gpu: AblationContext, effect: Effect
+) -> None:
     group = group_mask(on_cpu.cache.layers, on_cpu.cache.d_mlp, NEURONS)[None]
-    found, expected = (group_measures(on, group, ablation="resample", effect=effect) for on in (on_gpu, on_cpu))
+    found, expected = (group_measures(ctx, group, ablation="resample", effect=effect) for ctx in (on_gpu, on_cpu))
     for measure, values in expected.items():
         assert_same(found[measure], values)
 
 
 @pytest.mark.long
-def test_components_and_the_published_curve_are_the_same_on_a_device(on_cpu: Experiment, on_gpu: Experiment) -> None:
+def test_components_and_the_published_curve_are_the_same_on_a_device(
+    on_cpu: AblationContext, on_gpu: AblationContext
+) -> None:
     found, expected = component_effects(on_gpu), component_effects(on_cpu)
     for ablation, values in expected.effect.items():
         for measure in values:
@@ -126,16 +134,16 @@ def test_components_and_the_published_curve_are_the_same_on_a_device(on_cpu: Exp
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_the_screen_is_the_same_on_a_device(on_cpu: Experiment, on_gpu: Experiment, measure: Any) -> None:
+def test_the_screen_is_the_same_on_a_device(on_cpu: AblationContext, on_gpu: AblationContext, measure: Any) -> None:
     how = Intervention(measure=measure)
     assert_same(screen(on_gpu, how), screen(on_cpu, how))
 
 
 @pytest.mark.long
-def test_the_circuit_is_the_same_on_a_device(on_cpu: Experiment, on_gpu: Experiment) -> None:
+def test_the_circuit_is_the_same_on_a_device(on_cpu: AblationContext, on_gpu: AblationContext) -> None:
     found, expected = (
-        study_circuit(on, search=Search(threshold=0.02), neurons=NEURONS[:1], prompts=5, n_random=1, keep=False)
-        for on in (on_gpu, on_cpu)
+        study_circuit(ctx, search=Search(threshold=0.02), neurons=NEURONS[:1], prompts=5, n_random=1, keep=False)
+        for ctx in (on_gpu, on_cpu)
     )
     assert found.evaluation.circuit.nodes == expected.evaluation.circuit.nodes
     assert_same(found.evaluation.random, expected.evaluation.random)

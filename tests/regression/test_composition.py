@@ -11,7 +11,7 @@ from sklearn.linear_model import orthogonal_mp
 from neurons.cache.format import Cache
 from neurons.clustering.tuning import tune
 from neurons.decomposition.effects import logit_effects
-from neurons.decomposition.population import Population, gather
+from neurons.decomposition.population import Population, neuron_population
 from neurons.regression.composition import _mean, _path, _r2, _Target, compose, split
 from neurons.regression.parts import count_signs, layer_sums, map_sums, mean_map
 from neurons.regression.results import reached
@@ -49,7 +49,7 @@ def few(made: Population, **settings: int):
 def test_the_composed_map_is_the_mean_of_direct_effects(mini_cache: Cache) -> None:
     """Prompt by prompt, neuron by neuron, for some start years."""
     effects = logit_effects(mini_cache)
-    everything = gather(effects)
+    everything = neuron_population(effects)
     composed = compose(everything, tune(everything.take(np.arange(2))), groups={}, resamples=20, most=5)
     for year in (2, 32, 98):
         prompts = np.flatnonzero(mini_cache.start_year == year)
@@ -61,7 +61,7 @@ def test_the_composed_map_is_the_mean_of_direct_effects(mini_cache: Cache) -> No
 
 
 def test_layers_add_up_to_the_whole(mini_cache: Cache) -> None:
-    everything = gather(logit_effects(mini_cache))
+    everything = neuron_population(logit_effects(mini_cache))
     found = compose(everything, tune(everything.take(np.arange(2))), groups={}, resamples=20, most=5)
     np.testing.assert_allclose(sum(part.map for part in found.by_layer.values()), found.whole.map, atol=1e-9)
     assert found.whole.contrast == pytest.approx(everything.score.sum(), abs=1e-6)
@@ -357,11 +357,11 @@ def test_neurons_in_small_parts_make_the_same_curves_and_maps(
 ) -> None:
     """The neurons in any order, over two layers."""
     picked = np.random.default_rng(0).permutation(1024)[:300]
-    whole = gather(logit_effects(mini_cache)).take(picked)
+    whole = neuron_population(logit_effects(mini_cache)).take(picked)
     groups = {"some": np.arange(0, 300, 7), "none": np.zeros(0, int)}
     assert len(list(whole.parts())) == 1
     expected = map_sums(whole, groups)
-    parts = gather(logit_effects(mini_cache)).take(picked)
+    parts = neuron_population(logit_effects(mini_cache)).take(picked)
     monkeypatch.setattr("neurons.decomposition.effects.PART_NUMBERS", 20 * 97 * 40)
     assert len(list(parts.parts())) > 5
     np.testing.assert_array_equal(parts.curve, whole.curve)

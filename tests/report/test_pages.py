@@ -16,7 +16,7 @@ import pytest
 from neurons.cache.format import Cache
 from neurons.clustering.tuning import tune
 from neurons.decomposition.effects import LogitEffects, logit_effects
-from neurons.decomposition.population import gather
+from neurons.decomposition.population import neuron_population
 from neurons.decomposition.ranking import COLUMNS, Ranking, rank
 from neurons.report import markdown
 from neurons.report.blocks import (
@@ -169,7 +169,7 @@ def test_every_called_neuron_of_a_planted_model_has_its_numbers_on_its_page(plan
 
 
 def test_pages_show_the_fits_they_are_given(effects, ranking, tmp_path):
-    population = gather(effects)
+    population = neuron_population(effects)
     neuron = ranking.neurons[0]
     fits = tune(population.take(population.rows([neuron])))
     write_report(effects, ranking, folder=tmp_path / "r", command="x", neurons=[neuron], tuning=fits)

@@ -5,7 +5,7 @@ import pytest
 
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.task.prompts import PromptSet, year_spans
-from neurons.task.tasks import DEFAULT, TASKS, Task, find_task, own_task
+from neurons.task.tasks import DEFAULT, TASKS, Task, custom_task, find_task
 from neurons.task.templates import Template, parse_template
 from neurons.types import InputError
 
@@ -69,7 +69,7 @@ def test_the_same_nouns_and_centuries_are_drawn_for_tasks_with_the_same_words(mi
 
 
 def test_no_two_tasks_share_a_digest_or_a_folder(mini_tokenizer: Gpt2Tokenizer) -> None:
-    tasks = [*MINIS, own_task(COST), own_task(COST.replace("cost", "was"))]
+    tasks = [*MINIS, custom_task(COST), custom_task(COST.replace("cost", "was"))]
     assert len({year_spans(mini_tokenizer, nouns=2, template=task.template).digest for task in MINIS}) == len(MINIS)
     assert len({task.suffix for task in tasks}) == len(tasks)
 
@@ -102,7 +102,7 @@ def test_a_users_template_lines_up(gpt2_tokenizer: Gpt2Tokenizer) -> None:
 
 
 def test_words_of_several_tokens_are_fine_where_all_prompts_have_them(mini_tokenizer: Gpt2Tokenizer) -> None:
-    own_task(COST).check_words(mini_tokenizer)
+    custom_task(COST).check_words(mini_tokenizer)
     says_what_it_should(mini_tokenizer, year_spans(mini_tokenizer, template=parse_template(COST)))
 
 
