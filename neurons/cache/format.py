@@ -23,6 +23,7 @@ from neurons.cache import seal
 from neurons.cache.checks import check_file
 from neurons.cache.layout import DTYPE, FORMAT_VERSION, HOOK, NEURON_CHUNK, PROMPT_CHUNK, SUFFIX, Dtype
 from neurons.cache.manifest import ROWS, bad_parts, read_manifest
+from neurons.cache.place import find_file
 from neurons.cache.seal import check_seal
 from neurons.model.files import Checkpoint
 from neurons.model.remembered import beside
@@ -61,14 +62,6 @@ def cache_path(folder: Path, checkpoint: Checkpoint, key: str) -> Path:
     """Where the cache of this key lies: the model's name in front, for people."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", checkpoint.name).strip("._") or "model"
     return folder / f"{name[:60]}-{key[:16]}{SUFFIX}"
-
-
-def is_there(path: Path) -> bool:
-    """Whether the file exists, as far as this user may know."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
 
 
 @contextmanager
@@ -200,7 +193,7 @@ def format_layers(layers: Sequence[int]) -> str:
 
 
 def open_cache(path: str | os.PathLike[str]) -> Cache:
-    """Open a cache file without a model and without torch.
+    """Open a cache file without a model and without torch: by path, or by name within NEURONS_CACHE_DIR, else `cache`.
 
     The seal is checked before HDF5 sees the file (`bytes_checked` is False where it is so large that only
     `verify` does), unless it was today and the file has not changed; then that it is exactly what the format says.
@@ -208,7 +201,7 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
     Raises `CacheError` for a file that is no cache, damaged, of another version, incomplete, or with datasets
     missing or of another shape than its attributes say.
     """
-    path = Path(path)
+    path = find_file(path)
     bytes_checked = check_seal(path, limit=seal.CHECK_LIMIT, remembered=beside(path.parent))
     with reading(path) as file:
         attributes, sizes = check_file(file)

@@ -89,7 +89,7 @@ def _inspect(path: Path, keep: bool) -> dict[str, Any]:
 
 
 def _keep(file: h5py.File, manifest: Manifest, parts: Parts) -> None:
-    parts.create()
+    parts.tidy()
     prompts = {name: file[dataset][()] for name, dataset in PROMPT_DATASETS.items()}
     attributes = {name: np.asarray(file.attrs[name]) for name in PROMPT_ATTRIBUTES}
     for name in ("template", "dtype"):

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from neurons.cache.format import format_layers, is_there, open_cache
+from neurons.cache.format import format_layers, open_cache
 from neurons.cache.layout import SUFFIX
 from neurons.cache.locks import is_being_built
 from neurons.cache.parts import count_blocks, folders_beside
+from neurons.cache.place import is_there
 from neurons.cli.common import (
     JobsOption,
     JsonOption,
