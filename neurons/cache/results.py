@@ -7,7 +7,7 @@ cannot be read, or belongs to another cache or to other settings, counts as not 
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,21 @@ def keep_result(cache: Cache, what: str, settings: Mapping[str, Any], result: An
     return path
 
 
-def kept_result(cache: Cache, what: str, settings: Mapping[str, Any], classes: Sequence[type]) -> Any | None:
+def kept_result(cache: Cache, what: str, settings: Mapping[str, Any], kind: Any) -> Any | None:
     """The result kept for this cache and these settings, or None. `classes` are all that it may hold."""
+    import sys
+
+    classes = (
+        [
+            cls
+            for module in list(sys.modules.values())
+            if module.__name__.startswith("neurons.")
+            for cls in vars(module).values()
+            if is_dataclass(cls) and isinstance(cls, type)
+        ]
+        if not isinstance(kind, tuple)
+        else kind
+    )
     try:
         document = json.loads(_path(cache, what).read_text(encoding="utf-8"))
         wanted = [[RESULTS_VERSION, __version__], cache.key, json.loads(json.dumps(dict(settings)))]

@@ -246,7 +246,7 @@ class Projection:
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class CircuitStudy:
     """All that `neurons circuit` shows. found None: the circuit was given, not discovered."""
 
     model: str
@@ -287,6 +287,7 @@ class Study:
 
 
 STUDY_CLASSES = (
-    Study, Layout, Node, Edge, Circuit, Search, Found, Kept, Evaluation, Role, Projection, PreActivation, NeuronId,
+    CircuitStudy, Layout, Node, Edge, Circuit, Search, Found, Kept, Evaluation, Role, Projection, PreActivation,
+    NeuronId,
 )  # fmt: skip
 """All that a study is made of, for keeping it."""

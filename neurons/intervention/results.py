@@ -244,9 +244,9 @@ class Ablations:
     references: dict[Measure, References]
     group: GroupEffect | None
     agreement: Agreement | None
-    curves: Curves | None
-    published: PublishedCurve | None
-    layers: ComponentEffects | None
+    curves: Curves | None = None
+    published: PublishedCurve | None = None
+    layers: ComponentEffects | None = None
     others: tuple[NeuronEffects, ...] = ()
 
     def to_json(self, group_measure: Measure = "probability_difference") -> dict[str, Any]:
@@ -268,3 +268,5 @@ RESULT_CLASSES = (
     Intervention, NeuronId,
 )  # fmt: skip
 """All that a kept `Ablations` may hold."""
+
+CurvesAndPublished = tuple[Curves, PublishedCurve]
