@@ -13,7 +13,7 @@ import neurons
 PACKAGE = Path(neurons.__file__).parent
 FLOORS = (
     "task", "model", "cache", "decomposition", "weights", "intervention", "clustering", "regression", "circuit",
-    "comparison", "report", "cli",
+    "comparison", "report", "study", "cli",
 )  # fmt: skip
 """From the top of the house down: a floor imports only floors above it, `types.py`, `shown.py` and itself."""
 WITHOUT_A_MODEL = ("results", "graph", "agreement", "neighbours")
@@ -21,6 +21,7 @@ WITHOUT_A_MODEL = ("results", "graph", "agreement", "neighbours")
 NEEDS_A_MODEL = {f"neurons.model.{module}" for module in
                  ("checkpoint", "in_memory", "device", "trust", "forward", "at_end", "rerun")}  # fmt: skip
 NEEDS_A_MODEL |= {"neurons.cache.build", "neurons.cache.compute", "neurons.cache.repair", "neurons.comparison.sampled"}
+NEEDS_A_MODEL |= {"neurons.comparison.replication"}
 """What runs with a model in memory, beside the floors that do. Nothing else may load torch, even through others."""
 RUN_THE_MODEL = ("weights", "intervention", "circuit")
 HOMES = {

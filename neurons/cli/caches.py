@@ -23,7 +23,7 @@ from neurons.cli.common import (
     progress_bar,
 )
 from neurons.cli.options import MODEL, CacheDirOption, ModelOption, on_options, on_study
-from neurons.study import Study
+from neurons.study.study import Study
 from neurons.types import CacheError, InputError
 
 app = typer.Typer(help="The HDF5 cache of activations.", rich_markup_mode=None)

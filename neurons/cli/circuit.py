@@ -18,7 +18,7 @@ from neurons.circuit.results import (
 )
 from neurons.cli.common import JsonOption, print_json, print_table
 from neurons.cli.options import on_study
-from neurons.study import Study
+from neurons.study.study import Study
 from neurons.types import NeuronId
 
 PUBLISHED = "gpt2-small"
