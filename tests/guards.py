@@ -10,7 +10,8 @@ os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_P
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are small: more threads mostly wait for each other
 
 install_import_hook(
-    [f"neurons.{room}" for room in ("types", "task", "model", "cache", "analysis", "report")], "beartype.beartype"
+    [f"neurons.{room}" for room in ("types", "rounding", "task", "model", "cache", "analysis", "report")],
+    "beartype.beartype",
 )
 
 attempts: list[object] = []

@@ -11,11 +11,13 @@ import pytest
 import neurons
 
 PACKAGE = Path(neurons.__file__).parent
+SHARED = ("neurons.types", "neurons.shown", "neurons.rounding")
+"""What every floor may import."""
 FLOORS = (
     "task", "model", "cache", "decomposition", "weights", "intervention", "clustering", "regression", "circuit",
     "comparison", "report", "study", "cli",
 )  # fmt: skip
-"""From the top of the house down: a floor imports only floors above it, `types.py`, `shown.py` and itself."""
+"""From the top of the house down: a floor imports only floors above it, what is shared and itself."""
 WITHOUT_A_MODEL = ("results", "graph", "agreement", "neighbours")
 """Modules of floors that run the model which open without one, so that a report loads no torch."""
 NEEDS_A_MODEL = {f"neurons.model.{module}" for module in
@@ -107,14 +109,14 @@ def test_a_floor_imports_only_floors_above_it(name: str) -> None:
     floor = FLOORS.index(str(floor_of(name)))
     for found in imports(name):
         module = module_of(found)
-        if module in {None, "neurons.types", "neurons.shown"} or found == "neurons.__version__":
+        if module in {None, *SHARED} or found == "neurons.__version__":
             continue
         other = floor_of(str(module))
         assert other is not None, f"{name} imports {found}"
         assert FLOORS.index(other) <= floor, f"{name} imports {found}: {other} is below"
 
 
-@pytest.mark.parametrize("name", ["neurons.types", "neurons.shown"])
+@pytest.mark.parametrize("name", SHARED)
 def test_what_is_shared_by_all_imports_no_floor(name: str) -> None:
     assert not [found for found in imports(name) if found.startswith("neurons")]
 

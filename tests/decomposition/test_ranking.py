@@ -143,6 +143,19 @@ def test_constant_tuning_gives_one(smooth: MadeUp) -> None:
     assert not found.boosting[found.row_of("L7N5")]
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_silent_neurons_are_not_called_and_stand_by_index(smooth: MadeUp, seed: int) -> None:
+    """Far below zero GELU leaves some 1e-9, tuned by nothing but rounding."""
+    post, silent = smooth.arrays["mlp/7/post"].copy(), np.arange(100, 200)
+    noise = np.random.default_rng(seed).normal(size=(len(post), len(silent)))
+    post[:, silent] = -1e-9 * (1 + noise * (smooth.start_year[:, None] > 50))
+    found = rank(logit_effects(replace(smooth, arrays=smooth.arrays | {"mlp/7/post": post})), resamples=QUICK)
+    rows = np.flatnonzero(np.isin(found.index, silent))
+    assert not (found.boosting | found.suppressing)[rows].any()
+    assert (found.p_value[rows] == 1).all()
+    assert found.index[rows].tolist() == silent.tolist()
+
+
 # --- scores ----------------------------------------------------------------------------------------
 
 
