@@ -31,7 +31,7 @@ NUMERICAL = (
 )  # fmt: skip
 """The tests of numbers and of what is decided by them."""
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
-"""What numbers may part by; measured: 2e-6 in tunings' widths, 1e-7 in scores, p values and shares."""
+"""What numbers may part by; measured: 2e-5 in the information criteria, 1e-7 in scores, p values and shares."""
 FIRST = ARITHMETICS[0]
 
 

@@ -10,7 +10,7 @@ from neurons.decomposition.population import Population
 from neurons.decomposition.significance import noun_resamples
 from neurons.regression.results import SIGN_BAR, Part, Signs
 from neurons.regression.terms import best_fade, regress
-from neurons.rounding import MARGIN, descending, sign_of_largest
+from neurons.rounding import RESOLUTION, descending, sign_of_largest
 from neurons.task.years import N_YEARS, contrast_weights, later
 from neurons.types import NeuronId
 
@@ -94,7 +94,7 @@ def count_signs(population: Population, candidates: Int[np.ndarray, " M"], most:
 
 def _right(maps: np.ndarray, above: np.ndarray) -> np.ndarray:
     """Where a year-centred map has the sign of ">"; a cell of 0, or of nothing but rounding, has no sign."""
-    least = MARGIN * np.abs(maps).max(initial=0.0)
+    least = RESOLUTION * np.abs(maps).max(initial=0.0)
     return np.where(above, maps > least, maps < -least)
 
 
@@ -113,7 +113,7 @@ def _signs_greedily(candidates: Population, above: np.ndarray, most: int) -> tup
     turn = np.where(above, 1, -1).astype(np.float32)
     maps = np.einsum("yn,nx->nyx", candidates.curve, candidates.readout).astype(np.float32) * turn
     total = np.zeros((len(turn), N_YEARS), np.float32)
-    least = np.float32(MARGIN * np.abs(maps).max(initial=0.0))
+    least = np.float32(RESOLUTION * np.abs(maps).max(initial=0.0))
     order: list[int] = []
     share: list[float] = []
     left = np.ones(len(maps), bool)
