@@ -22,12 +22,12 @@ RESOLUTION = float(np.finfo(np.float32).eps)
 
 def clearly_above(value: Real, other: Real, *, scale: Real = 0.0) -> bool:
     """Whether value > other by more than rounding. scale: the size of what they were computed from, where larger."""
-    return bool(value - other > MARGIN * max(float(abs(value)), float(abs(other)), float(scale)))
+    return bool(value - other > MARGIN * max(abs(float(value)), abs(float(other)), float(scale)))
 
 
 def reaches(value: Real, bar: Real, *, scale: Real = 0.0) -> bool:
     """Whether value >= bar, a value that rounding alone parts from the bar included. False for NaN."""
-    return bool(value - bar >= -MARGIN * max(float(abs(value)), float(abs(bar)), float(scale)))
+    return bool(value - bar >= -MARGIN * max(abs(float(value)), abs(float(bar)), float(scale)))
 
 
 def is_nothing(values: Float[np.ndarray, "..."] | Real, scale: Real) -> bool:
