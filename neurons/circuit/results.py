@@ -248,7 +248,10 @@ class Projection:
 
 @dataclass(frozen=True, eq=False)
 class CircuitStudy:
-    """All that `neurons circuit` shows. found None: the circuit was given, not discovered."""
+    """All that `neurons circuit` shows. found None: the circuit was given, not discovered.
+
+    asked: how it was searched for, the prompts and the random circuits asked for.
+    """
 
     model: str
     layout: Layout
@@ -257,6 +260,7 @@ class CircuitStudy:
     roles: tuple[Role, ...]
     projections: tuple[Projection, ...]
     inputs: tuple[PreActivation, ...] = ()
+    asked: tuple[Search, int, int] | None = None
 
     @property
     def circuit(self) -> Circuit:

@@ -48,6 +48,7 @@ def study_circuit(
         roles=roles(here, circuit.nodes),
         projections=main_projections(here, circuit),
         inputs=explain_neurons(here, neurons),
+        asked=(search, prompts, n_random),
     )
 
 

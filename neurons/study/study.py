@@ -274,28 +274,27 @@ class Study(Opened):
     ) -> "CircuitStudy":
         """The circuit found by path patching, or the one given: how much it carries, roles, inputs of neurons.
 
-        prompts: how many are run; random: random circuits of the same size to compare with. The default is kept.
+        prompts: how many are run; random: random circuits of the same size to compare with. The last one found is kept.
         """
         from neurons.circuit.results import N_RANDOM, PROMPTS, Search
         from neurons.circuit.study import study_circuit
 
+        wanted = search or Search(), prompts or PROMPTS, N_RANDOM if random is None else random
+
         def make() -> "CircuitStudy":
-            boosting = self.ranking().boosting_neurons()
             with self.bars("following paths") as progress:
                 return study_circuit(
                     self.context(),
                     circuit=given,
-                    search=search or Search(),
-                    neurons=boosting[:EXPLAINED],
-                    prompts=prompts or PROMPTS,
-                    n_random=N_RANDOM if random is None else random,
+                    search=wanted[0],
+                    neurons=self.ranking().boosting_neurons()[:EXPLAINED],
+                    prompts=wanted[1],
+                    n_random=wanted[2],
                     seed=self.plan.settings.seed,
                     progress=progress,
                 )
 
-        if given is not None or search not in {None, Search()} or prompts is not None or random is not None:
-            return make()
-        return self._keep("circuit", make)
+        return make() if given is not None else self._keep("circuit", make, fits=lambda kept: kept.asked == wanted)
 
     def inputs(self, neuron: str | NeuronId, *, prompts: int | None = None) -> "PreActivation":
         """What makes up a neuron's pre-activation at END, component by component."""

@@ -258,7 +258,7 @@ def test_the_table_names_what_is_left_out_and_why(folder: Path, capsys: pytest.C
         (("tasks", "--only", "nonesuch"), "task 'nonesuch' is unknown"),
         (("tasks", "--template", "The {noun}"), "must hold the start year"),
         (("tasks", "--only", "sequence", "--centuries", "12"), "century 12 does not fit"),
-        (("behaviour", "--task", "sequence", "--template", "x"), "--task and --template"),
+        (("behaviour", "--task", "sequence", "--template", "x"), "task and template"),
         (("rank", "--task", "years-bc"), "needs the word 'BC'"),
     ],
 )
