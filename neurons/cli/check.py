@@ -13,7 +13,7 @@ from neurons.types import InputError
 
 LEAST = 50
 """Prompts of the smallest sample: a standard error from fewer means little."""
-COLUMNS = ("verdict", "measurement", "measured", "published", "difference", "tolerance", "source")
+COLUMNS = ("verdict", "measurement", "measured", "published", "difference", "tolerance", "bound", "source")
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +50,8 @@ def print_checks(found: Checks) -> None:
         COLUMNS,
         [_row(check) for check in numbers],
         left=2,
-        caption="difference: measured minus published, or how far beyond a bound; tolerance: three standard errors",
+        caption="difference: measured minus published (minus the bound, where words were published); tolerance: three"
+        " standard errors; bound: where the value must lie, by more than the tolerance",
     )
     print()
     print_table(
@@ -61,5 +62,5 @@ def print_checks(found: Checks) -> None:
 
 
 def _row(check: Check) -> list[str]:
-    values = (check.measured, check.published, check.difference, check.tolerance)
+    values = (check.measured, check.published, check.difference, check.tolerance, check.bound)
     return [check.verdict, check.name, *map(shown, values), check.source]

@@ -97,8 +97,9 @@ BOS = 50256
 class Check:
     """One measurement beside what was published. claim: what a verdict says, in words.
 
-    difference: measured minus published; for a bound, how far beyond it (negative: short of it); for an order, the
-    gap of the pair that comes nearest to standing the other way. None, as tolerance, where it has no meaning.
+    difference: measured minus published; where that is words, measured minus the bound; for an order, the gap of the
+    pair that comes nearest to standing the other way. bound: where the value must lie, like "above 0.4". None, as
+    tolerance, where it has no meaning.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Check:
     source: str
     difference: float | None
     claim: str
+    bound: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """One entry of `checks` in the JSON of `neurons check`."""
@@ -178,8 +180,10 @@ def judge_bound(
     beyond = measured - bound if side == "above" else bound - measured
     tolerance = SIGMAS * error
     verdict = _verdict(clearly_above(beyond, tolerance, scale=max(abs(measured), abs(bound))), beyond, tolerance)
-    told = f"{claim}: {side} {bound:.3g} by more than the tolerance"
-    return Check(name, finite(measured), published, finite(tolerance), verdict, source, finite(beyond), told)
+    difference = measured - (published if isinstance(published, int | float) else bound)
+    where = f"{side} {bound:.3g}"
+    told = f"{claim}: {where} by more than the tolerance"
+    return Check(name, finite(measured), published, finite(tolerance), verdict, source, finite(difference), told, where)
 
 
 def judge_exact(name: str, measured: Value, published: Value, source: str, claim: str = "equal") -> Check:

@@ -63,14 +63,18 @@ def test_json_is_as_documented_and_kept_and_on_the_report_s_page(run: Run, mini_
 def test_the_table_shows_each_line_and_the_sum_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     lines = (
         published.judge_number("probability difference", 0.8167, 0.01, published.PROBABILITY_DIFFERENCE),
+        published.judge_bound(
+            "01-run", -0.5863, 0.0, 0.01, side="below", published=-0.556, source="replication", claim="negative"
+        ),
         published.judge_exact("years by century 10-18", (74, 53), published.YEARS_BY_CENTURY, published.COMPUTED),
     )
     print_checks(published.Checks("mine", True, 1000, 250, 0, lines, ()))
     out = capsys.readouterr().out
     assert "mine: the published measurements, on 1,000 prompts" in out
     assert re.search(r"agrees +probability difference +0.8167 +0.8170 +-0.0003 +0.03", out)
+    assert re.search(r"agrees +01-run +-0.5863 +-0.5560 +-0.0303 +0.0300 +below 0 +replication", out)
     assert re.search(r"differs +years by century 10-18 +74, 53 +74, 53, 96, 89", out)
-    assert "mine is different from what was published: 1 of 2 judged measurements agree, 1 differ" in out
+    assert "mine is for the most part as published: 2 of 3 judged measurements agree, 1 differ" in out
 
 
 @pytest.mark.parametrize(

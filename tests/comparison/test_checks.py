@@ -70,16 +70,25 @@ def test_a_number_agrees_within_its_tolerance(measured: float, error: float, ver
 
 
 @pytest.mark.parametrize(
-    ("measured", "side", "error", "verdict", "beyond"),
-    [(-0.1, "below", 0.01, "agrees", 0.1), (-0.02, "below", 0.01, "differs", 0.02),
-     (0.1, "below", 0.01, "differs", -0.1), (0.1, "above", 0.01, "agrees", 0.1), (-0.1, "above", 0.0, "differs", -0.1)],
+    ("measured", "side", "error", "verdict"),
+    [(-0.1, "below", 0.01, "agrees"), (-0.02, "below", 0.01, "differs"), (0.1, "below", 0.01, "differs"),
+     (0.1, "above", 0.01, "agrees"), (-0.1, "above", 0.0, "differs")],
 )  # fmt: skip
-def test_a_bound_agrees_only_when_it_is_passed_for_sure(
-    measured: float, side: Any, error: float, verdict: str, beyond: float
-) -> None:
+def test_a_bound_agrees_only_when_it_is_passed_for_sure(measured: float, side: Any, error: float, verdict: str) -> None:
     found = judge_bound("b", measured, 0.0, error, side=side, published=-1.0, source="s", claim="negative")
-    assert (found.verdict, found.difference) == (verdict, pytest.approx(beyond))
+    assert found.verdict == verdict
     assert found.tolerance == pytest.approx(3 * error)
+
+
+@pytest.mark.parametrize(
+    ("known", "difference"), [(-0.556, -0.5863 + 0.556), ("negative", -0.5863 - 0.1)], ids=["number", "words"]
+)
+def test_the_difference_is_measured_minus_published_and_the_bound_is_named(known: Any, difference: float) -> None:
+    """Of words there is no difference: then it is that to the bound, with its sign."""
+    found = judge_bound("b", -0.5863, 0.1, 0.01, side="below", published=known, source="s", claim="negative")
+    assert found.difference == pytest.approx(difference)
+    assert (found.bound, found.to_json()["bound"]) == ("below 0.1", "below 0.1")
+    assert judge_number("p", 0.8, 0.01, published.CIRCUIT).bound is None
 
 
 def test_a_fact_is_equal_or_not() -> None:

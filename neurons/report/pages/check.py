@@ -7,9 +7,10 @@ RULES = (
     "Each measurement stands beside what was published of GPT-2 small. A tolerance is three standard errors, by a"
     " bootstrap over nouns and years, together with the published standard error; never the spread of single prompts.",
     "A number agrees within the tolerance of the published one. A yes or no agrees when the measured value lies beyond"
-    " its bound by more than the tolerance, so that chance alone never makes it agree: its difference says how far"
-    " beyond. An order agrees when none exceeds the one before it by more than the tolerance and each is above zero by"
-    " more than its own: its difference is the narrowest gap. A fact about tokens is equal or not.",
+    " its bound by more than the tolerance, so that chance alone never makes it agree. A difference is measured minus"
+    " published, or minus the bound where words were published. An order agrees when none exceeds the one before it by"
+    " more than the tolerance and each is above zero by more than its own: its difference is the narrowest gap. A fact"
+    " about tokens is equal or not.",
     f"Sources: code, the released code of {PAPER}; second-hand, quoted elsewhere; replication, measured by others with"
     " TransformerLens; computed, from GPT-2's byte-pair merges.",
 )
@@ -28,13 +29,16 @@ def check_page(found: Checks) -> Page:
 def _table(checks: tuple[Check, ...]) -> Table:
     columns = (
         Column("verdict"), Column("measurement"), Column("measured"), Column("published"), Column("difference"),
-        Column("tolerance"), Column("source"),
+        Column("tolerance"), Column("bound"), Column("source"),
     )  # fmt: skip
     rows = tuple(
         (
             check.verdict,
             check.name,
-            *(_text(value) for value in (check.measured, check.published, check.difference, check.tolerance)),
+            *(
+                _text(value)
+                for value in (check.measured, check.published, check.difference, check.tolerance, check.bound)
+            ),
             check.source,
         )
         for check in checks
