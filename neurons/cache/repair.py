@@ -35,7 +35,7 @@ def repair_cache(path: Path, model: Model, *, progress: Progress | None = None) 
             )
         prompts, layers, dtype = _prompts(found), tuple(found["layers"].tolist()), check_dtype(str(found["dtype"]))
         if key_of(model.checkpoint, prompts.digest, layers, dtype) != key:
-            raise CacheError(f"cache {path} was made with another model than {model.name}: name it with --model")
+            raise CacheError(f"cache {path} was made with another model than {model.name}: give that one")
         Build(model, prompts, plan_of(prompts, layers, dtype), path, key, parts, progress).run()
     return open_cache(path)
 

@@ -22,7 +22,8 @@ from neurons.cli.common import (
     print_table,
     progress_bar,
 )
-from neurons.cli.options import MODEL, CacheDirOption, ModelOption, on_options, on_study
+from neurons.cli.options import MODEL, CacheDirOption, ModelOption, is_file, on_options, on_study
+from neurons.model.files import find_checkpoint
 from neurons.study.study import Study
 from neurons.types import CacheError, InputError
 
@@ -99,6 +100,8 @@ def verify(
     """Check every byte of cache files (all in --cache-dir where none is named) and name the bad datasets."""
     from neurons.cache.verify import verify_cache
 
+    if repair or model != MODEL:
+        find_checkpoint(model)  # an unknown name is told before the work
     results: dict[str, str] = {}
     for file in _named(files, cache_dir) if files else _all_files(cache_dir):
         try:
@@ -158,7 +161,7 @@ def _named(names: list[str], cache_dir: Path, *, unfinished: bool = False) -> li
     found = []
     for name in names:
         path = next((path for path in known if path.name == name), Path(name))
-        if path not in known and not path.is_file():
+        if path not in known and not is_file(path):
             raise InputError(f"no cache {name!r} here or in {cache_dir}: `neurons cache list` shows what is there")
         if not re.search(rf"-[0-9a-f]{{16}}{re.escape(SUFFIX)}$", path.name):
             raise InputError(f"{name!r} has no cache file's name, MODEL-0123456789abcdef{SUFFIX}: give one that has")

@@ -68,6 +68,7 @@ def causal(
         raise InputError(f"--curves and --layers-table show total effects: leave out --effect {effect}")
     named = tuple(dict.fromkeys(NeuronId.parse(part) for part in neurons.split(","))) if neurons is not None else ()
     count = _count(exact, study, named)
+    study.check_nouns(on_nouns)
     intervention = Intervention(ablation, effect, measure or "contrast")
     if named:
         found = study.ablate(named, intervention, nouns=on_nouns)

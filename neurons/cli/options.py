@@ -135,11 +135,19 @@ def _parse_centuries(text: str) -> Literal["draw", "all"] | Sequence[int]:
     return parse_ranges(text, what="centuries")
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def _parse_nouns(text: str) -> int | Sequence[str]:
     if re.fullmatch(r"\d+", text, flags=re.ASCII):
         return int(text)
     path = Path(text)
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"nouns {text!r} is neither a number nor a file with one noun a line")
     try:
         words = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]

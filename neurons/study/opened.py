@@ -152,6 +152,12 @@ class Opened(Shown):
         self.plan.checkpoint.config.check_neuron(named, self.plan.layers)
         return named
 
+    def check_nouns(self, count: int | None) -> None:
+        """Raise `InputError` for more nouns than the prompts have. Nothing is loaded."""
+        most = len(set(self.plan.prompts.noun))
+        if count is not None and not 1 <= count <= most:
+            raise InputError(f"{count} nouns asked for: these prompts have 1 to {most}")
+
     @property
     def model(self) -> "Model":
         """The model, loaded when it is first asked for."""
@@ -201,6 +207,7 @@ class Opened(Shown):
         """Where neurons are ablated: model, cache, the measured prompts (of the first `nouns` nouns)."""
         from neurons.intervention.context import ablation_context
 
+        self.check_nouns(nouns)
         return ablation_context(self.model, self.cache, years=self.years, nouns=nouns)
 
     def _once(self, name: str, make: Callable[[], Result]) -> Result:
