@@ -1,10 +1,11 @@
-"""The words shared by every room: neuron names, ranges, errors, array aliases."""
+"""The words shared by every room: neuron names, ranges, errors, array aliases, and checks of arguments."""
 
 import re
-from collections.abc import Callable, Iterator
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ Device = Literal["cpu", "cuda", "mps"]
 """Where a model runs."""
 
 
+MOST_RESAMPLES = 100_000
+
+
 @contextmanager
 def no_bars(label: str) -> Iterator[Progress]:
     """Progress that nobody sees."""
@@ -35,6 +39,9 @@ class NeuronsError(Exception):
     """What a user can be told in one line. `exit_code` is what the command ends with."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 class InputError(NeuronsError):
@@ -66,6 +73,10 @@ class NeuronId:
     layer: int
     index: int
 
+    def __post_init__(self) -> None:
+        check_whole("layer", self.layer, least=0)
+        check_whole("index", self.index, least=0)
+
     def __str__(self) -> str:
         return f"L{self.layer}N{self.index}"
 
@@ -76,10 +87,20 @@ class NeuronId:
         """Read `L9N12`; raises `InputError` for anything else."""
         if isinstance(text, NeuronId):
             return cls(text.layer, text.index)
-        match = re.fullmatch(r"L(\d{1,4})N(\d{1,7})", text.strip(), flags=re.ASCII)
+        match = re.fullmatch(r"L(\d{1,4})N(\d{1,7})", text.strip(), flags=re.ASCII) if isinstance(text, str) else None
         if match is None:
-            raise InputError(f"{text!r} is not a neuron: write layer and index like L9N12")
+            raise InputError(f"{told(text)} is not a neuron: write layer and index like L9N12")
         return cls(int(match[1]), int(match[2]))
+
+
+Neurons = str | NeuronId | Iterable[str | NeuronId]
+"""Neurons as a user names them; a single name is one neuron."""
+
+
+def parse_neurons(neurons: Neurons) -> tuple[NeuronId, ...]:
+    """The neurons named, in their order and without repeats; raises `InputError` for what is no neuron."""
+    named = (neurons,) if isinstance(neurons, str | NeuronId) else elements("neurons", neurons, "names like L9N12")
+    return tuple(dict.fromkeys(map(NeuronId.parse, named)))
 
 
 def parse_ranges(text: str, *, what: str) -> tuple[int, ...]:
@@ -102,7 +123,59 @@ def parse_ranges(text: str, *, what: str) -> tuple[int, ...]:
 
 def parse_device(text: str) -> Device:
     """Read `cpu`, `cuda` or `mps`; raises `InputError` for anything else."""
-    found: dict[str, Device] = {name: name for name in get_args(Device)}
-    if text not in found:
-        raise InputError(f"device {text!r} is unknown: choose {', '.join(found)}")
-    return found[text]
+    device: Device = check_choice("device", text, Device)
+    return device
+
+
+def told(given: object) -> str:
+    """A wrong argument as an error shows it: short, and on one line."""
+    return " ".join(reprlib.repr(given).split())
+
+
+def check_choice(what: str, given: object, choices: Any) -> Any:
+    """`given`, one of a `Literal`'s words; raises `InputError` with the choice for anything else."""
+    names = get_args(choices)
+    if not isinstance(given, str) or given not in names:
+        raise InputError(f"{what} {told(given)} is unknown: choose {', '.join(names)}")
+    return given
+
+
+def check_is(what: str, given: object, kind: Any, how: str) -> None:
+    """Raise `InputError` where an argument is of another type; `how` says what it must be and where it comes from."""
+    if not isinstance(given, kind):
+        raise InputError(f"{what} must be {how}, not {told(given)}")
+
+
+def check_progress(given: object) -> None:
+    """Raise `InputError` for a callback that cannot be called."""
+    if given is not None and not callable(given):
+        raise InputError(f"progress must be a function of (done, total), not {told(given)}")
+
+
+def check_resamples(given: object) -> None:
+    """Raise `InputError` for a number of bootstrap resamples that is none, or more than any memory holds."""
+    check_whole("resamples", given, least=1, most=MOST_RESAMPLES)
+
+
+def check_whole(what: str, given: object, *, least: int | None = None, most: int | None = None) -> int:
+    """A whole number as an int, NumPy's too; raises `InputError` for another type or one out of range."""
+    limits = "" if least is None else f" of at least {least}" if most is None else f" from {least} to {most}"
+    is_whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
+    if not is_whole or (least is not None and given < least) or (most is not None and given > most):  # type: ignore[operator]
+        raise InputError(f"{what} must be a whole number{limits}, not {told(given)}")
+    return int(given)  # type: ignore[call-overload]
+
+
+def check_wholes(what: str, given: object, like: str) -> tuple[int, ...]:
+    """Whole numbers as ints; raises `InputError`, with an example, for a single one, a text or another type."""
+    return tuple(check_whole(what, one) for one in elements(what, given, f"whole numbers like {like}"))
+
+
+def elements(what: str, given: object, how: str) -> tuple[Any, ...]:
+    """What a list, a range or an array holds; raises `InputError` for a text, a mapping or what holds nothing."""
+    try:
+        if isinstance(given, str | bytes | Mapping):
+            raise TypeError
+        return tuple(given)  # type: ignore[arg-type]
+    except TypeError:
+        raise InputError(f"{what} must be {how}, not {told(given)}") from None

@@ -31,7 +31,7 @@ from neurons.cache.reuse import donors, reused
 from neurons.cache.tasks import is_spread, run_tasks
 from neurons.model.checkpoint import Model
 from neurons.task.prompts import PromptSet
-from neurons.types import CacheError, Progress
+from neurons.types import CacheError, Progress, check_is, check_progress
 
 __all__ = ["cache_activations", "visible_norm"]
 
@@ -59,7 +59,12 @@ def cache_activations(
     Raises `InputError` for a layer outside the model or an unknown type, `CacheError` when the folder cannot be
     written, an existing file cannot be read, or an activation is beyond what the type holds.
     """
-    chosen = model.config.check_layers(tuple(layers) if layers is not None else model.config.default_layers)
+    check_is("model", model, Model, "what load_model returns")
+    check_is("prompts", prompts, PromptSet, "what year_spans returns")
+    check_is("cache_dir", cache_dir, str | os.PathLike, "a folder")
+    check_progress(progress)
+    check_is("waiting", waiting, Callable | None, "a function of a text")
+    chosen = model.config.check_layers(layers if layers is not None else model.config.default_layers)
     stored = check_dtype(dtype)
     key = cache_key(model.checkpoint, prompts, chosen, stored)
     path = cache_path(default_folder() if cache_dir is None else Path(cache_dir), model.checkpoint, key)

@@ -30,7 +30,7 @@ from neurons.model.remembered import beside
 from neurons.shown import Shown
 from neurons.task.prompts import Missing, PromptSet
 from neurons.task.years import N_YEARS
-from neurons.types import CacheError, InputError, NeuronId
+from neurons.types import CacheError, InputError, NeuronId, check_is, check_whole, told
 
 READ_AT_ONCE = ("prompts/start_year", "prompts/century", "prompts/noun", "prompts/counterfactual", "prompts/missing")
 """Datasets of which every opening checks the digest; of the others `verify` does, and fletcher32 when they are read."""
@@ -118,7 +118,10 @@ class Cache(Shown):
 
     def read(self, dataset: str, part: Any = ()) -> np.ndarray:
         """A dataset as stored, or a slice of it, never less than float32; units in `docs/cache-format.md`."""
+        check_is("dataset", dataset, str, "the name of a dataset")
         with reading(self.path) as file:
+            if not isinstance(file.get(dataset), h5py.Dataset):
+                raise InputError(f"{told(dataset)} is no dataset of a cache: docs/cache-format.md names them")
             values = np.asarray(file[dataset][part])
             return values.astype(np.float32) if values.dtype == np.float16 else values
 
@@ -167,17 +170,17 @@ class Cache(Shown):
 
     def check_layer(self, layer: int) -> int:
         """The layer, or `InputError` when it is not cached."""
-        if layer not in self.layers:
+        if check_whole("layer", layer) not in self.layers:
             raise InputError(f"layer {layer} is not in this cache: it holds layers {format_layers(self.layers)}")
-        return layer
+        return int(layer)
 
     def check_neuron(self, neuron: str | NeuronId) -> NeuronId:
         """The neuron, or `InputError` when it is none or lies outside the cached layers."""
         found = NeuronId.parse(neuron)
         if found.layer not in self.layers:
             raise InputError(
-                f"{found} is outside the cached layers {format_layers(self.layers)}: choose a neuron there or"
-                " name its layer with --layers"
+                f"{found} is outside the cached layers {format_layers(self.layers)}: choose a neuron there,"
+                " or layers with it"
             )
         if found.index >= self.d_mlp:
             raise InputError(f"{found} does not exist: layer {found.layer} has neurons 0-{self.d_mlp - 1}")
@@ -201,6 +204,7 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
     Raises `CacheError` for a file that is no cache, damaged, of another version, incomplete, or with datasets
     missing or of another shape than its attributes say.
     """
+    check_is("path", path, str | os.PathLike, "the path of a cache file")
     path = find_file(path)
     bytes_checked = check_seal(path, limit=seal.CHECK_LIMIT, remembered=beside(path.parent))
     with reading(path) as file:

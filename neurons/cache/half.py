@@ -28,5 +28,5 @@ def _half(name: str, array: np.ndarray) -> np.ndarray:
     if (np.isinf(half) & np.isfinite(array)).any():
         what = f"an activation of layer {name.split('_')[1]}" if name.startswith("post") else "the final residual"
         largest = np.abs(array[np.isfinite(array)]).max()
-        raise CacheError(f"{what} is {largest:.3g}, float16 holds up to 65504: use --dtype float32")
+        raise CacheError(f"{what} is {largest:.3g}, float16 holds up to 65504: use dtype float32")
     return half

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from neurons.task.years import N_YEARS
-from neurons.types import InputError
+from neurons.types import check_choice
 
 FORMAT = "neurons-cache"
 FORMAT_VERSION = 1
@@ -112,7 +112,5 @@ def type_of(name: str, dtype: Dtype = DTYPE) -> str:
 
 def check_dtype(text: str) -> Dtype:
     """The type as which activations are stored; `InputError` for another."""
-    for dtype in get_args(Dtype):
-        if text == dtype:
-            return dtype
-    raise InputError(f"dtype {text!r} is not known: choose {' or '.join(get_args(Dtype))}")
+    dtype: Dtype = check_choice("dtype", text, Dtype)
+    return dtype

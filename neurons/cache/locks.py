@@ -58,4 +58,4 @@ def is_being_built(path: Path) -> bool:
 
 def not_written(folder: Path, error: Exception) -> CacheError:
     reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
-    return CacheError(f"cache folder {folder} cannot be written ({reason}): choose another with --cache-dir")
+    return CacheError(f"cache folder {folder} cannot be written ({reason}): choose another for the cache")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from neurons.types import CacheError, InputError, Progress
+from neurons.types import CacheError, InputError, Progress, check_whole, told
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -22,10 +22,12 @@ CONNECT_SECONDS = 10
 
 def is_spread(jobs: int | None, scheduler: str | None) -> bool:
     """Whether tasks leave this process. Raises `InputError` for a number of jobs or an address that cannot be meant."""
-    if jobs is not None and jobs < 1:
+    if jobs is not None and check_whole("jobs", jobs) < 1:
         raise InputError(f"{jobs} jobs asked for: give 1 or more")
-    if scheduler is not None and not re.fullmatch(r"[a-z]+://[^\s/]+:\d{1,5}", scheduler):
-        raise InputError(f"scheduler {scheduler!r} is no address: write it like tcp://host:8786")
+    if scheduler is not None and not (
+        isinstance(scheduler, str) and re.fullmatch(r"[a-z]+://[^\s/]+:\d{1,5}", scheduler)
+    ):
+        raise InputError(f"scheduler {told(scheduler)} is no address: write it like tcp://host:8786")
     return scheduler is not None or (jobs or 1) > 1 or (jobs is None and _has_own_backend())
 
 
@@ -81,7 +83,7 @@ def _in_parallel(
         return list(Counting(batch_size=1, **settings)(delayed(function)(task) for task in tasks))
     except TerminatedWorkerError:
         raise CacheError(
-            "a worker process was killed (out of memory?); what was finished is kept: run again, with fewer --jobs"
+            "a worker process was killed (out of memory?); what was finished is kept: run again, with fewer jobs"
         ) from None
     except Exception as error:
         if type(error).__name__ == "KilledWorker":  # Dask's, which may not be installed
@@ -106,7 +108,7 @@ def _client(scheduler: str) -> Iterator[Any]:
     try:
         from distributed import Client
     except ImportError:
-        raise InputError("--scheduler needs Dask: pip install 'neurons[cluster]'") from None
+        raise InputError("a scheduler needs Dask: pip install 'neurons[cluster]'") from None
     host, _, port = scheduler.partition("://")[2].rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()

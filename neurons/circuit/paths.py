@@ -239,7 +239,7 @@ def _spread(ctx: AblationContext, prompts: int) -> Int[np.ndarray, " n"]:
     if each < 1:
         raise InputError(
             f"{prompts} prompts asked for: {len(ctx.start_years)} start years need at least one each"
-            " (fewer with --years)"
+            " (fewer years give fewer)"
         )
     chosen = []
     for place, year in enumerate(ctx.start_years):

@@ -15,7 +15,6 @@
    and, apart from them, the biases make up everything that the layers add.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -37,7 +36,16 @@ from neurons.clustering.tuning import Tuning, is_constant, tune
 from neurons.decomposition.population import Population, one_thread, strongest
 from neurons.decomposition.significance import noun_resamples
 from neurons.rounding import MARGIN, descending, largest, reaches
-from neurons.types import NeuronId, Progress
+from neurons.types import (
+    Neurons,
+    Progress,
+    check_choice,
+    check_is,
+    check_progress,
+    check_resamples,
+    check_whole,
+    parse_neurons,
+)
 
 LIKENESS_BAR = 0.5
 UNSPLIT = 0.8
@@ -50,7 +58,7 @@ CUTS = (*range(2, 21), 25, 30, 40, 50, 75, 100)
 @one_thread()
 def cluster(
     population: Population,
-    called: Sequence[NeuronId],
+    called: Neurons,
     *,
     method: Method = "hdbscan",
     cap: int = CAP,
@@ -63,8 +71,17 @@ def cluster(
 
     population: all neurons of the layers, whose scores make the total contrast. called: those to cluster,
     at most `cap` of them by |score|. smallest: the fewest neurons that make a cluster; 3, or one in a
-    hundred. Raises `InputError` for a neuron that is not in the population.
+    hundred. Raises `InputError` for a neuron that is not in the population, another method, or numbers out of range.
     """
+    check_is("population", population, Population, "what gather(effects) returns")
+    check_choice("method", method, Method)
+    if smallest is not None:
+        check_whole("smallest", smallest, least=2)
+    for what, given, least in (("cap", cap, 1), ("seed", seed, 0)):
+        check_whole(what, given, least=least)
+    check_resamples(resamples)
+    check_progress(progress)
+    called = parse_neurons(called)
     rows = population.rows(called)
     rows = rows[strongest(np.abs(population.score[rows]), cap)]
     chosen = population.take(rows)

@@ -25,7 +25,7 @@ from neurons.decomposition.significance import CONFIDENCE
 from neurons.rounding import MARGIN, largest, reaches
 from neurons.shown import Shown
 from neurons.task.years import N_YEARS
-from neurons.types import NeuronId, Progress
+from neurons.types import NeuronId, Progress, check_is, check_progress, check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,6 +122,9 @@ class Tuning(Shown):
 
 def tune(population: Population, *, seed: int = 0, progress: Progress | None = None) -> Tuning:
     """Fit every neuron of the population (a few thousand at most: `Population.take` picks them)."""
+    check_is("population", population, Population, "what gather(effects) returns")
+    check_whole("seed", seed, least=0)
+    check_progress(progress)
     low, high = curve_interval(population)
     tuning_fits = _fit_tuning(population, seed, progress)
     readout_fits = _fit_readouts(population.readout)

@@ -20,9 +20,11 @@ from jaxtyping import Float, Int
 from neurons.cache.format import Cache, format_layers
 from neurons.cache.layout import NEURON_CHUNK
 from neurons.shown import Shown
-from neurons.task.years import N_YEARS, contrast_weights, measured_years, spans
-from neurons.types import InputError, NeuronId
+from neurons.task.years import N_YEARS, check_measured, contrast_weights, measured_years, spans
+from neurons.types import InputError, NeuronId, check_choice, check_is, check_whole
 
+Lens = Literal["exact", "plain"]
+CACHE = "what cache_activations or open_cache returns"
 PART_NUMBERS = 1 << 21
 """Sums of groups of prompts that an analysis has in memory at once: 8 MB."""
 
@@ -37,7 +39,13 @@ class LogitEffects(Shown):
 
     cache: Cache
     start_years: tuple[int, ...]
-    lens: Literal["exact", "plain"] = "exact"
+    lens: Lens = "exact"
+
+    def __post_init__(self) -> None:
+        check_is("cache", self.cache, Cache, CACHE)
+        check_is("start_years", self.start_years, tuple, "start years in a tuple")
+        check_measured(self.start_years)
+        check_choice("lens", self.lens, Lens)
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -109,7 +117,11 @@ class LogitEffects(Shown):
         return int(group.max()) + 1
 
     def map(self, neuron: str | NeuronId) -> Float[np.ndarray, "Y 100"]:
-        """Mean effect on each year (column) for each measured start year (row), in logits."""
+        """Mean effect in logits; row 0 is the first measured start year (02 by default), column 0 the year 00.
+
+        Rows are `start_years`, so start year YY is row `start_years.index(YY)`; columns are the years 00-99. Raises
+        `InputError` for a neuron outside the cache.
+        """
         one = self._slice(neuron)
         return self.tuning(*one) * self.readout(*one)
 
@@ -119,7 +131,7 @@ class LogitEffects(Shown):
         Raises `InputError` for a neuron outside the cache or a start year that it does not hold.
         """
         one = self._slice(neuron)
-        rows = self.cache.start_year == start_year
+        rows = self.cache.start_year == check_whole("start_year", start_year)
         if not rows.any():
             held = sorted(set(self.cache.start_year.tolist()))
             raise InputError(
@@ -160,11 +172,13 @@ def logit_effects(cache: Cache, *, years: Iterable[int] | None = None) -> LogitE
 
     Raises `InputError` for a year asked for that cannot be measured or that the cache does not hold.
     """
+    check_is("cache", cache, Cache, CACHE)
     return LogitEffects(cache, measured_years(cache.start_year.tolist(), years))
 
 
 def plain_logit_lens(cache: Cache, *, years: Iterable[int] | None = None) -> LogitEffects:
     """The paper's lens, activation * (W_out @ W_U) without LayerNorm: another quantity than the effect."""
+    check_is("cache", cache, Cache, CACHE)
     return LogitEffects(cache, measured_years(cache.start_year.tolist(), years), lens="plain")
 
 

@@ -3,7 +3,7 @@
 Prompts are read a block at a time; what is kept of each is two numbers, not its 100 probabilities.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 from neurons.cache.format import Cache
 from neurons.shown import Shown
 from neurons.task.behaviour import Behaviour, measure, year_probabilities
-from neurons.task.years import MEASURED, N_YEARS
+from neurons.task.years import MEASURED, N_YEARS, check_measured
+from neurons.types import InputError, check_is
 
 BLOCK_WIDTH = 32 * N_YEARS
 """Numbers in memory for each prompt of a block: its logits, and what is made of them in float64."""
@@ -59,13 +60,18 @@ def measured_rows(cache: Cache, years: Sequence[int]) -> Int[np.ndarray, " P"]:
     return np.flatnonzero(np.isin(cache.start_year, years))
 
 
-def measured_behaviour(cache: Cache, years: Sequence[int] = MEASURED) -> dict[str, Behaviour]:
+def measured_behaviour(cache: Cache, years: Iterable[int] = MEASURED) -> dict[str, Behaviour]:
     """Probability difference and cutoff sharpness of each measured prompt, scored against the true YY.
 
     model: as it is. counterfactual: the run with YY replaced by 01. average_distribution: the model's mean over
     all prompts of the cache, so over all start years, the same everywhere.
+
+    Raises `InputError` for a start year outside 01-98, or where no prompt has one of them.
     """
-    measured, average = np.isin(cache.start_year, years), average_distribution(cache)
+    check_is("cache", cache, Cache, "what cache_activations or open_cache returns")
+    measured, average = np.isin(cache.start_year, check_measured(years)), average_distribution(cache)
+    if not measured.any():
+        raise InputError("no prompt of this cache has one of these start years: choose other years")
     found: dict[str, list[Behaviour]] = {"model": [], "counterfactual": [], "average_distribution": []}
     for rows in cache.row_blocks(BLOCK_WIDTH):
         kept = np.flatnonzero(measured[rows]) + rows.start

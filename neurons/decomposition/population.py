@@ -7,7 +7,7 @@
 3. `take` picks some neurons; `strongest` says which.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +20,7 @@ from neurons.decomposition.effects import LogitEffects, neuron_parts
 from neurons.rounding import centred_rows, descending
 from neurons.shown import Shown
 from neurons.task.years import contrast_weights
-from neurons.types import InputError, NeuronId, Progress
+from neurons.types import InputError, NeuronId, Neurons, Progress, check_is, check_progress, parse_neurons
 
 
 @runtime_checkable
@@ -135,20 +135,20 @@ class Population(Shown):
         """The neurons of these rows, in this order."""
         return replace(self, layer=self.layer[rows], index=self.index[rows], readout=self.readout[rows])
 
-    def rows(self, neurons: Iterable[str | NeuronId]) -> Int[np.ndarray, " M"]:
-        """Where these neurons stand; `InputError` for one that is not here."""
+    def rows(self, neurons: Neurons) -> Int[np.ndarray, " M"]:
+        """Where these neurons stand, in their order without repeats; `InputError` for one that is not here."""
         where = {neuron: row for row, neuron in enumerate(self.neurons)}
-        found = [NeuronId.parse(neuron) for neuron in neurons]
+        found = parse_neurons(neurons)
         absent = [neuron for neuron in found if neuron not in where]
         if absent:
-            raise InputError(
-                f"{absent[0]} is not among the {len(self)} neurons looked at: name its layer with --layers"
-            )
+            raise InputError(f"{absent[0]} is not among the {len(self)} neurons looked at: choose layers with it")
         return np.array([where[neuron] for neuron in found], int)
 
 
 def neuron_population(effects: LogitEffects, *, progress: Progress | None = None) -> Population:
     """Every neuron of the cached layers. Raises `InputError` for effects of the plain lens."""
+    check_is("effects", effects, LogitEffects, "what logit_effects(cache) returns")
+    check_progress(progress)
     if effects.lens != "exact":
         raise InputError("clusters and composition are of exact effects: use logit_effects(cache)")
     cache, layers = effects.cache, effects.layers

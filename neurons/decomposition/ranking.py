@@ -29,7 +29,7 @@ from neurons.decomposition.significance import (
 from neurons.rounding import MARGIN, RESOLUTION, descending
 from neurons.shown import Shown
 from neurons.task.years import contrast_weights
-from neurons.types import InputError, NeuronId, Progress
+from neurons.types import InputError, NeuronId, Progress, check_is, check_progress, check_resamples, check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +98,8 @@ class Ranking(Shown):
         }
 
     def record(self, row: int) -> dict[str, Any]:
-        """One neuron as in the JSON of `neurons rank`."""
+        """One neuron as in the JSON of `neurons rank`; row 0 is the first in rank order."""
+        check_whole("row", row, least=0, most=len(self) - 1)
         neuron = NeuronId(int(self.layer[row]), int(self.index[row]))
         values = {"neuron": str(neuron), "layer": neuron.layer, "index": neuron.index, "rank": row + 1}
         for name in COLUMNS[4:]:
@@ -151,10 +152,17 @@ def rank(
 
     Raises `InputError` for a start year that is not measured, or for effects of the plain lens.
     """
+    check_is("effects", effects, LogitEffects, "what logit_effects(cache) returns")
+    check_resamples(resamples)
+    check_whole("seed", seed, least=0)
+    check_progress(progress)
     if effects.lens != "exact":
         raise InputError("neurons are ranked by exact effects: use logit_effects(cache)")
-    if start_year is not None and start_year not in effects.start_years:
-        raise InputError(f"start year {start_year} is not among the measured start years: widen --years")
+    if start_year is not None and check_whole("start_year", start_year) not in effects.start_years:
+        raise InputError(
+            f"start year {start_year} is not measured: choose within {effects.start_years[0]:02d}-"
+            f"{effects.start_years[-1]:02d}"
+        )
     parts = []
     for done, layer in enumerate(effects.layers):
         parts.append(_score_layer(effects, layer, _year_weights(effects, start_year), resamples, seed))

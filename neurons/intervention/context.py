@@ -17,7 +17,7 @@ from neurons.model.checkpoint import Model
 from neurons.model.forward import EndTrace, run, trace
 from neurons.shown import Shown
 from neurons.task.years import measured_years
-from neurons.types import Ablation, CacheError, InputError
+from neurons.types import Ablation, CacheError, InputError, check_choice, check_is, check_whole
 
 PROMPT_BLOCK = 128
 """Prompts whose keys and values are in memory at once; finished work is kept a block at a time."""
@@ -80,7 +80,7 @@ class AblationContext(Shown):
 
     def held_at(self, ablation: Ablation, layer: int, block: slice) -> Float[Tensor, "P N"]:
         """The activation that each neuron of the layer is held at, for the prompts of a block."""
-        if ablation == "resample":
+        if check_choice("ablation", ablation, Ablation) == "resample":
             own_01 = self.cache.counterfactual[self.rows[block]]
             return self.post_01[layer][torch.as_tensor(own_01, dtype=torch.long, device=self.model.device)]
         one = self._means[layer] if ablation == "mean" else torch.zeros_like(self._means[layer])
@@ -117,12 +117,14 @@ def ablation_context(
     Raises `CacheError` when the cache was made with another model, `InputError` for a start year that has
     no prompt or more nouns than there are.
     """
+    check_is("model", model, Model, "what load_model returns")
+    check_is("cache", cache, Cache, "what cache_activations or open_cache returns")
     if model.fingerprint != cache.model_sha256:
         raise CacheError(
             f"cache {cache.path} was made with other weights than {model.name}'s: give the model it was made with"
         )
     words = list(dict.fromkeys(cache.noun))
-    if nouns is not None and not 1 <= nouns <= len(words):
+    if nouns is not None and not 1 <= check_whole("nouns", nouns) <= len(words):
         raise InputError(f"{nouns} nouns asked for: this cache holds 1 to {len(words)}")
     chosen = np.isin(cache.noun, words[:nouns])
     measured = measured_years(cache.start_year[chosen].tolist(), years)

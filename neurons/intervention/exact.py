@@ -26,7 +26,19 @@ from neurons.intervention.results import GroupEffect, NeuronEffects, References
 from neurons.rounding import descending
 from neurons.task import behaviour
 from neurons.task.intervention import Intervention
-from neurons.types import InputError, Measure, NeuronId, Progress
+from neurons.types import (
+    InputError,
+    Measure,
+    NeuronId,
+    Neurons,
+    Progress,
+    check_choice,
+    check_is,
+    check_progress,
+    check_whole,
+    parse_neurons,
+    told,
+)
 
 CHUNK = 512
 """Neurons of one kept part: seconds of work in GPT-2 small."""
@@ -34,6 +46,7 @@ CHUNK = 512
 
 def references(ctx: AblationContext, measure: Measure) -> References:
     """The three values beside which an effect is read; from the cache alone."""
+    check_choice("measure", measure, Measure)
     cache = ctx.cache
     average = np.log(average_distribution(cache))
     logits_01, total_01 = cache.read("counterfactual/year_logits"), cache.read("counterfactual/logsumexp")
@@ -66,11 +79,11 @@ def all_neurons(cache: Cache) -> tuple[NeuronId, ...]:
     return tuple(NeuronId(layer, index) for layer in cache.layers for index in range(cache.d_mlp))
 
 
-def check_neurons(cache: Cache, neurons: Sequence[str | NeuronId]) -> tuple[NeuronId, ...]:
+def check_neurons(cache: Cache, neurons: Neurons) -> tuple[NeuronId, ...]:
     """The neurons without repeats, in the order given; `InputError` for one outside the cache, or for none."""
-    found = tuple(dict.fromkeys(cache.check_neuron(neuron) for neuron in neurons))
+    found = tuple(map(cache.check_neuron, parse_neurons(neurons)))
     if not found:
-        raise InputError("no neuron named: write them like L9N12,L10N7")
+        raise InputError("no neuron named: write layer and index like L9N12")
     return found
 
 
@@ -81,7 +94,7 @@ def top_of(
     neurons = all_neurons(ctx.cache)
     if count == "all":
         return neurons
-    if not 1 <= count <= len(neurons):
+    if not 1 <= check_whole("count", count) <= len(neurons):
         raise InputError(
             f"{count} neurons asked for: layers {format_layers(ctx.cache.layers)} have 1 to {len(neurons)}"
         )
@@ -91,7 +104,7 @@ def top_of(
 
 def neuron_effects(
     ctx: AblationContext,
-    neurons: Sequence[str | NeuronId],
+    neurons: Neurons,
     intervention: Intervention = Intervention(),  # noqa: B008 - frozen
     *,
     screened: Float[np.ndarray, "L N"] | None = None,
@@ -108,6 +121,11 @@ def neuron_effects(
 
     Raises `InputError` for a neuron outside the cache, `CacheError` when the folder cannot be written.
     """
+    _check_asked(ctx, intervention)
+    for name, table in (("screened", screened), ("scores", scores)):
+        _check_table(name, table, (len(ctx.cache.layers), ctx.cache.d_mlp))
+    check_is("keep", keep, bool, "True or False")
+    check_progress(progress)
     found = check_neurons(ctx.cache, neurons)
     parts = effect_parts(ctx, intervention) if keep else None
     by_start_year = np.zeros((len(found), len(ctx.start_years)))
@@ -129,6 +147,16 @@ def neuron_effects(
         screen=_of(ctx.cache, found, screened),
         score=_of(ctx.cache, found, scores),
     )
+
+
+def _check_asked(ctx: AblationContext, intervention: Intervention) -> None:
+    check_is("on", ctx, AblationContext, "what experiment(model, cache) returns")
+    check_is("intervention", intervention, Intervention, "an Intervention")
+
+
+def _check_table(name: str, table: Float[np.ndarray, "L N"] | None, shape: tuple[int, int]) -> None:
+    if table is not None and (not isinstance(table, np.ndarray) or table.shape != shape):
+        raise InputError(f"{name} must be an array of shape {shape}, layers by neurons, not {told(table)}")
 
 
 def fill_block(
@@ -195,10 +223,11 @@ def _of(cache: Cache, neurons: Sequence[NeuronId], table: Float[np.ndarray, "L N
 
 def group_effect(
     ctx: AblationContext,
-    neurons: Sequence[str | NeuronId],
+    neurons: Neurons,
     intervention: Intervention = Intervention(),  # noqa: B008
 ) -> GroupEffect:
     """All the neurons ablated together, at all their layers; every measure that the effect has."""
+    _check_asked(ctx, intervention)
     found = check_neurons(ctx.cache, neurons)
     chosen = group_mask(ctx.cache.layers, ctx.cache.d_mlp, found)
     groups = np.stack([np.zeros_like(chosen), chosen])

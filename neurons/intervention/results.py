@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from neurons.intervention.agreement import Agreement
 from neurons.shown import Shown
 from neurons.task.intervention import Intervention
-from neurons.types import Ablation, Measure, NeuronId
+from neurons.types import Ablation, InputError, Measure, NeuronId, check_choice, check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,8 @@ class NeuronEffects(Shown):
         return pd.DataFrame({"neuron": names, "effect": self.effect, "screen": self.screen, "score": self.score})
 
     def record(self, row: int) -> dict[str, Any]:
-        """One neuron as in the JSON of `neurons causal`."""
+        """One neuron as in the JSON of `neurons causal`; row 0 is the first named."""
+        check_whole("row", row, least=0, most=len(self.neurons) - 1)
         score = float(self.score[row])
         return {
             "neuron": str(self.neurons[row]),
@@ -102,6 +103,8 @@ class GroupEffect(Shown):
 
     def to_json(self, measure: Measure) -> dict[str, Any]:
         """`effect` is that of the chosen measure; `effects` holds all."""
+        if check_choice("measure", measure, Measure) not in self.by_start_year:
+            raise InputError(f"this effect has no {measure}: choose {', '.join(self.by_start_year)}")
         return {
             "neurons": [str(neuron) for neuron in self.neurons],
             "measure": measure,
@@ -168,6 +171,8 @@ class Curves(Shown):
 
     def of(self, measure: Measure, kind: Kind) -> tuple[Curve, ...]:
         """One curve an order."""
+        check_choice("measure", measure, Measure)
+        check_choice("kind", kind, Kind)
         return tuple(c for c in self.curves if (c.measure, c.kind) == (measure, kind))
 
     def to_json(self, measure: Measure) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from neurons.intervention.readers import scorer
 from neurons.model.at_end import frozen_logits
 from neurons.model.forward import EndTrace, attention_at_end, final_scale, post_activation
 from neurons.task.intervention import Intervention
-from neurons.types import Progress
+from neurons.types import Progress, check_is, check_progress
 
 
 def screen(
@@ -23,6 +23,9 @@ def screen(
     The gradient is that of the effect asked for: through everything after the neuron (total), through
     the final LayerNorm alone (direct), or past its scale too (frozen).
     """
+    check_is("on", ctx, AblationContext, "what experiment(model, cache) returns")
+    check_is("intervention", intervention, Intervention, "an Intervention")
+    check_progress(progress)
     total = np.zeros((len(ctx.cache.layers), ctx.cache.d_mlp))
     weight = ctx.averaging.mean(0)
     blocks = ctx.blocks()

@@ -24,7 +24,7 @@ from neurons.model.files import Checkpoint, find_checkpoint
 from neurons.model.in_memory import MemoryCheckpoint, checkpoint_in_memory, state_of
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.shown import Shown
-from neurons.types import CheckpointError, Device, InputError
+from neurons.types import CheckpointError, Device, InputError, check_is
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -172,6 +172,7 @@ def load_model(
             raise InputError("tokenizer and name go with a model in memory: a directory or a hub name has its own")
         checkpoint = find_checkpoint(source)
     else:
+        check_is("name", name, str | None, "what results are called by")
         checkpoint = checkpoint_in_memory(source, tokenizer=tokenizer, name=name)
     checkpoint.tokenizer  # noqa: B018  a missing tokenizer is told before the weights are read
     if isinstance(checkpoint, MemoryCheckpoint):

@@ -1,11 +1,12 @@
 """GPT-2's config: the fields that change the numbers, and the refusal of those that are not honoured."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neurons.types import CheckpointError, InputError, NeuronId
+from neurons.types import CheckpointError, InputError, NeuronId, check_wholes
 
 ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh", "gelu", "relu", "silu", "swish", "quick_gelu", "tanh")
 REFUSED_FIELDS: dict[str, Any] = {
@@ -41,8 +42,9 @@ class ModelConfig:
         """The last third of the layers: 8-11 of GPT-2 small."""
         return tuple(range(self.n_layers - max(1, self.n_layers // 3), self.n_layers))
 
-    def check_layers(self, layers: tuple[int, ...]) -> tuple[int, ...]:
+    def check_layers(self, layers: Iterable[int]) -> tuple[int, ...]:
         """The layers, or `InputError` where one is not in the model."""
+        layers = check_wholes("layers", layers, "[8, 9]")
         outside = [layer for layer in layers if not 0 <= layer < self.n_layers]
         if outside:
             raise InputError(f"layer {outside[0]} is not in this model: it has layers 0-{self.n_layers - 1}")
@@ -57,7 +59,7 @@ class ModelConfig:
             raise InputError(f"{neuron} does not exist: layer {neuron.layer} has neurons 0-{self.d_mlp - 1}")
         if neuron.layer not in layers:
             chosen = ", ".join(map(str, layers))
-            raise InputError(f"{neuron} is outside the chosen layers {chosen}: name its layer with --layers")
+            raise InputError(f"{neuron} is outside the chosen layers {chosen}: choose layers with it")
         return neuron
 
 

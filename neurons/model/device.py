@@ -15,8 +15,8 @@ def find_device(name: Device) -> torch.device:
     """Raises `InputError` for a name that is no device's, `DeviceError` where this machine has none such."""
     if parse_device(name) != "cpu" and not _is_there(name):
         raise DeviceError(
-            f"device {name} is not there: torch {torch.__version__} finds no {NAMES[name]} on this machine; leave out"
-            " --device to run on the CPU"
+            f"device {name} is not there: torch {torch.__version__} finds no {NAMES[name]} on this machine; leave"
+            " out the device to run on the CPU"
         )
     return torch.device(name)
 

@@ -139,7 +139,7 @@ def _hub_snapshot(name: str) -> Path:
         raise CheckpointError(
             f"{name} is not in the local hub cache and cannot be fetched now ({type(error).__name__}): where"
             f" there is a network run `hf download {HUB_ALIASES.get(name, name)}`, or give a checkpoint"
-            " directory with --model DIR; --model mini works now"
+            " directory; mini works now"
         ) from None
 
 

@@ -35,7 +35,7 @@ def check_against(reference: Model, other: Model) -> None:
     if not apart <= TOLERANCE:  # not a number is wrong too
         raise DeviceError(
             f"device {other.device.type} gives wrong numbers here: year logits differ from the CPU's by {apart:.1e} of"
-            f" the largest ({TOLERANCE:.0e} is allowed); leave out --device to run on the CPU"
+            f" the largest ({TOLERANCE:.0e} is allowed); leave out the device to run on the CPU"
         )
 
 

@@ -13,7 +13,7 @@
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +25,7 @@ from neurons.regression.parts import Composer, MapSums, count_signs, group_parts
 from neurons.regression.results import LEVELS, SIGN_BAR, Composition, Part, Pursuit, Signs
 from neurons.rounding import MARGIN, descending, reaches
 from neurons.task.years import N_YEARS
-from neurons.types import NeuronId, Progress
+from neurons.types import Neurons, Progress, check_is, check_progress, check_resamples, check_whole, parse_neurons
 
 CAP = 1000
 MOST = 200
@@ -40,7 +40,7 @@ def compose(
     population: Population,
     tuning: Tuning,
     *,
-    groups: Mapping[str, Sequence[NeuronId]],
+    groups: Mapping[str, Neurons],
     cap: int = CAP,
     most: int = MOST,
     resamples: int = RESAMPLES,
@@ -54,6 +54,14 @@ def compose(
     candidates of the pursuit and of the greedy order, those with the largest maps. most: how many of
     them may be chosen.
     """
+    check_is("population", population, Population, "what gather(effects) returns")
+    check_is("tuning", tuning, Tuning, "what tune(population) returns")
+    check_is("groups", groups, Mapping, "neurons by name, like {'mine': ['L9N12']}")
+    check_is("notes", notes, tuple, "texts in a tuple")
+    for what, given, least in (("cap", cap, 1), ("most", most, 1), ("seed", seed, 0)):
+        check_whole(what, given, least=least)
+    check_resamples(resamples)
+    check_progress(progress)
     steps = _Steps(progress, 5)
     by_layer = layer_sums(population)
     whole = sum(by_layer.values(), np.zeros((*population.noun_counts.shape, 100)))
@@ -65,7 +73,7 @@ def compose(
         for layer, sums in by_layer.items()
     }
     steps.done()
-    by_group = group_parts(composer, population, groups)
+    by_group = group_parts(composer, population, {name: parse_neurons(group) for name, group in groups.items()})
     steps.done()
     candidates = strongest(_map_size(population), cap)
     pursuit = _pursue(population, candidates, whole, most, seed)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from neurons.types import Ablation, Effect, InputError, Measure
+from neurons.types import Ablation, Effect, InputError, Measure, check_choice
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class Intervention:
     `direct` changes only its own write to the final residual, read through the final LayerNorm; `frozen` is
     the direct effect with that LayerNorm's scale as it was.
 
-    Raises `InputError` for the frozen effect with another measure than the contrast: with a frozen scale
-    the logits are no run's, and have no probabilities.
+    Raises `InputError` for a word that is none of these, and for the frozen effect with another measure than the
+    contrast: with a frozen scale the logits are no run's, and have no probabilities.
     """
 
     ablation: Ablation = "resample"
@@ -23,5 +23,7 @@ class Intervention:
     measure: Measure = "contrast"
 
     def __post_init__(self) -> None:
+        for what, choices in (("ablation", Ablation), ("effect", Effect), ("measure", Measure)):
+            check_choice(what, getattr(self, what), choices)
         if self.effect == "frozen" and self.measure != "contrast":
             raise InputError(f"the frozen effect is in logits and has no {self.measure}: use the measure contrast")

@@ -6,7 +6,7 @@ so that nothing but YY varies within a noun and its prompts share everything bef
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -16,8 +16,8 @@ from jaxtyping import Int
 
 from neurons.shown import Shown
 from neurons.task.templates import YEAR_SPAN, Template, Tokenizer, check_aligned, year_position
-from neurons.task.years import N_YEARS
-from neurons.types import InputError
+from neurons.task.years import KNOWN_CENTURIES, N_YEARS, check_centuries
+from neurons.types import InputError, check_is, check_whole, elements, told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,6 +96,7 @@ class PromptSet(Shown):
 
     def text(self, row: int) -> str:
         """The prompt as a person would read it, without BOS."""
+        row = check_whole("row", row, least=0, most=len(self) - 1)
         return self.template.fill(self.noun[row], int(self.century[row]), int(self.start_year[row])).strip()
 
 
@@ -166,6 +167,9 @@ def year_spans(
     Raises `InputError` for nouns that are not single tokens, centuries without a 01-counterfactual or outside
     the template's, a tokenizer without single-token years or BOS, or a template that does not align with it.
     """
+    check_is("tokenizer", tokenizer, Tokenizer, "a tokenizer, like model.tokenizer")
+    check_is("template", template, Template, "a Template, like own_task(text).template")
+    check_whole("seed", seed, least=0)
     if tokenizer.bos_token_id is None:
         raise InputError("this tokenizer has no BOS token: the prompts begin with <|endoftext|>")
     candidates = _candidate_centuries(centuries, template)
@@ -185,12 +189,16 @@ def choose_nouns(
     def is_single(word: str) -> bool:
         return len(tokenizer.encode(template.as_written(word), add_special_tokens=False)) == 1
 
-    if isinstance(nouns, int):
+    if not isinstance(nouns, str | Iterable):
+        nouns = check_whole("nouns", nouns)
         usable = [word for word in template.words if is_single(word)]
         if not 1 <= nouns <= len(usable):
             raise InputError(f"{nouns} nouns asked for: this tokenizer allows 1 to {len(usable)} of our list")
         return tuple(rng.choice(usable, size=nouns, replace=False).tolist())
-    words = tuple(dict.fromkeys(nouns))
+    words = (nouns,) if isinstance(nouns, str) else elements("nouns", nouns, "a number, or words in a list")
+    for word in words:
+        check_is("nouns", word, str, "a number, or words in a list")
+    words = tuple(dict.fromkeys(words))
     split = [word for word in words if not word or not is_single(word)]
     if split:
         space = " with a leading space" if template.as_written("") else ""
@@ -206,14 +214,17 @@ def choose_nouns(
 def _candidate_centuries(centuries: Literal["draw", "all"] | Sequence[int], template: Template) -> tuple[int, ...]:
     allowed = template.centuries
     if isinstance(centuries, str):
+        if centuries not in ("draw", "all"):
+            raise InputError(f"centuries {told(centuries)} cannot be read: choose draw, all, or numbers like [16, 17]")
         return tuple(c for c in PUBLISHED_CENTURIES if allowed is None or c in allowed)
-    outside = [century for century in centuries if allowed is not None and century not in allowed]
+    numbers = check_centuries(centuries)
+    outside = [century for century in numbers if allowed is not None and century not in allowed]
     if allowed is not None and outside:
         raise InputError(
             f"century {outside[0]} does not fit the prompt {template.text.strip()!r}: choose among"
             f" {', '.join(map(str, allowed))}"
         )
-    return tuple(dict.fromkeys(centuries))
+    return tuple(dict.fromkeys(numbers))
 
 
 def _pair_with_centuries(
@@ -223,16 +234,17 @@ def _pair_with_centuries(
     years: dict[int, tuple[int, ...]],
     rng: np.random.Generator,
 ) -> list[tuple[str, int]]:
-    if centuries == "draw":
+    if isinstance(centuries, str) and centuries == "draw":
         full = [century for century in full_centuries(tokenizer) if century in years]
         if not full:
             raise InputError(
-                f"no century offers {FULL_CENTURY} start years with this tokenizer: name some with --centuries"
+                f"no century offers {FULL_CENTURY} start years with this tokenizer: choose centuries among"
+                f" {_list_centuries(tokenizer)}"
             )
         return [(word, int(rng.choice(full))) for word in words]
     aligned = [century for century, usable in years.items() if 1 in usable]
     if not isinstance(centuries, str):
-        for century in centuries:
+        for century in years:
             if century not in aligned:
                 raise InputError(
                     f"century {century} has no 01-counterfactual: ' {century:02d}01' does not split into"
@@ -245,7 +257,7 @@ def _pair_with_centuries(
 
 
 def _list_centuries(tokenizer: Tokenizer) -> str:
-    return ", ".join(str(c) for c in range(10, 21) if 1 in usable_years(tokenizer, c))
+    return ", ".join(str(c) for c in KNOWN_CENTURIES if 1 in usable_years(tokenizer, c))
 
 
 def _missing_cells(years: dict[int, tuple[int, ...]], used: Sequence[int]) -> tuple[Missing, ...]:

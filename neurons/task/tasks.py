@@ -13,7 +13,7 @@ from typing import Literal
 
 from neurons.task.nouns import LATE_YEARS, PRICED
 from neurons.task.templates import YEAR_SPAN, Template, Tokenizer, parse_template
-from neurons.types import InputError
+from neurons.types import InputError, check_choice, check_is, told
 
 Answer = Literal["later", "earlier", "any"]
 OWN = "template"
@@ -27,6 +27,13 @@ class Task:
     template: Template
     answer: Answer | None
     source: str
+
+    def __post_init__(self) -> None:
+        check_is("name", self.name, str, "a task's name")
+        check_is("template", self.template, Template, "a Template")
+        check_is("source", self.source, str, "whose prompt it is")
+        if self.answer is not None:
+            check_choice("answer", self.answer, Answer)
 
     @property
     def suffix(self) -> str:
@@ -96,8 +103,8 @@ TASKS = {task.name: task for task in _TASKS}
 
 def find_task(name: str) -> Task:
     """The named task; `InputError` with the choice for another name."""
-    if name not in TASKS:
-        raise InputError(f"task {name!r} is unknown: choose {', '.join(TASKS)}, or give a template")
+    if not isinstance(name, str) or name not in TASKS:
+        raise InputError(f"task {told(name)} is unknown: choose {', '.join(TASKS)}, or give a template of your own")
     return TASKS[name]
 
 

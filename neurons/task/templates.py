@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from neurons.task.nouns import NOUNS
-from neurons.types import InputError
+from neurons.types import InputError, check_is, check_whole, elements
 
 GAPS = "the gaps are {noun}, {XX}{YY} and a final {XX}"
 
@@ -35,6 +35,13 @@ class Template:
     text: str
     words: tuple[str, ...] = NOUNS
     centuries: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_is("text", self.text, str, "a prompt with gaps")
+        for word in elements("words", self.words, "nouns in a tuple"):
+            check_is("words", word, str, "nouns in a tuple")
+        for century in elements("centuries", self.centuries or (), "numbers like (16, 17)"):
+            check_whole("centuries", century)
 
     def fill(self, noun: str, century: int, year: int) -> str:
         """The prompt\'s text for one noun, century and start year, with its leading space."""
@@ -61,6 +68,7 @@ def parse_template(text: str, *, words: Sequence[str] = NOUNS) -> Template:
     stray brace, a gap missing or too often, a start year or a century that does not follow a space, or text after
     the final {XX}.
     """
+    check_is("template", text, str, "a prompt with gaps")
     stripped = text.strip(" ")
     if not stripped:
         raise InputError(f"the template is empty: write a prompt like {YEAR_SPAN.text.strip()!r}")

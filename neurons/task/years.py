@@ -5,11 +5,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from neurons.types import InputError, parse_ranges
+from neurons.types import InputError, check_wholes, parse_ranges
 
 N_YEARS = 100
 MEASURED = tuple(range(2, 99))
 """Start years measured as published: 02-98, so that YY-1 and YY+1 can be scored too."""
+KNOWN_CENTURIES = range(10, 21)
+"""What may be asked for: 10 for the years 1000-1099, up to 20 for 2000-2099."""
 
 
 def later(start_years: Sequence[int]) -> Bool[np.ndarray, "Y 100"]:
@@ -32,8 +34,9 @@ def contrast_weights(start_years: Sequence[int]) -> Float[np.ndarray, "Y 100"]:
     return np.where(mask, 1 / mask.sum(1, keepdims=True), -1 / (~mask).sum(1, keepdims=True))
 
 
-def check_measured(years: Sequence[int]) -> tuple[int, ...]:
+def check_measured(years: Iterable[int]) -> tuple[int, ...]:
     """The start years as a tuple, or `InputError` where a neighbour of one cannot be scored."""
+    years = check_wholes("years", years, "[31, 32]")
     for year in years:
         if not 1 <= year <= 98:
             raise InputError(
@@ -58,7 +61,7 @@ def measured_years(held: Iterable[int], asked: Iterable[int] | None) -> tuple[in
         if not found:
             raise InputError("no start year within 02-98 has a prompt: choose more nouns or other centuries")
         return found
-    measured = check_measured(tuple(asked))
+    measured = check_measured(asked)
     absent = [year for year in measured if year not in there]
     if absent:
         raise InputError(
@@ -82,3 +85,18 @@ def spans(years: Sequence[int]) -> str:
 def parse_years(text: str) -> tuple[int, ...]:
     """Read `02-98` into start years that can be measured."""
     return check_measured(parse_ranges(text, what="years"))
+
+
+def check_centuries(centuries: Iterable[int]) -> tuple[int, ...]:
+    """The centuries as a tuple, or `InputError` where one is no century's number, like 1700 for 17."""
+    numbers = check_wholes("centuries", centuries, "[16, 17]")
+    if not numbers:
+        raise InputError(f"no century given: choose among {KNOWN_CENTURIES[0]}-{KNOWN_CENTURIES[-1]}")
+    for number in numbers:
+        if number not in KNOWN_CENTURIES:
+            meant = f"; did you mean {number // 100}?" if number // 100 in KNOWN_CENTURIES else ""
+            raise InputError(
+                f"century {number} is not known: choose among {KNOWN_CENTURIES[0]}-{KNOWN_CENTURIES[-1]}, for instance"
+                f" 17 for the years 1700-1799{meant}"
+            )
+    return numbers

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.shown import Shown
-from neurons.types import InputError, NeuronId
+from neurons.types import InputError, NeuronId, check_choice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,8 @@ class NeuronStatistics(Shown):
         return tuple(kind_of(*map(float, row)) for row in zip(*columns, strict=True))
 
     def of_kind(self, kind: Kind) -> tuple[NeuronId, ...]:
-        """The neurons of a kind, by layer and index."""
+        """The neurons of a kind, by layer and index; `InputError` for a kind that there is not."""
+        check_choice("kind", kind, Kind)
         found = zip(self.layer, self.index, self.kind, strict=True)
         return tuple(NeuronId(int(layer), int(index)) for layer, index, one in found if one == kind)
 

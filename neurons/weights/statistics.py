@@ -15,7 +15,7 @@ their size), skew and kurtosis to 1e-4; with float64 weights to 1e-10. Memory: o
 with one layer.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ from neurons.model.checkpoint import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.rounding import MARGIN
 from neurons.task.prompts import year_tokens
-from neurons.types import NeuronId, Progress
+from neurons.types import NeuronId, Progress, check_is, check_progress
 from neurons.weights.results import NeuronStatistics
 
 TOKENS = 1024
@@ -66,14 +66,16 @@ def unembedding(model: Model) -> Unembedding:
 
 
 @torch.inference_mode()
-def neuron_statistics(model: Model, layers: Sequence[int], *, progress: Progress | None = None) -> NeuronStatistics:
+def neuron_statistics(model: Model, layers: Iterable[int], *, progress: Progress | None = None) -> NeuronStatistics:
     """Moments over all tokens of each neuron's cosine with the unembedding, its norms, and what classes explain.
 
     See `NeuronStatistics` for what each is. `progress` counts blocks of tokens, the exact moments first.
 
     Raises `InputError` for a layer that the model has not.
     """
-    layers = model.config.check_layers(tuple(layers))
+    check_is("model", model, Model, "what load_model returns")
+    check_progress(progress)
+    layers = model.config.check_layers(layers)
     tokens = unembedding(model)
     classes = token_classes(model.tokenizer, len(tokens))
     steps = _Steps(progress, 2 * -(-len(tokens) // TOKENS))

@@ -372,7 +372,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tiny: Model, prompts: PromptSe
     with pytest.raises(CacheError) as error:
         cache_activations(tiny, prompts, layers=[1], cache_dir=blocked / "cache")
     assert str(error.value) == (
-        f"cache folder {blocked / 'cache'} cannot be written (Not a directory): choose another with --cache-dir"
+        f"cache folder {blocked / 'cache'} cannot be written (Not a directory): choose another for the cache"
     )
     assert files(tmp_path) == ["file"]
 

@@ -272,7 +272,7 @@ def test_a_file_size_limit_is_one_line_and_finished_blocks_are_kept(
 ) -> None:
     largest = int(share * whole.path.stat().st_size)
     err = one_line(starved(tmp_path, tiny, prompts, largest=largest))
-    assert "cannot be written (File too large): choose another with --cache-dir" in err
+    assert "cannot be written (File too large): choose another for the cache" in err
     assert not [name for name in files(tmp_path / "cache") if name.endswith((".h5", ".tmp"))]
     finished = len(list(tmp_path.glob("cache/*.parts/block-*.npz")))
     assert finished == (0 if share == 0.02 else 4)

@@ -279,7 +279,7 @@ def test_a_map_is_the_same_however_many_prompts_are_read_at_a_time(
     ("neuron", "message"),
     [
         ("foo", "'foo' is not a neuron: write layer and index like L9N12"),
-        ("L99N1", "L99N1 is outside the cached layers 8-11: choose a neuron there or name its layer with --layers"),
+        ("L99N1", "L99N1 is outside the cached layers 8-11: choose a neuron there, or layers with it"),
         ("L3N1", "L3N1 is outside the cached layers 8-11"),
         ("L9N99999", "L9N99999 does not exist: layer 9 has neurons 0-255"),
         ("L9N256", "L9N256 does not exist"),

@@ -1,5 +1,7 @@
 """What the model does, read from a cache a block of prompts at a time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from neurons.decomposition.measured import (
     measured_rows,
 )
 from neurons.task.behaviour import by_start_year, measure, year_probabilities
+from neurons.types import InputError
 
 YEARS = tuple(range(20, 70))
 
@@ -44,8 +47,13 @@ def test_behaviour_is_that_of_all_prompts_at_once(mini_cache: Cache) -> None:
         np.testing.assert_array_equal(found[name].cutoff_sharpness, expected.cutoff_sharpness)
 
 
-def test_no_prompt_measured_gives_empty_measures(mini_cache: Cache) -> None:
-    assert [len(found.cutoff_sharpness) for found in measured_behaviour(mini_cache, ()).values()] == [0, 0, 0]
+def test_no_prompt_measured_is_refused(mini_cache: Cache) -> None:
+    """Means over nothing would be NaN."""
+    with pytest.raises(InputError, match="no start year chosen"):
+        measured_behaviour(mini_cache, ())
+    others = replace(mini_cache, start_year=np.full(len(mini_cache), 50))
+    with pytest.raises(InputError, match="no prompt of this cache has one of these start years"):
+        measured_behaviour(others, [31])
 
 
 def test_means_are_those_of_all_prompts_at_once(mini_cache: Cache) -> None:

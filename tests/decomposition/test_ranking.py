@@ -314,7 +314,7 @@ def test_the_plain_lens_is_not_ranked(mini_cache: Cache) -> None:
 
 
 def test_a_start_year_that_is_not_measured_is_refused(mini_cache: Cache) -> None:
-    with pytest.raises(InputError, match=r"start year 32 is not among the measured start years: widen --years"):
+    with pytest.raises(InputError, match=r"start year 32 is not measured: choose within"):
         rank(logit_effects(mini_cache, years=[10, 50]), start_year=32)
 
 
