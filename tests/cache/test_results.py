@@ -66,5 +66,5 @@ def test_a_damaged_file_is_not_there(cache: Cache, tree: Tree, damage: str) -> N
 
 def test_a_folder_that_cannot_be_written_is_one_line(cache: Cache, tree: Tree) -> None:
     nowhere = replace(cache, path=cache.path.parent / "absent" / "mini.h5")
-    with pytest.raises(CacheError, match="--cache-dir"):
+    with pytest.raises(CacheError, match="choose another for the cache"):
         keep_result(nowhere, "tree", SETTINGS, tree)
