@@ -1,4 +1,4 @@
-"""The cache file: names, key, opening and checking. No torch, no model.
+"""The cache file: key, name, opening, reading and verification. No torch, no model.
 
 `docs/cache-format.md` is the format in words. A file is opened for each read and closed again, so a
 `Cache` can be copied, pickled and used from several processes.
@@ -19,11 +19,10 @@ import h5py
 import numpy as np
 from jaxtyping import Float, Int
 
-from neurons.cache import seal
+from neurons.cache import integrity
 from neurons.cache.checks import check_file
-from neurons.cache.layout import DTYPE, FORMAT_VERSION, HOOK, NEURON_CHUNK, PROMPT_CHUNK, SUFFIX, Dtype
-from neurons.cache.manifest import ROWS, bad_parts, read_manifest
-from neurons.cache.seal import check_seal
+from neurons.cache.integrity import ROWS, bad_parts, check_seal, unreadable
+from neurons.cache.layout import DTYPE, HOOK, NEURON_CHUNK, PROMPT_CHUNK, SUFFIX, Dtype
 from neurons.model.files import Checkpoint
 from neurons.model.remembered import beside
 from neurons.shown import Shown
@@ -37,16 +36,19 @@ READ_AT_ONCE = ("prompts/start_year", "prompts/century", "prompts/noun", "prompt
 BLOCK_NUMBERS = 1 << 21
 """Numbers of one dataset that an analysis has in memory at once: 8 MB."""
 
+KEY_VERSION = 1
+"""Raised when the same request gives other numbers. A new layout of the file alone leaves it as it is."""
+
 
 def cache_key(checkpoint: Checkpoint, prompts: PromptSet, layers: Sequence[int], dtype: Dtype = DTYPE) -> str:
-    """SHA-256 of everything that changes the numbers: weights, config, prompts, layers, hook, type, format."""
+    """Return the SHA-256 of everything that changes the numbers: weights, config, prompts, layers, hook, type."""
     return key_of(checkpoint, prompts.digest, layers, dtype)
 
 
 def key_of(checkpoint: Checkpoint, prompts_sha256: str, layers: Sequence[int], dtype: Dtype) -> str:
-    """`cache_key` of prompts that are known by their digest."""
+    """Return the `cache_key` of prompts that are known by their digest."""
     parts = {
-        "format_version": FORMAT_VERSION,
+        "format_version": KEY_VERSION,
         "model": checkpoint.fingerprint,
         "config": asdict(checkpoint.config),
         "prompts": prompts_sha256,
@@ -58,13 +60,13 @@ def key_of(checkpoint: Checkpoint, prompts_sha256: str, layers: Sequence[int], d
 
 
 def cache_path(folder: Path, checkpoint: Checkpoint, key: str) -> Path:
-    """Where the cache of this key lies: the model's name in front, for people."""
+    """Return where the cache of this key lies: the model's name in front, for people."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", checkpoint.name).strip("._") or "model"
     return folder / f"{name[:60]}-{key[:16]}{SUFFIX}"
 
 
 def is_there(path: Path) -> bool:
-    """Whether the file exists, as far as this user may know."""
+    """Report whether the file exists, as far as this user may know."""
     try:
         return path.exists()
     except OSError:
@@ -73,7 +75,7 @@ def is_there(path: Path) -> bool:
 
 @contextmanager
 def reading(path: Path) -> Iterator[h5py.File]:
-    """The file opened for reading; every way in which that fails is one `CacheError`."""
+    """Open the file for reading; every way in which that fails is one `CacheError`."""
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file
@@ -81,7 +83,7 @@ def reading(path: Path) -> Iterator[h5py.File]:
         raise CacheError(f"cache {path} is not there: `neurons cache list` shows what is") from None
     except (OSError, LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CacheError(f"cache {path} cannot be read ({reason}): delete it and run again to rebuild it") from None
+        raise unreadable(path, reason) from None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -163,10 +165,6 @@ class Cache(Shown):
         """Activations after the nonlinearity (`hook_post`) at END."""
         return self.read(f"mlp/{self.check_layer(layer)}/post", (rows, neurons))
 
-    def post_01(self, layer: int, neurons: slice = slice(None)) -> Float[np.ndarray, "Q N"]:
-        """Activations on the 01-counterfactuals; `counterfactual` [P] says which row is a prompt's own."""
-        return self.read(f"mlp/{self.check_layer(layer)}/post_01", (slice(None), neurons))
-
     def readout(self, layer: int, neurons: slice = slice(None), *, plain: bool = False) -> Float[np.ndarray, "N 100"]:
         """Logits of the years for each unit of a/sigma; `plain`: W_out times the raw W_U, for each unit of a."""
         group = "readout_plain" if plain else "readout"
@@ -209,7 +207,7 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
     missing or of another shape than its attributes say.
     """
     path = Path(path)
-    bytes_checked = check_seal(path, limit=seal.CHECK_LIMIT, remembered=beside(path.parent))
+    bytes_checked = check_seal(path, limit=integrity.CHECK_LIMIT, remembered=beside(path.parent))
     with reading(path) as file:
         attributes, sizes = check_file(file)
         cache = Cache(
@@ -231,9 +229,23 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
             missing=tuple(Missing(int(c), int(y)) for c, y in file["prompts/missing"][()]),
             bytes_checked=bytes_checked,
         )
-        for name in bad_parts(file, read_manifest(file), READ_AT_ONCE):
+        for name in bad_parts(file, READ_AT_ONCE):
             raise ValueError(f"{name}: not what was written")
         return cache
+
+
+def verify_cache(path: str | os.PathLike[str]) -> None:
+    """Check the seal over all bytes, whatever the file's size, then its structure and each dataset's digest.
+
+    Raises `CacheError`, which names the datasets that are bad where the seal is whole.
+    """
+    path = Path(path)
+    check_seal(path)
+    open_cache(path)
+    with reading(path) as file:
+        bad = tuple(bad_parts(file))
+    if bad:
+        raise unreadable(path, f"it is damaged: {', '.join(bad)}")
 
 
 def _parts(dataset: h5py.Dataset) -> Iterator[np.ndarray]:

@@ -284,9 +284,3 @@ class Study:
         ]
         edges = [{"from": str(edge.sender), "to": edge.target, "effect": effect(edge)} for edge in self.circuit.edges]
         return {"nodes": nodes, "edges": edges}
-
-
-STUDY_CLASSES = (
-    Study, Layout, Node, Edge, Circuit, Search, Found, Kept, Evaluation, Role, Projection, PreActivation, NeuronId,
-)  # fmt: skip
-"""All that a study is made of, for keeping it."""

@@ -7,7 +7,6 @@ import typer
 
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result
-from neurons.cache.tasks import is_spread
 from neurons.cli.causal_tables import print_curves, print_effects, print_layers
 from neurons.cli.common import (
     JobsOption,
@@ -19,6 +18,7 @@ from neurons.cli.common import (
     progress_bar,
 )
 from neurons.cli.request import Request, with_request
+from neurons.parallel import is_spread
 from neurons.task.intervention import Intervention
 from neurons.types import Ablation, Effect, InputError, Measure, NeuronId
 
@@ -121,9 +121,9 @@ def run_ablations(cache: Cache, asked: Request) -> "Ablations":
 
 def kept_ablations(cache: Cache, asked: Request) -> "Ablations | None":
     """The ablations that an earlier report ran on this cache, without torch; None where there are none."""
-    from neurons.intervention.results import RESULT_CLASSES
+    from neurons.intervention.results import Ablations
 
-    return kept_result(cache, "causal", _settings(asked), RESULT_CLASSES)
+    return kept_result(cache, "causal", _settings(asked), Ablations)
 
 
 def _settings(asked: Request) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def run_checks(cache: Cache, asked: Request, sample: Sample) -> Checks:
 
 def kept_checks(cache: Cache, asked: Request) -> Checks | None:
     """What the last `neurons check` on this cache, with these start years and this seed, found; or None."""
-    return kept_result(cache, KEPT, _settings(asked), published.RESULT_CLASSES)
+    return kept_result(cache, KEPT, _settings(asked), Checks)
 
 
 def _settings(asked: Request) -> dict[str, Any]:

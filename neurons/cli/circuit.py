@@ -13,7 +13,6 @@ from neurons.circuit.results import (
     DEPTH,
     N_RANDOM,
     PROMPTS,
-    STUDY_CLASSES,
     THRESHOLD,
     PreActivation,
     Search,
@@ -136,7 +135,7 @@ def run_study(
 
 def kept_study(cache: Cache, asked: Request) -> Study | None:
     """The study of the last circuit discovered on this cache with these start years and this seed, or None."""
-    return kept_result(cache, KEPT, _settings(asked), STUDY_CLASSES)
+    return kept_result(cache, KEPT, _settings(asked), Study)
 
 
 def _settings(asked: Request) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from neurons.cache.format import Cache, is_there, open_cache
-from neurons.cache.tasks import is_spread
 from neurons.cli.request import Request
+from neurons.parallel import is_spread
 from neurons.types import InputError, Progress
 
 ReportDirOption = Annotated[

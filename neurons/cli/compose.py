@@ -164,18 +164,11 @@ def compose_kinds(
 
 def kept_kinds(effects: "LogitEffects", ranking: "Ranking", asked: Request) -> "tuple[Clustering, Composition]":
     """Clusters and composition: as kept beside the cache, or computed and kept."""
-    from neurons.clustering import heuristics, tuning
-    from neurons.clustering import results as clusters
-    from neurons.regression import results as composed
-    from neurons.regression import terms as basis
+    from neurons.clustering.results import Clustering
+    from neurons.regression.results import Composition
 
-    classes = (
-        clusters.Clustering, clusters.Cluster, clusters.Alternative, composed.Composition, composed.Part,
-        composed.Pursuit, composed.Signs, basis.Regression, basis.Term, tuning.Tuning, tuning.NeuronTuning,
-        tuning.CurveFit, heuristics.Match, NeuronId,
-    )  # fmt: skip
     cache, settings = effects.cache, {"years": list(asked.years), "seed": asked.seed}
-    kept = kept_result(cache, "kinds", settings, classes)
+    kept = kept_result(cache, "kinds", settings, tuple[Clustering, Composition])
     if kept is None:
         kinds = cluster_ranked(effects, ranking, seed=asked.seed)
         kept = (kinds.clustering, compose_kinds(kinds, seed=asked.seed))

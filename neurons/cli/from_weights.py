@@ -37,7 +37,7 @@ def kept_weights(cache: Cache) -> "FromWeights":
 
 def kept_neighbours(cache: Cache, neurons: Sequence[NeuronId]) -> tuple[Neighbours, ...] | None:
     """The neighbours by w_in and w_out, or None where those of one of the neurons were not kept."""
-    near: tuple[Neighbours, ...] | None = kept_result(cache, NEIGHBOURS, {}, (Neighbours, NeuronId))
+    near = kept_result(cache, NEIGHBOURS, {}, tuple[Neighbours, ...])
     return near if near is not None and set(neurons) <= {one.neuron for one in near} else None
 
 

@@ -8,7 +8,7 @@ from neurons.cache.results import keep_result, kept_result
 from neurons.cli.common import progress_bar
 from neurons.cli.request import Request
 from neurons.types import NeuronId
-from neurons.weights.results import RESULT_CLASSES, NeuronStatistics, TextStudy
+from neurons.weights.results import NeuronStatistics, TextStudy
 
 if TYPE_CHECKING:
     from neurons.model.checkpoint import Model
@@ -32,7 +32,7 @@ def load_on_cpu(asked: Request) -> "Model":
 
 def kept_statistics(cache: Cache) -> NeuronStatistics | None:
     """The statistics of every neuron of the cached layers, or None. They depend on nothing else that is asked."""
-    return kept_result(cache, STATISTICS, {}, RESULT_CLASSES)
+    return kept_result(cache, STATISTICS, {}, NeuronStatistics)
 
 
 def run_statistics(cache: Cache, model: "Model") -> NeuronStatistics:
@@ -47,7 +47,7 @@ def run_statistics(cache: Cache, model: "Model") -> NeuronStatistics:
 
 def kept_text(cache: Cache, neurons: Sequence[NeuronId]) -> TextStudy | None:
     """What these neurons do on text, or None where one of them was not looked at."""
-    study: TextStudy | None = kept_result(cache, TEXT, {}, RESULT_CLASSES)
+    study = kept_result(cache, TEXT, {}, TextStudy)
     if study is None or not set(neurons) <= {text.neuron for text in study.neurons}:
         return None
     return study

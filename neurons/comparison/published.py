@@ -143,9 +143,6 @@ class Checks:
         }
 
 
-RESULT_CLASSES = (Checks, Check)
-
-
 def unjudged(check: Check) -> Check:
     """The same measurement without a verdict."""
     return replace(check, verdict="none")

@@ -261,10 +261,3 @@ class Ablations:
         if self.layers:
             result["layers"] = self.layers.to_json()
         return result
-
-
-RESULT_CLASSES = (
-    Ablations, NeuronEffects, References, GroupEffect, Curves, Curve, PublishedCurve, ComponentEffects, Agreement,
-    Intervention, NeuronId,
-)  # fmt: skip
-"""All that a kept `Ablations` may hold."""

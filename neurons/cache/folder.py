@@ -1,8 +1,11 @@
-"""One builder for each cache file: the second waits, and finds it there. Builders of other files never meet.
+"""The cache folder: one builder for each file, and files that appear whole or not at all.
 
-The lock is the operating system's on a file `.<name>.lock`, so that a process that died holds nothing.
+1. A builder holds the operating system's lock on `.<name>.lock`, so that a process that died holds nothing. A second
+   builder of the same file waits, and finds it there; builders of other files never meet.
+2. A file is written under a temporary name, flushed to disk and renamed.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,11 +19,11 @@ def lock_path(path: Path) -> Path:
 
 @contextmanager
 def building(path: Path, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Hold the lock of a cache file; `waiting` is told once when another process has it.
+    """Hold the lock of a cache file; `waiting` is called once where another process has it.
 
     Raises `CacheError` when the folder cannot be written.
     """
-    from filelock import FileLock, Timeout
+    from filelock import FileLock, Timeout  # start-up time
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,10 +45,10 @@ def building(path: Path, waiting: Callable[[str], None] | None = None) -> Iterat
 
 
 def is_being_built(path: Path) -> bool:
-    """Whether a process holds the lock of this cache file."""
+    """Report whether a process holds the lock of this cache file."""
     if not lock_path(path).exists():
         return False
-    from filelock import FileLock, Timeout
+    from filelock import FileLock, Timeout  # start-up time
 
     try:
         with FileLock(lock_path(path), thread_local=False).acquire(timeout=0):
@@ -54,6 +57,32 @@ def is_being_built(path: Path) -> bool:
         return True
     except OSError:
         return False
+
+
+@contextmanager
+def replacing(path: Path, temporary: Path) -> Iterator[Path]:
+    """Yield `temporary`, beside `path`; it takes that name when everything was written, else nothing of it is left.
+
+    An earlier file under the temporary name is removed first. Raises `CacheError` when the folder cannot be written.
+    """
+    try:
+        temporary.unlink(missing_ok=True)
+        yield temporary
+        temporary.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise not_written(path.parent, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the renaming itself durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def not_written(folder: Path, error: Exception) -> CacheError:

@@ -1,4 +1,4 @@
-"""Independent tasks, in this process, in several, or on a cluster: the same code, the same results.
+"""Independent tasks in this process, in several, or on a cluster: the same code, the same results.
 
 A task is a module's function of one small argument (paths, numbers of blocks; never arrays). joblib runs
 them: in spawned processes with `jobs`, on a Dask cluster with `scheduler`, or wherever the caller's own
