@@ -1,6 +1,7 @@
 # `make report` and `make test` are all that a newcomer needs; both set up .venv by themselves.
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 MODEL ?= mini
 # Interventions take seconds in mini and many minutes in GPT-2 small: make report MODEL=gpt2 REPORT=--causal
@@ -32,19 +33,19 @@ report: .venv/package
 	$(BIN)/neurons report --model '$(MODEL)' $(REPORT)
 
 test: .venv/development
-	$(BIN)/python -m pytest -m 'not long'
+	$(PYTEST) -m 'not long'
 
 test-long: .venv/development
-	$(BIN)/python -m pytest -m long
+	$(PYTEST) -m long
 
 test-all: .venv/development
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: .venv/development
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m 'not long'
+	$(PYTEST) -m 'not long'
 
 sample: .venv/package
 	$(BIN)/python scripts/sample_report.py reports/sample

@@ -1,7 +1,8 @@
 """The words shared by every room: neuron names, ranges, errors, array aliases."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -12,12 +13,20 @@ FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
 Progress = Callable[[int, int], None]
 """Called as `progress(done, total)` while a long computation goes on."""
+Bars = Callable[[str], AbstractContextManager[Progress]]
+"""Opens a progress bar of this label."""
 
 Measure = Literal["contrast", "probability_difference", "cutoff_sharpness"]
 Ablation = Literal["resample", "mean", "zero"]
 Effect = Literal["total", "direct", "frozen"]
 Device = Literal["cpu", "cuda", "mps"]
 """Where a model runs."""
+
+
+@contextmanager
+def no_bars(label: str) -> Iterator[Progress]:
+    """Progress that nobody sees."""
+    yield lambda done, total: None
 
 
 class NeuronsError(Exception):

@@ -15,10 +15,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from neurons.cache.folder import default_folder
 from neurons.cache.format import Cache, open_cache
 from neurons.cli.common import REPORT_DIR
 from neurons.cli.from_weights import kept_weights
-from neurons.cli.request import CACHE_DIR, CENTURIES, MODEL, NOUNS, SEED, YEARS, request
+from neurons.cli.request import CENTURIES, MODEL, NOUNS, SEED, request
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.ranking import rank
 from neurons.report.report import write_report
@@ -42,7 +43,7 @@ def write_pages(asked: argparse.Namespace) -> Path:
         raise InputError("no neuron given: name some like L9N12, or a file with --file")
     cache = find_cache(asked)
     chosen = [cache.check_neuron(neuron) for neuron in neurons]
-    effects = logit_effects(cache, years=parse_years(asked.years))
+    effects = logit_effects(cache, years=asked.years and parse_years(asked.years))
     return write_report(
         effects,
         rank(effects, seed=asked.seed),
@@ -89,11 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cache", type=Path, help="a cache file; else the one of the options below")
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--layers", help="like 8-11; default the last third")
-    parser.add_argument("--years", default=YEARS, help="start years measured, within 01-98")
+    parser.add_argument("--years", help="start years measured, within 01-98; default those of 02-98 that have a prompt")
     parser.add_argument("--nouns", default=NOUNS, help="how many, or a file")
     parser.add_argument("--centuries", default=CENTURIES)
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--cache-dir", type=Path, default=CACHE_DIR)
+    parser.add_argument("--cache-dir", type=Path, default=default_folder())
     parser.add_argument("--report-dir", type=Path, default=REPORT_DIR)
     parser.add_argument("--figures", choices=("svg", "pdf", "png"), help="also write each figure in this format")
     return parser

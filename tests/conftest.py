@@ -4,8 +4,6 @@ Fixtures load a checkpoint once a session. Random ones and the planted ones are 
 folder; `mini_model` is the bundled one.
 """
 
-import os
-
 from guards import attempts
 
 # isort: split
@@ -15,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from gpt2_files import write_gpt2_tokenizer
 from planted import Planted, write_kinds, write_planted
 from random_gpt2 import MINI, write_random_gpt2
 
@@ -51,12 +50,9 @@ def mini_tokenizer() -> Gpt2Tokenizer:
 
 
 @pytest.fixture(scope="session")
-def gpt2_tokenizer_folder() -> Path:
-    """GPT-2's vocab.json and merges.txt, which are not ours to bundle."""
-    folder = os.environ.get("NEURONS_GPT2_TOKENIZER")
-    if not folder:
-        pytest.skip("set NEURONS_GPT2_TOKENIZER to a folder with GPT-2's vocab.json and merges.txt")
-    return Path(folder)
+def gpt2_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """GPT-2's own vocab.json and merges.txt."""
+    return write_gpt2_tokenizer(tmp_path_factory.mktemp("gpt2-tokenizer"))
 
 
 @pytest.fixture(scope="session")
@@ -78,12 +74,11 @@ def random_small(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 @pytest.fixture(scope="session")
-def gpt2_shaped(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def gpt2_shaped(gpt2_tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """Random weights in GPT-2 small's shape: 12 layers, width 768, 12 heads, 50,257 tokens; half a gigabyte."""
     folder = tmp_path_factory.mktemp("random") / "gpt2-shaped"
-    tokenizer = Path(os.environ.get("NEURONS_GPT2_TOKENIZER") or MINI)
     sizes = {"n_layer": 12, "n_embd": 768, "n_head": 12, "n_positions": 1024, "vocab_size": 50257}
-    return load_model(write_random_gpt2(folder, tokenizer=tokenizer, **sizes))
+    return load_model(write_random_gpt2(folder, tokenizer=gpt2_tokenizer_folder, **sizes))
 
 
 @pytest.fixture(scope="session")

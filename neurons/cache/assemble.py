@@ -106,14 +106,15 @@ class _Target(io.RawIOBase):
 
 def _create_datasets(file: h5py.File, prompts: PromptSet, sizes: Sizes, stored: Dtype) -> None:
     longest = max(len(word.encode("utf-8")) for word in prompts.noun)
-    shapes = shapes_of(sizes) | {"prompts/missing": (len(prompts.missing), 2)}
-    del shapes[MANIFEST]
-    for name, shape in shapes.items():
+    for name, free in shapes_of(sizes).items():
+        if name == MANIFEST:
+            continue
+        shape = [len(prompts.missing) if n is None else n for n in free]
         number = "<" + np.dtype(type_of(name, stored)).str[1:]
         dtype = h5py.string_dtype("utf-8", longest) if name == "prompts/noun" else number
         chunks = tuple(max(1, min(n, c)) for n, c in zip(shape, (PROMPT_CHUNK, NEURON_CHUNK), strict=False))
         empty = {"maxshape": (None, 2)} if 0 in shape else {}
-        file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True, **empty)
+        file.create_dataset(name, tuple(shape), dtype, chunks=chunks, fletcher32=True, **empty)
 
 
 def _prompt_arrays(prompts: PromptSet) -> Iterator[tuple[str, np.ndarray]]:

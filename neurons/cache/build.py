@@ -20,11 +20,11 @@ import numpy as np
 
 from neurons.cache.assemble import assemble
 from neurons.cache.compute import PARTIAL, Task, complete, compute_part, known, readouts, visible_norm
-from neurons.cache.folder import building
-from neurons.cache.format import Cache, cache_key, cache_path, is_there, open_cache
+from neurons.cache.folder import building, default_folder, is_there
+from neurons.cache.format import Cache, cache_key, cache_path, open_cache
 from neurons.cache.layout import DTYPE, FORMAT, FORMAT_VERSION, Sizes, check_dtype, rounded
 from neurons.cache.parts import Parts, parts_of
-from neurons.cache.plan import Block, Plan, donors, plan_of, reused, save_plan
+from neurons.cache.plan import PLAN, Block, Plan, donors, plan_of, reused, save_plan
 from neurons.model.checkpoint import Model
 from neurons.parallel import is_spread, run_tasks
 from neurons.task.prompts import PromptSet
@@ -39,7 +39,7 @@ def cache_activations(
     *,
     layers: Iterable[int] | None = None,
     dtype: str = DTYPE,
-    cache_dir: str | os.PathLike[str] = "cache",
+    cache_dir: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     jobs: int | None = None,
     scheduler: str | None = None,
@@ -48,10 +48,10 @@ def cache_activations(
     """Open the cache of these prompts and layers, or build it where it does not exist.
 
     layers: default the last third of the model's. dtype: float16 halves the file; what is computed from it is
-    computed in float32, from activations with a relative error of up to 2^-11. A file whose key is the same
-    holds the same numbers, so it is reused by every analysis and process. jobs, scheduler: where blocks are
-    computed, see `neurons.parallel`; other processes read the checkpoint from its folder. waiting: called
-    with a message when another process is building the same file.
+    computed in float32, from activations with a relative error of up to 2^-11. cache_dir: default the folder that
+    NEURONS_CACHE_DIR names, else `cache`. A file whose key is the same holds the same numbers, so it is reused by
+    every analysis and process. jobs, scheduler: where blocks are computed, see `neurons.parallel`; other processes
+    read the checkpoint from its folder. waiting: called with a message when another process is building the same file.
 
     Raises `InputError` for a layer outside the model or an unknown type, `CacheError` when the folder cannot be
     written, an existing file cannot be read, or an activation is beyond what the type holds.
@@ -59,7 +59,7 @@ def cache_activations(
     chosen = model.config.check_layers(tuple(layers) if layers is not None else model.config.default_layers)
     stored = check_dtype(dtype)
     key = cache_key(model.checkpoint, prompts, chosen, stored)
-    path = cache_path(Path(cache_dir), model.checkpoint, key)
+    path = cache_path(default_folder() if cache_dir is None else Path(cache_dir), model.checkpoint, key)
     is_spread(jobs, scheduler)
     if not is_there(path):
         with building(path, waiting):
@@ -83,11 +83,10 @@ class Build:
     progress: Progress | None
 
     def run(self, *, jobs: int | None = None, scheduler: str | None = None) -> None:
-        self.parts.create()
+        self.parts.tidy()
         missing = self._take_over(self._missing())
         self._report(missing)
         if missing and is_spread(jobs, scheduler):
-            save_plan(self.plan, self.parts)
             self._spread(missing, jobs, scheduler)
         else:
             self._here(missing)
@@ -122,13 +121,17 @@ class Build:
         folder, digest = str(self.parts.folder.resolve()), self.parts.digest
         checkpoint = self.model.checkpoint.for_workers
         tasks = [Task(checkpoint, self.model.fingerprint, folder, digest, block.index) for block in missing]
-        run_tasks(
-            compute_part,
-            tasks,
-            jobs=jobs,
-            scheduler=scheduler,
-            progress=lambda done, total: self._report(missing[done:]),
-        )
+        save_plan(self.plan, self.parts)
+        try:
+            run_tasks(
+                compute_part,
+                tasks,
+                jobs=jobs,
+                scheduler=scheduler,
+                progress=lambda done, total: self._report(missing[done:]),
+            )
+        finally:
+            self.parts.discard(PLAN)
 
     def _report(self, missing: list[Block]) -> None:
         if self.progress:

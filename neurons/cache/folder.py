@@ -1,8 +1,9 @@
-"""The cache folder: one builder for each file, and files that appear whole or not at all.
+"""The cache folder: where it lies, one builder for each file, and files that appear whole or not at all.
 
-1. A builder holds the operating system's lock on `.<name>.lock`, so that a process that died holds nothing. A second
+1. By default it is the folder that NEURONS_CACHE_DIR names, else `cache`.
+2. A builder holds the operating system's lock on `.<name>.lock`, so that a process that died holds nothing. A second
    builder of the same file waits, and finds it there; builders of other files never meet.
-2. A file is written under a temporary name, flushed to disk and renamed.
+3. A file is written under a temporary name, flushed to disk and renamed.
 """
 
 import os
@@ -11,6 +12,28 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from neurons.types import CacheError
+
+VARIABLE = "NEURONS_CACHE_DIR"
+FOLDER = Path("cache")
+
+
+def default_folder() -> Path:
+    return Path(os.environ.get(VARIABLE) or FOLDER)
+
+
+def find_file(path: str | os.PathLike[str]) -> Path:
+    """Return the path, or the file of that bare name in the default folder where there is none here."""
+    named = Path(path)
+    there = default_folder() / named
+    return there if named.name == str(named) and not is_there(named) and is_there(there) else named
+
+
+def is_there(path: Path) -> bool:
+    """Report whether the file exists, as far as this user may know."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def lock_path(path: Path) -> Path:

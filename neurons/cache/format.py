@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 
 from neurons.cache import integrity
 from neurons.cache.checks import check_file
+from neurons.cache.folder import find_file
 from neurons.cache.integrity import ROWS, bad_parts, check_seal, unreadable
 from neurons.cache.layout import DTYPE, HOOK, NEURON_CHUNK, PROMPT_CHUNK, SUFFIX, Dtype
 from neurons.model.files import Checkpoint
@@ -63,14 +64,6 @@ def cache_path(folder: Path, checkpoint: Checkpoint, key: str) -> Path:
     """Return where the cache of this key lies: the model's name in front, for people."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", checkpoint.name).strip("._") or "model"
     return folder / f"{name[:60]}-{key[:16]}{SUFFIX}"
-
-
-def is_there(path: Path) -> bool:
-    """Report whether the file exists, as far as this user may know."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
 
 
 @contextmanager
@@ -198,7 +191,7 @@ def format_layers(layers: Sequence[int]) -> str:
 
 
 def open_cache(path: str | os.PathLike[str]) -> Cache:
-    """Open a cache file without a model and without torch.
+    """Open a cache file without a model and without torch: by path, or by name within NEURONS_CACHE_DIR, else `cache`.
 
     The seal is checked before HDF5 sees the file (`bytes_checked` is False where it is so large that only
     `verify` does), unless it was today and the file has not changed; then that it is exactly what the format says.
@@ -206,7 +199,7 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
     Raises `CacheError` for a file that is no cache, damaged, of another version, incomplete, or with datasets
     missing or of another shape than its attributes say.
     """
-    path = Path(path)
+    path = find_file(path)
     bytes_checked = check_seal(path, limit=integrity.CHECK_LIMIT, remembered=beside(path.parent))
     with reading(path) as file:
         attributes, sizes = check_file(file)
@@ -239,7 +232,7 @@ def verify_cache(path: str | os.PathLike[str]) -> None:
 
     Raises `CacheError`, which names the datasets that are bad where the seal is whole.
     """
-    path = Path(path)
+    path = find_file(path)
     check_seal(path)
     open_cache(path)
     with reading(path) as file:

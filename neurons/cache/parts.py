@@ -15,6 +15,7 @@ import socket
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,9 @@ class Parts:
     folder: Path
     digest: str
 
-    def create(self) -> None:
-        """Make the folder, and clear away what a process that died was writing. Raises `CacheError`."""
+    def tidy(self) -> None:
+        """Clear away what a process that died was writing. Raises `CacheError`."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             for path in self.folder.glob(".*.tmp"):
                 if not _is_held(path):
                     path.unlink(missing_ok=True)
@@ -57,12 +57,23 @@ class Parts:
         return arrays
 
     def put(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keep a part, whole or not at all. Raises `CacheError` when the folder cannot be written."""
+        """Keep a part, whole or not at all. Raises `CacheError` when the folder cannot be made or written."""
         temporary = self.folder / f".{name}.{_host()}-{os.getpid()}.tmp"
-        with replacing(self.folder / f"{name}.npz", temporary), temporary.open("wb") as file:
-            np.savez(file, digest=np.array(self.digest), **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
+        self._make_folder()
+        try:
+            with replacing(self.folder / f"{name}.npz", temporary), temporary.open("wb") as file:
+                np.savez(file, digest=np.array(self.digest), **arrays)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            self._remove_empty()
+            raise
+
+    def discard(self, name: str) -> None:
+        """Forget a part, and the folder with the last one."""
+        with suppress(OSError):
+            (self.folder / f"{name}.npz").unlink()
+        self._remove_empty()
 
     def load(self, prefix: str) -> Iterator[dict[str, np.ndarray]]:
         """Yield the arrays of every readable part whose name begins so."""
@@ -76,11 +87,21 @@ class Parts:
         Raises `CacheError` when the folder cannot be written.
         """
         content = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values()))
-        self.create()
+        self.tidy()
         self.put(f"{prefix}-{content.hexdigest()[:12]}", arrays)
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise not_written(self.folder, error) from None
+
+    def _remove_empty(self) -> None:
+        with suppress(OSError):  # it holds parts, or was never made
+            self.folder.rmdir()
 
 
 def parts_of(path: Path, key: str) -> Parts:

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from neurons.cache.folder import is_being_built
-from neurons.cache.format import format_layers, is_there, open_cache, verify_cache
+from neurons.cache.folder import is_being_built, is_there
+from neurons.cache.format import format_layers, open_cache, verify_cache
 from neurons.cache.layout import SUFFIX
 from neurons.cache.parts import count_blocks, folders_beside
 from neurons.cache.results import results_beside

@@ -13,7 +13,7 @@ from neurons.cli.common import (
     JsonOption,
     SchedulerOption,
     check_spread,
-    open_or_build,
+    open_measured,
     print_json,
     progress_bar,
 )
@@ -96,7 +96,7 @@ def causal(
     if effect != "total" and (curves or layers_table):
         raise InputError(f"--curves and --layers-table show total effects: leave out --effect {effect}")
     _check_against(asked, removal)
-    cache = open_or_build(asked)
+    cache = open_measured(asked)
     found = _find(cache, asked, removal, on_nouns=on_nouns, curves=curves, layers_table=layers_table)
     if as_json:
         print_json(found.to_json(removal.group_measure))

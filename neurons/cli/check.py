@@ -15,7 +15,7 @@ import typer
 from neurons.cache.format import Cache, format_layers
 from neurons.cache.parts import Parts, parts_beside
 from neurons.cache.results import keep_result, kept_result
-from neurons.cli.common import JsonOption, open_or_build, print_json, print_table, progress_bar
+from neurons.cli.common import JsonOption, open_measured, print_json, print_table, progress_bar
 from neurons.cli.request import Request, with_request
 from neurons.cli.statistics import kept_statistics
 from neurons.comparison import published
@@ -69,7 +69,7 @@ def check(
         raise InputError(f"--full draws {FULL:,} prompts: leave out --sample {sample}")
     _check_layers(asked)
     drawn = published_sample(asked.checkpoint.tokenizer, size=FULL if full else sample or SAMPLE, seed=asked.seed)
-    found = run_checks(open_or_build(asked), asked, drawn)
+    found = run_checks(open_measured(asked), asked, drawn)
     if as_json:
         print_json(found.to_json())
         return

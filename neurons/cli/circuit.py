@@ -18,7 +18,7 @@ from neurons.circuit.results import (
     Search,
     Study,
 )
-from neurons.cli.common import JsonOption, open_or_build, print_json, print_table, progress_bar
+from neurons.cli.common import JsonOption, open_measured, print_json, print_table, progress_bar
 from neurons.cli.request import Request, with_request
 from neurons.types import NeuronId
 
@@ -70,7 +70,7 @@ def circuit(
     if named is not None:
         config.check_neuron(named, tuple(range(config.n_layers)))
     chosen = _given(given, asked)
-    cache = open_or_build(asked)
+    cache = open_measured(asked)
     if named is not None:
         _explain(cache, asked, named, prompts, as_json)
         return

@@ -12,9 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
-from neurons.cache.format import Cache, is_there, open_cache
+from neurons.cache.folder import is_there
+from neurons.cache.format import Cache, open_cache
 from neurons.cli.request import Request
 from neurons.parallel import is_spread
+from neurons.task.years import spans
 from neurons.types import InputError, Progress
 
 ReportDirOption = Annotated[
@@ -56,6 +58,13 @@ def open_or_build(asked: Request, *, jobs: int | None = None, scheduler: str | N
             scheduler=scheduler,
             waiting=note,
         )
+
+
+def open_measured(asked: Request) -> Cache:
+    """`open_or_build` for what is measured at every start year; a note says which of 02-98 have no prompt."""
+    if asked.years_left_out:
+        note(f"start years without a prompt are left out: {spans(asked.years_left_out)} (more --nouns may have them)")
+    return open_or_build(asked)
 
 
 def check_spread(asked: Request, jobs: int | None, scheduler: str | None) -> bool:

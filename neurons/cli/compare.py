@@ -3,17 +3,19 @@
 import re
 import shlex
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from neurons.cache.format import Cache, format_layers
-from neurons.cli.common import REPORT_DIR, JsonOption, ReportDirOption, note, open_or_build, print_json, print_table
+from neurons.cli.common import REPORT_DIR, JsonOption, ReportDirOption, note, open_measured, print_json, print_table
 from neurons.cli.compose import kept_kinds
 from neurons.cli.request import Choices, Request, with_choices
 from neurons.cli.tasks import ranked, scores_of
 from neurons.model.files import find_checkpoint
 from neurons.model.remembered import beside
+from neurons.task.tasks import Task
 from neurons.types import InputError
 
 if TYPE_CHECKING:
@@ -41,8 +43,9 @@ def compare(
     if len(models) < 2:
         raise InputError(f"one model named: name another to compare {models[0]!r} with")
     requests = [choices.on(find_checkpoint(model, remembered=beside(choices.cache_dir))) for model in models]
+    requests = _at_the_same_years(requests)
     names = _names(requests)
-    found = _compare(requests, names, choices)
+    found = _compare(requests, names, choices.task)
     from neurons.report.pages.comparison import write_comparison
 
     folder = report_dir / folder_name(names, choices)
@@ -53,6 +56,14 @@ def compare(
         return
     print_comparison(found)
     print(f"The page is in {page}")
+
+
+def _at_the_same_years(requests: list[Request]) -> list[Request]:
+    """Measured at the start years that all models have prompts of."""
+    shared = set(requests[0].years).intersection(*(asked.years for asked in requests))
+    if not shared:
+        raise InputError("no start year has a prompt for every model: choose more --nouns or other --centuries")
+    return [replace(asked, years=tuple(sorted(shared))) for asked in requests]
 
 
 def _names(requests: list[Request]) -> list[str]:
@@ -76,14 +87,14 @@ def folder_name(names: list[str], choices: Choices) -> str:
     return "-".join(["compare", *safe])[:LONGEST] + choices.task.suffix
 
 
-def _compare(requests: list[Request], names: list[str], choices: Choices) -> "Comparison":
+def _compare(requests: list[Request], names: list[str], task: Task) -> "Comparison":
     from neurons.comparison.sides import compare as compare_sides
 
     sides = []
     for name, asked in zip(names, requests, strict=True):
         note(f"{name}: layers {format_layers(asked.layers)}")
-        sides.append(_side(open_or_build(asked), asked, name))
-    return compare_sides(sides, task=choices.task.name, start_years=choices.years)
+        sides.append(_side(open_measured(asked), asked, name))
+    return compare_sides(sides, task=task.name, start_years=requests[0].years)
 
 
 def _side(cache: Cache, asked: Request, name: str) -> "Side":

@@ -9,8 +9,9 @@ import typer
 
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result
-from neurons.cli.common import JsonOption, open_or_build, print_json, print_table, progress_bar
+from neurons.cli.common import JsonOption, open_measured, print_json, print_table, progress_bar
 from neurons.cli.request import SEED, Request, with_request
+from neurons.task.years import spans
 from neurons.types import InputError, NeuronId
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def cluster(
 ) -> None:
     """Which kinds of neurons boost or suppress, and what each kind adds to the contrast."""
     chosen = check_method(method)
-    kinds = find_kinds(open_or_build(asked), asked, method=chosen, cap=cap, smallest=smallest)
+    kinds = find_kinds(open_measured(asked), asked, method=chosen, cap=cap, smallest=smallest)
     if figures:
         from neurons.report.figures.composition_plots import cluster_figures, save_all
 
@@ -74,7 +75,7 @@ def compose(
 ) -> None:
     """How neurons add up to '>': tuning, components, sparse reconstruction, and how much of it is a step."""
     also = [NeuronId.parse(name) for name in neuron or []]
-    cache = open_or_build(asked)
+    cache = open_measured(asked)
     for one in also:
         cache.check_neuron(one)
     kinds = find_kinds(cache, asked, cap=cap)
@@ -235,7 +236,7 @@ def _print_parts(found: "Composition") -> None:
         for name, part in named.items()
     ]  # fmt: skip
     print_table(
-        f"{found.model}: composed maps, start years {found.start_years[0]:02d}-{found.start_years[-1]:02d}",
+        f"{found.model}: composed maps, start years {spans(found.start_years)}",
         ["part", "writes", "neurons", "contrast", "R^2 of terms", "sign right"],
         rows,
         left=2,

@@ -6,11 +6,11 @@ import numpy as np
 import typer
 
 from neurons.cache.format import Cache, format_layers
-from neurons.cli.common import JsonOption, open_or_build, print_json, print_table, progress_bar
+from neurons.cli.common import JsonOption, open_measured, open_or_build, print_json, print_table, progress_bar
 from neurons.cli.request import Request, with_request
 from neurons.cli.statistics import find_statistics
 from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
-from neurons.task.years import contrast_weights
+from neurons.task.years import contrast_weights, spans
 from neurons.types import InputError, Measure, NeuronId
 from neurons.weights.results import NeuronStatistics
 
@@ -36,23 +36,23 @@ def behaviour(
     as_json: JsonOption = False,
 ) -> None:
     """Probability difference and cutoff sharpness, beside the 01-run's and the average distribution's."""
-    cache = open_or_build(asked)
+    cache = open_measured(asked)
     from neurons.decomposition.measured import measured_behaviour, measured_rows
 
     n_prompts = len(measured_rows(cache, asked.years))
-    if not n_prompts:
-        raise InputError(f"no prompt has a start year within {asked.years[0]:02d}-{asked.years[-1]:02d}")
     found = {name: value.summary() for name, value in measured_behaviour(cache, asked.years).items()}
     resampled = _resampled(cache, asked) if resample else {}
     if as_json:
         extra = {name: value for name, value in found.items() if name != "model"} | resampled
-        print_json({"model": cache.model, "n_prompts": n_prompts, **found["model"], **extra})
+        print_json(
+            {"model": cache.model, "n_prompts": n_prompts, "start_years": list(asked.years), **found["model"], **extra}
+        )
         return
     rows = [
         [name.replace("_", " "), *(_mean_and_sd(summary) for summary in value.values())]
         for name, value in (found | resampled).items()
     ]
-    title = f"{cache.model}: {n_prompts} prompts, start years {asked.years[0]:02d}-{asked.years[-1]:02d}"
+    title = f"{cache.model}: {n_prompts} prompts, start years {spans(asked.years)}"
     late = f"; mlps resampled: MLPs {format_layers(cache.layers)} at END from the 01-run" if resample else ""
     print_table(
         f"{title}; mean (sd over prompts)",
@@ -101,10 +101,8 @@ def rank(
 ) -> None:
     """Which neurons raise the years after the start year, with intervals and significance."""
     if year is not None and year not in asked.years:
-        raise InputError(
-            f"start year {year:02d} is not measured: choose within {asked.years[0]:02d}-{asked.years[-1]:02d}"
-        )
-    cache = open_or_build(asked)
+        raise InputError(f"start year {year:02d} is not measured: choose within {spans(asked.years)}")
+    cache = open_measured(asked)
     from neurons.decomposition.effects import logit_effects
     from neurons.decomposition.ranking import rank as rank_neurons
 
@@ -116,6 +114,7 @@ def rank(
         if statistics is not None:
             neurons = [one | {"statistics": statistics.record(one["neuron"])} for one in neurons]
         about = {"model": cache.model, "prompts": ranking.n_prompts, "layers": list(cache.layers), "start_year": year}
+        about["start_years"] = list(asked.years)
         print_json({**about, "neurons": neurons})
         return
     print_ranking(ranking, cache, top or 20, statistics)

@@ -18,7 +18,7 @@ from neurons.cache.format import Cache
 from neurons.cli.causal import kept_ablations, run_ablations
 from neurons.cli.check import kept_checks
 from neurons.cli.circuit import kept_study, prompt_tokens, run_study
-from neurons.cli.common import REPORT_DIR, ReportDirOption, note, open_or_build, progress_bar
+from neurons.cli.common import REPORT_DIR, ReportDirOption, note, open_measured, progress_bar
 from neurons.cli.compose import kept_kinds
 from neurons.cli.from_weights import find_weights
 from neurons.cli.request import Request, with_request
@@ -59,7 +59,7 @@ def report(
     if figures is not None and figures not in FIGURES:
         raise InputError(f"--figures {figures!r} is unknown: choose {', '.join(FIGURES)}")
     folder = _folder(report_dir / asked.folder_name, asked)
-    cache = open_or_build(asked)
+    cache = open_measured(asked)
     ablations = run_ablations(cache, asked) if causal else kept_ablations(cache, asked)
     study = kept_study(cache, asked)
     if study is None and circuit:

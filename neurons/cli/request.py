@@ -15,13 +15,14 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from neurons.cache import folder
 from neurons.cache.format import cache_key, cache_path
 from neurons.cache.layout import DTYPE, Dtype, check_dtype
 from neurons.model.files import Checkpoint, find_checkpoint
 from neurons.model.remembered import beside
 from neurons.task.prompts import PromptSet, year_spans
 from neurons.task.tasks import DEFAULT, TASKS, Task, custom_task, find_task
-from neurons.task.years import parse_years
+from neurons.task.years import MEASURED, measured_years, parse_years
 from neurons.types import Device, InputError, parse_device, parse_ranges
 
 ModelOption = Annotated[
@@ -31,7 +32,12 @@ ModelOption = Annotated[
 LayersOption = Annotated[
     str | None, typer.Option("--layers", help="MLP layers, like 8-11.", show_default="the last third")
 ]
-YearsOption = Annotated[str, typer.Option("--years", help="Start years measured, within 01-98.")]
+YearsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--years", help="Start years measured, within 01-98.", show_default="those of 02-98 that have a prompt"
+    ),
+]
 NounsOption = Annotated[str, typer.Option("--nouns", help="How many nouns, or a file with one noun a line.")]
 CenturiesOption = Annotated[
     str,
@@ -41,9 +47,7 @@ SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw
 DtypeOption = Annotated[
     str, typer.Option("--dtype", help="Activations are stored as float32, or as float16 in half the space.")
 ]
-CacheDirOption = Annotated[
-    Path, typer.Option("--cache-dir", envvar="NEURONS_CACHE_DIR", help="Folder of the cache files.")
-]
+CacheDirOption = Annotated[Path, typer.Option("--cache-dir", envvar=folder.VARIABLE, help="Folder of the cache files.")]
 DeviceOption = Annotated[
     str,
     typer.Option("--device", help="Where the model runs, when it must: cpu, cuda or mps (checked against the CPU)."),
@@ -60,8 +64,8 @@ TemplateOption = Annotated[
     ),
 ]
 
-MODEL, YEARS, NOUNS, CENTURIES, SEED, DEVICE = "mini", "02-98", "20", "draw", 0, "cpu"
-CACHE_DIR = Path("cache")
+MODEL, NOUNS, CENTURIES, SEED, DEVICE = "mini", "20", "draw", 0, "cpu"
+CACHE_DIR = folder.FOLDER
 
 
 Command = Callable[..., None]
@@ -69,11 +73,12 @@ Command = Callable[..., None]
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What the common options mean for one model: checked, nothing loaded."""
+    """What the common options mean for one model: checked, nothing loaded. years: the start years measured."""
 
     checkpoint: Checkpoint
     prompts: PromptSet
     layers: tuple[int, ...]
+    years: tuple[int, ...]
     choices: "Choices"
 
     @property
@@ -88,8 +93,9 @@ class Request:
         return self.path.stem.rpartition("-")[0] + self.choices.task.suffix
 
     @property
-    def years(self) -> tuple[int, ...]:
-        return self.choices.years
+    def years_left_out(self) -> tuple[int, ...]:
+        """Start years that nobody asked for by number and that have no prompt."""
+        return () if self.choices.years is not None else tuple(year for year in MEASURED if year not in self.years)
 
     @property
     def seed(self) -> int:
@@ -106,10 +112,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Choices:
-    """The common options but the model, read and checked. layers None: the last third of the model's."""
+    """The common options but the model, read and checked.
+
+    layers None: the last third of the model's. years None: those of 02-98 that have a prompt.
+    """
 
     layers: tuple[int, ...] | None
-    years: tuple[int, ...]
+    years: tuple[int, ...] | None
     nouns: int | Sequence[str]
     centuries: Literal["draw", "all"] | Sequence[int]
     seed: int
@@ -119,7 +128,8 @@ class Choices:
     device: Device
 
     def on(self, checkpoint: Checkpoint) -> Request:
-        """These options for one model; raises `InputError` for layers that it has not, or prompts it cannot read."""
+        """These options for one model; raises `InputError` for layers that it has not, prompts it cannot read, or start
+        years without one."""
         layers = checkpoint.config.check_layers(self.layers or checkpoint.config.default_layers)
         self.task.check_words(checkpoint.tokenizer)
         prompts = year_spans(
@@ -129,13 +139,14 @@ class Choices:
             seed=self.seed,
             template=self.task.template,
         )
-        return Request(checkpoint, prompts, layers, self)
+        years = measured_years(prompts.start_year.tolist(), self.years)
+        return Request(checkpoint, prompts, layers, years, self)
 
 
 def read_choices(
     *,
     layers: LayersOption = None,
-    years: YearsOption = YEARS,
+    years: YearsOption = None,
     nouns: NounsOption = NOUNS,
     centuries: CenturiesOption = CENTURIES,
     seed: SeedOption = SEED,
@@ -146,7 +157,7 @@ def read_choices(
     device: DeviceOption = DEVICE,
 ) -> Choices:
     """Read the common options; raises `InputError` in one line."""
-    measured, place = parse_years(years), parse_device(device)
+    measured, place = None if years is None else parse_years(years), parse_device(device)
     wanted = parse_ranges(layers, what="layers") if layers is not None else None
     drawn = _parse_centuries(centuries)
     words, stored = _parse_nouns(nouns), check_dtype(dtype)

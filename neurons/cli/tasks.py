@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neurons.cache.format import Cache, format_layers
-from neurons.cli.common import JsonOption, note, open_or_build, print_json, print_table, progress_bar
+from neurons.cli.common import JsonOption, note, open_measured, print_json, print_table, progress_bar
 from neurons.cli.request import Request, with_request
 from neurons.task.tasks import DEFAULT, TASKS, Task, find_task
 from neurons.types import InputError
@@ -71,7 +71,7 @@ def _transfer(requests: list[Request], left_out: dict[str, str], top: int | None
     caches = []
     for asked in requests:
         note(f"{asked.choices.task.name}: {asked.prompts.text(0)}")
-        caches.append(open_or_build(asked))
+        caches.append(open_measured(asked))
     reference = scores_of(ranked(caches[0], requests[0]))
     results = [_result(cache, asked, reference, top) for cache, asked in zip(caches, requests, strict=True)]
     return Transfer(caches[0].model, caches[0].layers, top, tuple(results), left_out)

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.clustering.families import Family
+from neurons.task.years import spans
 
 
 def describe(
@@ -83,14 +84,3 @@ def _upper(years: Sequence[int], values: np.ndarray) -> list[int]:
 def _digits(years: Sequence[int], values: np.ndarray) -> str:
     digits = sorted({year % 10 for year in _upper(years, values)})
     return ", ".join(map(str, digits))
-
-
-def spans(years: Sequence[int]) -> str:
-    """`20-29, 60-98` for ascending years, read as unbroken where one follows the other."""
-    runs: list[list[int]] = []
-    for year in years:
-        if runs and year == runs[-1][1] + 1:
-            runs[-1][1] = year
-        else:
-            runs.append([year, year])
-    return ", ".join(f"{a:02d}" if a == b else f"{a:02d}-{b:02d}" for a, b in runs)

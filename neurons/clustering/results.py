@@ -92,6 +92,7 @@ class Clustering(Shown):
     def facts(self) -> dict[str, object]:
         return {
             "model": self.model,
+            "start_years": list(self.start_years),
             "method": self.method,
             "neurons": len(self.tuning),
             "clusters": len(self.clusters),

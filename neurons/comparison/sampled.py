@@ -127,6 +127,6 @@ def _kept(
     if arrays is None or arrays.get("values", np.empty(0)).shape != shape:
         arrays = dict(compute())
         if parts:
-            parts.create()
+            parts.tidy()
             parts.put(name, arrays)
     return arrays["values"]

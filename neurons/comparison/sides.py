@@ -171,6 +171,7 @@ class Comparison:
         """The result of `neurons compare --json`."""
         return {
             "task": self.task,
+            "start_years": list(self.start_years),
             "models": [side.to_json() for side in self.sides],
             "with_first": [pair.to_json() for pair in self.pairs],
         }

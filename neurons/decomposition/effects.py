@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from neurons.cache.format import Cache, format_layers
 from neurons.cache.layout import NEURON_CHUNK
 from neurons.shown import Shown
-from neurons.task.years import MEASURED, N_YEARS, check_measured, contrast_weights
+from neurons.task.years import N_YEARS, contrast_weights, measured_years, spans
 from neurons.types import InputError, NeuronId
 
 PART_NUMBERS = 1 << 21
@@ -49,7 +49,7 @@ class LogitEffects(Shown):
             "model": self.cache.model,
             "neurons": len(self.layers) * self.cache.d_mlp,
             "layers": format_layers(self.layers),
-            "start years": f"{self.start_years[0]:02d}-{self.start_years[-1]:02d}",
+            "start years": spans(self.start_years),
             "lens": self.lens,
         }
 
@@ -153,29 +153,19 @@ class LogitEffects(Shown):
         return found.layer, slice(found.index, found.index + 1)
 
 
-def logit_effects(cache: Cache, *, years: Iterable[int] = MEASURED) -> LogitEffects:
+def logit_effects(cache: Cache, *, years: Iterable[int] | None = None) -> LogitEffects:
     """Exact direct logit effects from a cache; no model needed.
 
-    years: the start years measured; a year that the cache does not hold is refused.
+    years: the start years measured; default those of 02-98 that the cache has a prompt of.
+
+    Raises `InputError` for a year asked for that cannot be measured or that the cache does not hold.
     """
-    return LogitEffects(cache, _held(cache, years))
+    return LogitEffects(cache, measured_years(cache.start_year.tolist(), years))
 
 
-def plain_logit_lens(cache: Cache, *, years: Iterable[int] = MEASURED) -> LogitEffects:
+def plain_logit_lens(cache: Cache, *, years: Iterable[int] | None = None) -> LogitEffects:
     """The paper's lens, activation * (W_out @ W_U) without LayerNorm: another quantity than the effect."""
-    return LogitEffects(cache, _held(cache, years), lens="plain")
-
-
-def _held(cache: Cache, years: Iterable[int]) -> tuple[int, ...]:
-    measured = check_measured(tuple(years))
-    held = set(cache.start_year.tolist())
-    absent = [year for year in measured if year not in held]
-    if absent:
-        raise InputError(
-            f"start year {absent[0]:02d} has no prompt in this cache ({len(absent)} of {len(measured)} years asked"
-            " for): choose other --years, or more --nouns or --centuries"
-        )
-    return measured
+    return LogitEffects(cache, measured_years(cache.start_year.tolist(), years), lens="plain")
 
 
 def complete(

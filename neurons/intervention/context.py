@@ -16,7 +16,7 @@ from neurons.cache.format import Cache
 from neurons.model.checkpoint import Model
 from neurons.model.forward import EndTrace, run, trace
 from neurons.shown import Shown
-from neurons.task.years import MEASURED, check_measured
+from neurons.task.years import measured_years
 from neurons.types import Ablation, CacheError, InputError
 
 PROMPT_BLOCK = 128
@@ -107,11 +107,12 @@ def mean_activation(cache: Cache, layer: int) -> Float[np.ndarray, " N"]:
 
 
 def ablation_context(
-    model: Model, cache: Cache, *, years: Iterable[int] = MEASURED, nouns: int | None = None
+    model: Model, cache: Cache, *, years: Iterable[int] | None = None, nouns: int | None = None
 ) -> AblationContext:
     """The prompts of a cache on which neurons are ablated: those whose start years are measured.
 
-    nouns: only the prompts of the first so many nouns, to save time; default all.
+    years: default those of 02-98 that have a prompt. nouns: only the prompts of the first so many nouns, to save
+    time; default all.
 
     Raises `CacheError` when the cache was made with another model, `InputError` for a start year that has
     no prompt or more nouns than there are.
@@ -123,12 +124,6 @@ def ablation_context(
     words = list(dict.fromkeys(cache.noun))
     if nouns is not None and not 1 <= nouns <= len(words):
         raise InputError(f"{nouns} nouns asked for: this cache holds 1 to {len(words)}")
-    measured = check_measured(tuple(years))
-    kept = np.isin(cache.noun, words[:nouns]) & np.isin(cache.start_year, measured)
-    absent = sorted(set(measured) - set(cache.start_year[kept].tolist()))
-    if absent:
-        raise InputError(
-            f"start year {absent[0]:02d} has no prompt here ({len(absent)} of {len(measured)} years asked for):"
-            " choose other years or more nouns"
-        )
-    return AblationContext(model, cache, measured, np.flatnonzero(kept))
+    chosen = np.isin(cache.noun, words[:nouns])
+    measured = measured_years(cache.start_year[chosen].tolist(), years)
+    return AblationContext(model, cache, measured, np.flatnonzero(chosen & np.isin(cache.start_year, measured)))

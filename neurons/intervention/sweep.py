@@ -53,7 +53,7 @@ def sweep(
     parts = effect_parts(ctx, intervention)
     parts = replace(parts, folder=parts.folder.resolve())
     plan = f"sweep-{hashlib.sha256(names.tobytes()).hexdigest()[:12]}"
-    parts.create()
+    parts.tidy()
     parts.put(plan, {"rows": ctx.rows, "start_years": np.array(ctx.start_years), "neurons": names})
     task = SweepTask(
         ctx.model.checkpoint.for_workers, ctx.model.fingerprint, str(ctx.cache.path.resolve()),

@@ -137,6 +137,7 @@ class Composition(Shown):
     def facts(self) -> dict[str, object]:
         return {
             "model": self.model,
+            "start_years": list(self.start_years),
             "neurons": self.whole.n_neurons,
             "contrast": f"{self.whole.contrast:+.4f} logits",
             "components for 90 %": self.whole.components_for(LEVELS[0]),

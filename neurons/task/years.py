@@ -1,6 +1,6 @@
 """The 100 two-digit years: which are later than a start year, and how a contrast weighs them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -43,6 +43,40 @@ def check_measured(years: Sequence[int]) -> tuple[int, ...]:
     if not years:
         raise InputError("no start year chosen: choose within 01-98")
     return tuple(sorted(set(years)))
+
+
+def measured_years(held: Iterable[int], asked: Iterable[int] | None) -> tuple[int, ...]:
+    """The start years measured: those asked for, or those of 02-98 that have a prompt.
+
+    held: the start years of the prompts.
+
+    Raises `InputError` for one asked for that cannot be measured or has no prompt, or where none has.
+    """
+    there = set(held)
+    if asked is None:
+        found = tuple(year for year in MEASURED if year in there)
+        if not found:
+            raise InputError("no start year within 02-98 has a prompt: choose more nouns or other centuries")
+        return found
+    measured = check_measured(tuple(asked))
+    absent = [year for year in measured if year not in there]
+    if absent:
+        raise InputError(
+            f"start year {absent[0]:02d} has no prompt ({len(absent)} of {len(measured)} years asked for): choose other"
+            " years, or more nouns or centuries"
+        )
+    return measured
+
+
+def spans(years: Sequence[int]) -> str:
+    """`20-29, 60-98` for ascending years, read as unbroken where one follows the other."""
+    runs: list[list[int]] = []
+    for year in years:
+        if runs and year == runs[-1][1] + 1:
+            runs[-1][1] = year
+        else:
+            runs.append([year, year])
+    return ", ".join(f"{a:02d}" if a == b else f"{a:02d}-{b:02d}" for a, b in runs)
 
 
 def parse_years(text: str) -> tuple[int, ...]:

@@ -69,7 +69,7 @@ def python(*arguments: str) -> list[str]:
 
 
 def write_gpt2_shaped(folder: Path, **sizes: int) -> Path:
-    """Random weights in GPT-2 small's shape, or another; the tokenizer is GPT-2's where it is at hand, else mini's."""
+    """Random weights in GPT-2 small's shape, or another; the tokenizer is mini's."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
@@ -79,9 +79,8 @@ def write_gpt2_shaped(folder: Path, **sizes: int) -> Path:
             if name.endswith("bias") or ".ln_" in name:
                 weight.add_(0.1 * torch.randn_like(weight))
     model.save_pretrained(folder)
-    tokenizer = Path(os.environ.get("NEURONS_GPT2_TOKENIZER") or BUNDLED["mini"])
     for name in ("vocab.json", "merges.txt"):
-        shutil.copyfile(tokenizer / name, folder / name)
+        shutil.copyfile(BUNDLED["mini"] / name, folder / name)
     return folder
 
 

@@ -184,7 +184,6 @@ def test_a_damaged_half_cache_is_repaired(mini_model: Model, few: PromptSet, tmp
 
 def test_a_worker_is_told_the_type(few: PromptSet, tmp_path: Path) -> None:
     parts = parts_of(tmp_path / "some.h5", "key")
-    parts.create()
     save_plan(plan_of(few, (8,), "float16"), parts)
     assert load_plan(parts).dtype == "float16"
 

@@ -10,7 +10,7 @@ import h5py
 import pytest
 
 import neurons
-from neurons.cache.locks import building
+from neurons.cache.folder import building
 from neurons.cli.main import main
 
 Run = Callable[..., tuple[int, str, str]]

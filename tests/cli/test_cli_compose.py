@@ -156,7 +156,7 @@ def test_commands_need_the_cache_only_and_repeat_bit_for_bit(tmp_path: Path, com
     assert one == two
 
 
-@pytest.mark.skipif("NEURONS_SLOW" not in os.environ, reason="set NEURONS_SLOW to measure at GPT-2 small's width")
+@pytest.mark.long
 @pytest.mark.parametrize("command", COMMANDS)
 def test_gpt2_small_takes_a_minute_and_3_gb(tmp_path: Path, command: str) -> None:
     """12,288 neurons, 20 nouns, on two cores."""

@@ -9,7 +9,6 @@ from populations import KINDS, YEARS, of_kinds, permuted, population, sums_of, w
 from scipy import stats
 
 from neurons.cache.format import Cache
-from neurons.clustering.descriptions import spans
 from neurons.clustering.families import FAMILIES, n_parameters
 from neurons.clustering.heuristics import matches
 from neurons.clustering.tuning import Tuning, is_constant, tune, year_fold
@@ -253,10 +252,6 @@ def test_a_negative_activation_turns_the_words_round() -> None:
     made = population(-1 / (1 + np.exp(-(YEARS[:, None] - 58.4) / 2)), (np.arange(100) > 71)[None] * 1.0)
     text = tune(made).neurons[0].description
     assert text == "is below zero for start years 59-98 (step at 58), raises years 00-71"
-
-
-def test_spans_join_consecutive_years() -> None:
-    assert spans([2, 3, 4, 20, 98, 99]) == "02-04, 20, 98-99"
 
 
 # --- degenerate ------------------------------------------------------------------------------------

@@ -302,19 +302,3 @@ def test_a_layer_outside_the_cache_is_refused_with_its_layers(effects: LogitEffe
 def test_a_start_year_without_prompts_is_refused(effects: LogitEffects, year: int) -> None:
     with pytest.raises(InputError, match=f"start year {year} has no prompt in this cache: it holds 01-99"):
         effects.of("L9N12", start_year=year)
-
-
-def test_measured_years_must_be_in_the_cache(mini_model: Model, mini_tokenizer: Any, tmp_path: Path) -> None:
-    gappy = next(c for c in range(11, 19) if 0 < len(year_spans_of(mini_tokenizer, c)) < 97)
-    absent = sorted(set(MEASURED) - set(year_spans_of(mini_tokenizer, gappy)))
-    prompts = year_spans(mini_tokenizer, nouns=["war"], centuries=[gappy])
-    cache = cache_activations(mini_model, prompts, layers=[11], cache_dir=tmp_path)
-    with pytest.raises(InputError, match=rf"^start year {absent[0]:02d} has no prompt.*\({len(absent)} of 97 years"):
-        logit_effects(cache)
-
-
-def year_spans_of(tokenizer: Any, century: int) -> list[int]:
-    from neurons.task.prompts import usable_years
-
-    years = usable_years(tokenizer, century)
-    return [year for year in years if year in MEASURED] if 1 in years else []

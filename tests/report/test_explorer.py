@@ -18,7 +18,9 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
 MAX_BYTES = 12e6
 
-browser_needed = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install chromium")
+browser_needed = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium, or put Chrome on PATH"
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from neurons.task.years import MEASURED, check_measured, contrast_weights, later, parse_years
+from neurons.task.years import MEASURED, check_measured, contrast_weights, later, measured_years, parse_years, spans
 from neurons.types import InputError
 
 
@@ -64,3 +64,26 @@ def test_wrong_years_are_refused_in_one_line_with_exit_code_2(text: str, message
 
 def test_years_read_as_start_years() -> None:
     assert parse_years("02-98") == MEASURED
+
+
+def test_years_that_nobody_asked_for_are_measured_where_they_have_a_prompt() -> None:
+    held = [1, 2, 3, 40, 99, 40]
+    assert measured_years(held, None) == (2, 3, 40)
+    assert measured_years(held, [40, 1]) == (1, 40)
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "message"),
+    [
+        ([2, 3], [3, 4, 5], r"^start year 04 has no prompt \(2 of 3 years asked for\): choose other years, or more"),
+        ([2, 99], [99], "^start year 99 cannot be measured"),
+        ([1, 99], None, "^no start year within 02-98 has a prompt: choose more nouns"),
+    ],
+)
+def test_years_without_a_prompt_are_refused(held: list[int], asked: list[int] | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        measured_years(held, asked)
+
+
+def test_spans_join_consecutive_years() -> None:
+    assert spans([2, 3, 4, 20, 98, 99]) == "02-04, 20, 98-99"

@@ -1,0 +1,172 @@
+"""Replicate the published measurements on a model, each beside its published value.
+
+1. The prompts of the published distribution are run, and some of them again with each MLP patched (`sampled.py`).
+2. Maps come from the cache file, entropy-like neurons from the neuron statistics, the rest from the model.
+3. A model of GPT-2 small's shape with its tokenizer is judged; any other is measured the same way, without verdicts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from neurons.cache.format import Cache, format_layers
+from neurons.cache.parts import Parts, parts_beside
+from neurons.circuit.evaluation import behaviour_alone
+from neurons.circuit.graph import published_circuit
+from neurons.circuit.paths import patching_of
+from neurons.comparison import published
+from neurons.comparison.check_maps import map_checks
+from neurons.comparison.checks import (
+    behaviour_checks,
+    circuit_checks,
+    curve_checks,
+    entropy_check,
+    layer_of,
+    patch_checks,
+    patched_shares,
+    token_checks,
+)
+from neurons.comparison.published import Check, Checks, unjudged
+from neurons.comparison.sampled import patch_mlps, run_sample
+from neurons.decomposition.effects import LogitEffects
+from neurons.intervention.curves import among_years, keeping
+from neurons.model.checkpoint import Model
+from neurons.model.files import Checkpoint
+from neurons.model.forward import run
+from neurons.task.prompts import year_spans, year_tokens
+from neurons.task.sample import Sample
+from neurons.task.templates import Template
+from neurons.types import Bars, InputError, no_bars
+from neurons.weights.results import NeuronStatistics
+from neurons.weights.statistics import neuron_statistics
+
+PATCHED = 250
+"""Prompts of the sample that are patched, at most."""
+CIRCUIT = 64
+"""Prompts whose residuals at every position are in memory at once."""
+
+
+def replicate(
+    model: Model,
+    effects: LogitEffects,
+    sample: Sample,
+    *,
+    statistics: NeuronStatistics | None = None,
+    seed: int = 0,
+    bars: Bars = no_bars,
+) -> Checks:
+    """Every published measurement of this model, judged where it can be.
+
+    statistics: of the cached layers, where they are known. An interrupted run goes on where it stopped.
+    """
+    here = _Run(model, effects.cache, sample, seed, bars)
+    judged, parts = is_judged(model.checkpoint), here.parts
+    with bars("the published prompts") as progress:
+        ran = run_sample(model, sample, parts=parts, progress=progress)
+    with bars("patching MLPs") as progress:
+        changed = patch_mlps(model, sample, here.rows, parts=parts, progress=progress)
+    patched = patched_shares(sample, here.rows, ran, changed, seed=seed)
+    lines = (
+        *token_checks(sample),
+        *behaviour_checks(sample, ran, seed=seed),
+        *patch_checks(patched),
+        *map_checks(effects, model.config.n_layers, seed=seed),
+        *here.curve(),
+        here.entropy(statistics),
+        *(circuit_checks(sample, here.rows, here.circuit(), ran, seed=seed) if judged else ()),
+    )
+    parts.remove()
+    checks = lines if judged else tuple(map(unjudged, lines))
+    return Checks(model.name, judged, len(sample), len(here.rows), seed, checks, patched.table)
+
+
+def is_judged(checkpoint: Checkpoint) -> bool:
+    """Whether the checkpoint has GPT-2 small's shape and GPT-2's tokenizer, by the ids that the task needs."""
+    config, tokenizer = checkpoint.config, checkpoint.tokenizer
+    if any(getattr(config, name) != size for name, size in published.SHAPE.items()):
+        return False
+    years = year_tokens(tokenizer)
+    return tokenizer.bos_token_id == published.BOS and all(
+        years[int(text)] == token for text, token in published.TOKEN_IDS.items()
+    )
+
+
+def check_replicable(layers: Sequence[int], n_layers: int) -> None:
+    """Raise `InputError` where the layers do not hold all that the published measurements look at."""
+    wanted = sorted({layer_of(layer, n_layers) for layer in published.MLP_ORDER})
+    if not set(wanted) <= set(layers):
+        raise InputError(
+            f"the published measurements need layers {format_layers(wanted)}, not all among {format_layers(layers)}:"
+            " leave out layers, or name these too"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One replication: what its measurements share."""
+
+    model: Model
+    cache: Cache
+    sample: Sample
+    seed: int
+    bars: Bars
+
+    @property
+    def parts(self) -> Parts:
+        """Where finished blocks of this sample are kept until all is done."""
+        return parts_beside(self.cache, "check", {"sample": self.sample.digest, "patched": PATCHED})
+
+    @property
+    def rows(self) -> Int[np.ndarray, " n"]:
+        """The prompts that are patched, evenly spread over the nouns."""
+        able = np.flatnonzero(self.sample.has_counterfactual)
+        return able[np.linspace(0, len(able) - 1, min(PATCHED, len(able))).astype(int)]
+
+    def curve(self) -> tuple[Check, ...]:
+        """The keep-top-k curve on its own prompts: one noun and century, no "the year"."""
+        model = self.model
+        prompts = year_spans(
+            model.tokenizer,
+            nouns=[published.CURVE_NOUN],
+            centuries=[published.CURVE_CENTURY],
+            template=Template(published.CURVE_TEMPLATE),
+        )
+        rows = (prompts.start_year >= 1) & (prompts.start_year <= 98)
+        tokens, start_year, year_ids = prompts.tokens[rows], prompts.start_year[rows], prompts.year_token_ids
+        layer, n_neurons = layer_of(published.STEP_LAYER, model.config.n_layers), model.config.d_mlp
+        shared = prompts.year_position
+        post = run(model, tokens, shared=shared, layers=[layer], year_token_ids=year_ids).post[layer]
+        order = np.argsort(-post.numpy(force=True).astype(float).var(0), kind="stable")
+        sizes = [*(k for k in published.KEPT_BY_VARIANCE if k < n_neurons), n_neurons]
+        values = {
+            k: among_years(keeping(model, layer, order[:k]), tokens, start_year, year_ids, shared=shared) for k in sizes
+        }
+        return curve_checks(layer, values, start_year, seed=self.seed)
+
+    def entropy(self, statistics: NeuronStatistics | None) -> Check:
+        """From the statistics that are known, else of the one layer."""
+        layer = layer_of(published.ENTROPY_LAYER, self.model.config.n_layers)
+        if statistics is None:
+            with self.bars("reading the vocabulary") as progress:
+                statistics = neuron_statistics(self.model, [layer], progress=progress)
+        return entropy_check(layer, statistics.of_kind("entropy"))
+
+    def circuit(self) -> Float[np.ndarray, " n"]:
+        """Probability difference of each patched prompt while the published circuit alone runs."""
+        sample, rows, found = self.sample, self.rows, []
+        with self.bars("the published circuit alone") as progress:
+            for start in range(0, len(rows), CIRCUIT):
+                part = rows[start : start + CIRCUIT]
+                here = patching_of(
+                    self.model,
+                    sample.tokens[part],
+                    sample.counterfactual_tokens[sample.counterfactual[part]],
+                    first=sample.year_position,
+                    start_year=sample.start_year[part],
+                    year_ids=sample.year_token_ids,
+                )
+                found.append(behaviour_alone(here, published_circuit(here.layout)).probability_difference)
+                progress(start + len(part), len(rows))
+        return np.concatenate(found)
