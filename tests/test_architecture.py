@@ -20,11 +20,14 @@ WITHOUT_A_MODEL = ("results", "graph", "agreement", "neighbours")
 """Modules of floors that run the model which open without one, so that a report loads no torch."""
 NEEDS_A_MODEL = {f"neurons.model.{module}" for module in
                  ("checkpoint", "in_memory", "device", "trust", "forward", "at_end", "rerun")}  # fmt: skip
-NEEDS_A_MODEL |= {"neurons.cache.build", "neurons.cache.compute", "neurons.cache.repair", "neurons.comparison.sampled"}
+NEEDS_A_MODEL |= {"neurons.cache.build", "neurons.cache.compute", "neurons.comparison.sampled"}
 """What runs with a model in memory, beside the floors that do. Nothing else may load torch, even through others."""
+SHARED = ("neurons.types", "neurons.shown", "neurons.parallel")
+"""Modules beside the floors, which all may import."""
 RUN_THE_MODEL = ("weights", "intervention", "circuit")
 HOMES = {
     "h5py": ("cache/",),
+    "msgspec": ("cache/results.py",),
     "transformer_lens": ("model/checkpoint.py",),
     "transformers": ("model/checkpoint.py",),
     "huggingface_hub": ("model/files.py",),
@@ -106,16 +109,16 @@ def test_a_floor_imports_only_floors_above_it(name: str) -> None:
     floor = FLOORS.index(str(floor_of(name)))
     for found in imports(name):
         module = module_of(found)
-        if module in {None, "neurons.types", "neurons.shown"} or found == "neurons.__version__":
+        if module in {None, *SHARED} or found == "neurons.__version__":
             continue
         other = floor_of(str(module))
         assert other is not None, f"{name} imports {found}"
         assert FLOORS.index(other) <= floor, f"{name} imports {found}: {other} is below"
 
 
-@pytest.mark.parametrize("name", ["neurons.types", "neurons.shown"])
+@pytest.mark.parametrize("name", SHARED)
 def test_what_is_shared_by_all_imports_no_floor(name: str) -> None:
-    assert not [found for found in imports(name) if found.startswith("neurons")]
+    assert {module_of(found) for found in imports(name)} <= {None, *SHARED}
 
 
 @pytest.mark.parametrize("package", HOMES)

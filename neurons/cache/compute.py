@@ -90,7 +90,7 @@ def complete(
 
     Raises `CacheError` for a number that the type asked for cannot hold.
     """
-    rows, layers = _missing(known, len(block), plan.layers)
+    rows, layers = _missing(known, block, plan.layers)
     if known is not None and not rows.any():
         return rounded(known, plan.dtype)
     found = run(
@@ -108,13 +108,15 @@ def complete(
 
 
 def _missing(
-    known: dict[str, np.ndarray] | None, n: int, layers: tuple[int, ...]
+    known: dict[str, np.ndarray] | None, block: Block, layers: tuple[int, ...]
 ) -> tuple[np.ndarray, tuple[int, ...]]:
     """Return the rows of which something is missing, and the layers missing in any of them."""
     if known is None:
-        return np.ones(n, bool), layers
+        return np.ones(len(block), bool), layers
     absent = {name: _is_absent(array) for name, array in known.items()}
     rows = np.any(list(absent.values()), axis=0)
+    if block.leads and len(block.rows) and rows[1:].all():
+        rows[0] = True  # the whole block, as without other files: products of other sizes differ in the last bits
     return rows, tuple(layer for layer in layers if absent[f"post_{layer}"].any())
 
 

@@ -15,6 +15,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from types import GenericAlias
 from typing import Any, TypeVar, get_origin
 
 import msgspec
@@ -58,7 +59,7 @@ def keep_result(cache: Cache, what: str, settings: Mapping[str, Any], result: ob
 
 
 def kept_result(
-    cache: Cache, what: str, settings: Mapping[str, Any], of_type: type[T], *, version: str = "1"
+    cache: Cache, what: str, settings: Mapping[str, Any], of_type: type[T] | GenericAlias, *, version: str = "1"
 ) -> T | None:
     """Return the result kept for this cache, these settings and this version of the analysis, or None.
 
