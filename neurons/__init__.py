@@ -2,11 +2,9 @@
 
     import neurons
 
-    model   = neurons.load_model("mini")             # or "gpt2", or a checkpoint directory
-    prompts = neurons.year_spans(model.tokenizer)
-    cache   = neurons.cache_activations(model, prompts)
-    effects = neurons.logit_effects(cache)           # no model needed from here on
-    neurons.rank(effects).to_frame().head(20)
+    study = neurons.Study("mini")                    # or "gpt2", a checkpoint directory, a model in memory
+    study.ranking().to_frame().head(20)              # builds the cache of activations, once
+    study.report()                                   # -> path of index.html
 
 Names are imported when they are first used: `import neurons` loads neither torch nor h5py.
 """
@@ -30,6 +28,7 @@ _HOMES = {
     "NeuronId": "neurons.types",
     "NeuronStatistics": "neurons.weights.results",
     "NeuronsError": "neurons.types",
+    "Study": "neurons.study",
     "PromptSet": "neurons.task.prompts",
     "Ranking": "neurons.decomposition.ranking",
     "Task": "neurons.task.tasks",
@@ -75,6 +74,7 @@ if TYPE_CHECKING:
     from neurons.model.checkpoint import Model, load_model
     from neurons.regression.composition import compose
     from neurons.regression.results import Composition
+    from neurons.study import Study
     from neurons.task.behaviour import Behaviour
     from neurons.task.intervention import Intervention
     from neurons.task.prompts import PromptSet, year_spans

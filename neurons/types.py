@@ -19,6 +19,8 @@ Bars = Callable[[str], AbstractContextManager[Progress]]
 Measure = Literal["contrast", "probability_difference", "cutoff_sharpness"]
 Ablation = Literal["resample", "mean", "zero"]
 Effect = Literal["total", "direct", "frozen"]
+FileFormat = Literal["svg", "pdf", "png"]
+"""Of a figure kept for a paper."""
 Device = Literal["cpu", "cuda", "mps"]
 """Where a model runs."""
 

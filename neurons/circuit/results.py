@@ -246,7 +246,7 @@ class Projection:
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class CircuitStudy:
     """All that `neurons circuit` shows. found None: the circuit was given, not discovered."""
 
     model: str

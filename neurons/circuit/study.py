@@ -6,7 +6,7 @@ from neurons.circuit.evaluation import evaluate
 from neurons.circuit.graph import Circuit
 from neurons.circuit.inputs import explain_neurons
 from neurons.circuit.paths import Patching, patching
-from neurons.circuit.results import N_RANDOM, PROMPTS, Found, Projection, Search, Study
+from neurons.circuit.results import N_RANDOM, PROMPTS, CircuitStudy, Found, Projection, Search
 from neurons.circuit.roles import projection, roles
 from neurons.circuit.search import find_circuit, search_parts
 from neurons.intervention.context import AblationContext
@@ -24,7 +24,7 @@ def study_circuit(
     seed: int = 0,
     keep: bool = True,
     progress: Progress | None = None,
-) -> Study:
+) -> CircuitStudy:
     """Find the circuit, or take the one given, and look at it from all sides.
 
     neurons: those whose pre-activations are explained. prompts: how many are run, spread over start years and
@@ -40,7 +40,7 @@ def study_circuit(
         if not found.nodes:
             raise InputError(f"no component reaches the threshold {search.threshold:g}: choose a lower one")
         circuit = found.circuit
-    return Study(
+    return CircuitStudy(
         model=ctx.model.name,
         layout=here.layout,
         found=found,

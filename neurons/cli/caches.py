@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from neurons.cache.folder import is_being_built, is_there
+from neurons.cache.folder import FOLDER, is_being_built, is_there
 from neurons.cache.format import format_layers, open_cache, verify_cache
 from neurons.cache.layout import SUFFIX
 from neurons.cache.parts import count_blocks, folders_beside
@@ -18,11 +18,11 @@ from neurons.cli.common import (
     SchedulerOption,
     help_without_command,
     note,
-    open_or_build,
     print_json,
     print_table,
 )
-from neurons.cli.request import CACHE_DIR, CacheDirOption, Request, with_request
+from neurons.cli.options import CacheDirOption, on_options, on_study
+from neurons.study import Study
 from neurons.types import CacheError, InputError
 
 app = typer.Typer(help="The HDF5 cache of activations.", rich_markup_mode=None)
@@ -39,16 +39,17 @@ FilesArgument = Annotated[
 
 
 @app.command()
-@with_request("years")
+@on_options("years")
 def build(
-    asked: Request,
+    options: dict[str, Any],
     jobs: JobsOption = None,
     scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Cache the activations of all start years, once; an existing cache is reused."""
-    reused = is_there(asked.path)
-    cache = open_or_build(asked, jobs=jobs, scheduler=scheduler)
+    study = Study(**options, jobs=jobs, scheduler=scheduler)
+    reused = is_there(study.plan.path)
+    cache = study.cache
     if as_json:
         print_json({"path": str(cache.path), "reused": reused, "prompts": len(cache), "layers": list(cache.layers)})
         return
@@ -57,20 +58,17 @@ def build(
 
 
 @app.command()
-@with_request("years", "device")
-def path(
-    asked: Request,
-    as_json: JsonOption = False,
-) -> None:
+@on_study("years", "device")
+def path(study: Study, as_json: JsonOption = False) -> None:
     """Where the cache of these options lies, whether it is built or not."""
     if as_json:
-        print_json({"path": str(asked.path), "exists": is_there(asked.path)})
+        print_json({"path": str(study.plan.path), "exists": is_there(study.plan.path)})
     else:
-        print(asked.path)
+        print(study.plan.path)
 
 
 @app.command(name="list")
-def list_caches(cache_dir: CacheDirOption = CACHE_DIR, as_json: JsonOption = False) -> None:
+def list_caches(cache_dir: CacheDirOption = FOLDER, as_json: JsonOption = False) -> None:
     """List the cache files: model, prompts, layers, type, size, age, state."""
     entries = [_describe(path) for path in _all_files(cache_dir, unfinished=True)]
     if as_json:
@@ -92,7 +90,7 @@ def list_caches(cache_dir: CacheDirOption = CACHE_DIR, as_json: JsonOption = Fal
 @app.command()
 def verify(
     files: FilesArgument = None,
-    cache_dir: CacheDirOption = CACHE_DIR,
+    cache_dir: CacheDirOption = FOLDER,
     as_json: JsonOption = False,
 ) -> None:
     """Check every byte of cache files (all in --cache-dir where none is named) and name what is damaged."""
@@ -120,7 +118,7 @@ def verify(
 @app.command()
 def delete(
     files: Annotated[list[str], typer.Argument(help="Cache files, by path or by name within --cache-dir.")],
-    cache_dir: CacheDirOption = CACHE_DIR,
+    cache_dir: CacheDirOption = FOLDER,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete cache files, with the finished parts of builds and analyses and the kept results beside them."""

@@ -7,7 +7,14 @@ from neurons.types import Measure
 
 if TYPE_CHECKING:
     from neurons.intervention.agreement import Agreement
-    from neurons.intervention.results import ComponentEffects, Curves, GroupEffect, NeuronEffects, PublishedCurve
+    from neurons.intervention.results import (
+        Ablations,
+        ComponentEffects,
+        Curves,
+        GroupEffect,
+        NeuronEffects,
+        PublishedCurve,
+    )
 
 References = dict[str, dict[str, float]]
 UNITS = {"contrast": "logits", "probability_difference": "probability", "cutoff_sharpness": "probability"}
@@ -21,6 +28,16 @@ def beside(measure: str, references: References) -> str:
         f"{_words(measure)}: {known['baseline']:+.4f} as it is, {known['counterfactual']:+.4f} on the 01-run,"
         f" {known['average_distribution']:+.4f} of the average distribution over all start years"
     )
+
+
+def print_ablations(found: "Ablations", group_measure: Measure, top: int) -> None:
+    """Every table of what was measured."""
+    references = {str(measure): values.to_json() for measure, values in found.references.items()}
+    print_effects(found.effects, found.group, found.agreement, group_measure, references, top)
+    if found.curves and found.published:
+        print_curves(found.curves, found.published, group_measure, references)
+    if found.layers:
+        print_layers(found.layers, group_measure, references)
 
 
 def print_effects(

@@ -1,44 +1,37 @@
 """`neurons circuit`: which parts bring the start year to the answer, how much they carry, what feeds a neuron."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from neurons.cache.format import Cache
-from neurons.cache.results import keep_result, kept_result
-from neurons.circuit.graph import Circuit, Layout, layout, published_circuit, read_circuit
+from neurons.circuit.graph import Circuit, layout, published_circuit, read_circuit
 from neurons.circuit.results import (
     BREADTH,
     DEPTH,
     N_RANDOM,
     PROMPTS,
     THRESHOLD,
+    CircuitStudy,
     PreActivation,
     Search,
-    Study,
 )
-from neurons.cli.common import JsonOption, open_measured, print_json, print_table, progress_bar
-from neurons.cli.request import Request, with_request
+from neurons.cli.common import JsonOption, print_json, print_table
+from neurons.cli.options import on_study
+from neurons.study import Study
 from neurons.types import NeuronId
 
-if TYPE_CHECKING:
-    from neurons.intervention.context import AblationContext
-
 PUBLISHED = "gpt2-small"
-KEPT = "circuit"
 SHOWN = 8
-EXPLAINED = 24
-"""Boosting neurons whose inputs are explained."""
 
 
 def register(app: typer.Typer) -> None:
     app.command()(circuit)
 
 
-@with_request()
+@on_study()
 def circuit(
-    asked: Request,
+    study: Study,
     depth: Annotated[int, typer.Option("--depth", help="Edges at most between a node and the logits.")] = DEPTH,
     threshold: Annotated[
         float, typer.Option("--threshold", help="Least share of the behaviour's change that an edge must carry.")
@@ -56,101 +49,44 @@ def circuit(
         str | None, typer.Option("--neuron", help="Only what makes up this neuron's pre-activation, like L10N7.")
     ] = None,
     prompts: Annotated[
-        int, typer.Option("--prompts", min=1, help="Prompts run, spread over start years and nouns.")
-    ] = PROMPTS,
+        int | None,
+        typer.Option(
+            "--prompts", min=1, help="Prompts run, spread over start years and nouns.", show_default=str(PROMPTS)
+        ),
+    ] = None,
     n_random: Annotated[
-        int, typer.Option("--random", min=0, help="Random circuits of the same size to compare with.")
-    ] = N_RANDOM,
+        int | None,
+        typer.Option(
+            "--random", min=0, help="Random circuits of the same size to compare with.", show_default=str(N_RANDOM)
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """The circuit around the neurons: how the start year reaches them, and whether it is enough."""
     search = Search(depth, threshold, breadth)
     named = NeuronId.parse(neuron) if neuron is not None else None
-    config = asked.checkpoint.config
+    config = study.plan.checkpoint.config
     if named is not None:
         config.check_neuron(named, tuple(range(config.n_layers)))
-    chosen = _given(given, asked)
-    cache = open_measured(asked)
-    if named is not None:
-        _explain(cache, asked, named, prompts, as_json)
+        explained = study.inputs(named, prompts=prompts)
+        if as_json:
+            print_json({"model": study.plan.checkpoint.name, **explained.to_json()})
+        else:
+            print_inputs(study.plan.checkpoint.name, explained)
         return
-    study = run_study(cache, asked, search=search, chosen=chosen, prompts=prompts, n_random=n_random)
+    found = study.circuit(search=search, given=_given(given, study), prompts=prompts, random=n_random)
     if as_json:
-        print_json(study.to_json())
-        return
-    print_study(study)
+        print_json(found.to_json())
+    else:
+        print_circuit(found)
 
 
-def _given(text: str | None, asked: Request) -> Circuit | None:
+def _given(text: str | None, study: Study) -> Circuit | None:
     if text is None:
         return None
-    where = _layout(asked)
-    if text == PUBLISHED:
-        return published_circuit(where)
-    return read_circuit(Path(text), where)
-
-
-def _layout(asked: Request) -> Layout:
-    config, prompts = asked.checkpoint.config, asked.prompts
-    return layout(config.n_layers, config.n_heads, prompts.tokens.shape[1] - prompts.year_position)
-
-
-def _experiment(cache: Cache, asked: Request) -> "AblationContext":
-    from neurons.intervention.context import ablation_context
-    from neurons.model.checkpoint import load_model
-
-    return ablation_context(load_model(asked.checkpoint, device=asked.device), cache, years=asked.years)
-
-
-def run_study(
-    cache: Cache,
-    asked: Request,
-    *,
-    search: Search = Search(),  # noqa: B008 - frozen
-    chosen: Circuit | None = None,
-    prompts: int = PROMPTS,
-    n_random: int = N_RANDOM,
-) -> Study:
-    """The study, with what feeds the strongest boosting neurons; one of a discovered circuit is kept for the report."""
-    from neurons.circuit.study import study_circuit
-    from neurons.decomposition.effects import logit_effects
-    from neurons.decomposition.ranking import rank
-
-    boosting = rank(logit_effects(cache, years=asked.years), seed=asked.seed).boosting_neurons()
-    with progress_bar("following paths") as progress:
-        study = study_circuit(
-            _experiment(cache, asked),
-            circuit=chosen,
-            search=search,
-            neurons=boosting[:EXPLAINED],
-            prompts=prompts,
-            n_random=n_random,
-            seed=asked.seed,
-            progress=progress,
-        )
-    if chosen is None:
-        keep_result(cache, KEPT, _settings(asked), study)
-    return study
-
-
-def kept_study(cache: Cache, asked: Request) -> Study | None:
-    """The study of the last circuit discovered on this cache with these start years and this seed, or None."""
-    return kept_result(cache, KEPT, _settings(asked), Study)
-
-
-def _settings(asked: Request) -> dict[str, Any]:
-    return {"years": list(asked.years), "seed": asked.seed}
-
-
-def _explain(cache: Cache, asked: Request, neuron: NeuronId, prompts: int, as_json: bool) -> None:
-    from neurons.circuit.inputs import explain_neurons
-    from neurons.circuit.paths import patching
-
-    (found,) = explain_neurons(patching(_experiment(cache, asked), prompts=prompts), [neuron])
-    if as_json:
-        print_json({"model": cache.model, **found.to_json()})
-        return
-    print_inputs(cache.model, found)
+    config, prompts = study.plan.checkpoint.config, study.plan.prompts
+    where = layout(config.n_layers, config.n_heads, prompts.tokens.shape[1] - prompts.year_position)
+    return published_circuit(where) if text == PUBLISHED else read_circuit(Path(text), where)
 
 
 def print_inputs(model: str, found: PreActivation) -> None:
@@ -169,7 +105,7 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:+.1f} %"
 
 
-def print_study(study: Study) -> None:
+def print_circuit(study: CircuitStudy) -> None:
     """The nodes, then the measures."""
     whole = study.found.whole if study.found else None
     without, alone = study.evaluation.left_out, study.evaluation.alone.probability_difference
@@ -194,7 +130,7 @@ def print_study(study: Study) -> None:
         print(f"\n{len(study.found.neurons)} neurons of its MLPs carry 0.1 % or more directly: {strongest}, ...")
 
 
-def _print_behaviour(study: Study) -> None:
+def _print_behaviour(study: CircuitStudy) -> None:
     one = study.evaluation
     cases = {"model": one.model, "circuit alone": one.alone, "all but the circuit": one.complement,
              "01-run": one.counterfactual}  # fmt: skip
@@ -212,14 +148,3 @@ def _print_behaviour(study: Study) -> None:
         ["", "probability difference", "cutoff sharpness"],
         rows,
     )
-
-
-def prompt_tokens(asked: Request) -> tuple[str, ...]:
-    """The tokens of a prompt as words, what changes between prompts in capitals."""
-    prompts, tokenizer = asked.prompts, asked.checkpoint.tokenizer
-    noun = tokenizer.encode(prompts.template.as_written(prompts.noun[0]))
-    first = prompts.tokens[0].tolist()
-    names = ["NOUN" if [token] == noun else tokenizer.decode(token).strip() for token in first]
-    names[0], names[prompts.year_position] = "BOS", "YY"
-    names[prompts.year_position - 1] = names[-1] = "XX"
-    return tuple(names)

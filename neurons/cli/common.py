@@ -1,7 +1,4 @@
-"""What commands share besides their options: the way from a request to an open cache, and how results are printed.
-
-Torch is imported only when a cache must be built.
-"""
+"""What commands share besides the options of a study: progress, messages, and how results are printed."""
 
 import json
 import sys
@@ -12,12 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from neurons.cache.folder import is_there
-from neurons.cache.format import Cache, open_cache
-from neurons.cli.request import Request
-from neurons.parallel import is_spread
-from neurons.task.years import spans
-from neurons.types import InputError, Progress
+from neurons.types import Progress
 
 ReportDirOption = Annotated[
     Path, typer.Option("--report-dir", envvar="NEURONS_REPORT_DIR", help="Folder of the reports.")
@@ -32,47 +24,6 @@ SchedulerOption = Annotated[
 ]
 
 REPORT_DIR = Path("reports")
-
-
-def open_or_build(asked: Request, *, jobs: int | None = None, scheduler: str | None = None) -> Cache:
-    """The cache of the request: opened where it is there, built with progress where it is not."""
-    path = asked.path
-    if is_there(path):
-        cache = open_cache(path)
-        if not cache.bytes_checked:
-            note(f"cache {path} is larger than 1 GiB: `neurons cache verify` checks all its bytes")
-        return cache
-    check_spread(asked, jobs, scheduler)
-    with progress_bar("caching activations") as progress:
-        from neurons.cache.build import cache_activations
-        from neurons.model.checkpoint import load_model
-
-        return cache_activations(
-            load_model(asked.checkpoint, device=asked.device),
-            asked.prompts,
-            layers=asked.layers,
-            dtype=asked.choices.dtype,
-            cache_dir=asked.cache_dir,
-            progress=progress,
-            jobs=jobs,
-            scheduler=scheduler,
-            waiting=note,
-        )
-
-
-def open_measured(asked: Request) -> Cache:
-    """`open_or_build` for what is measured at every start year; a note says which of 02-98 have no prompt."""
-    if asked.years_left_out:
-        note(f"start years without a prompt are left out: {spans(asked.years_left_out)} (more --nouns may have them)")
-    return open_or_build(asked)
-
-
-def check_spread(asked: Request, jobs: int | None, scheduler: str | None) -> bool:
-    """Whether tasks leave this process. Raises `InputError` where they cannot be meant, or not with this device."""
-    spread = is_spread(jobs, scheduler)
-    if spread and asked.device != "cpu":
-        raise InputError(f"--jobs and --scheduler compute on the CPU: leave them out to use {asked.device}")
-    return spread
 
 
 @contextmanager

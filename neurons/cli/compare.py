@@ -3,24 +3,18 @@
 import re
 import shlex
 import sys
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neurons.cache.format import Cache, format_layers
-from neurons.cli.common import REPORT_DIR, JsonOption, ReportDirOption, note, open_measured, print_json, print_table
-from neurons.cli.compose import kept_kinds
-from neurons.cli.request import Choices, Request, with_choices
-from neurons.cli.tasks import ranked, scores_of
-from neurons.model.files import find_checkpoint
-from neurons.model.remembered import beside
-from neurons.task.tasks import Task
+from neurons.cache.format import format_layers
+from neurons.cli.common import REPORT_DIR, JsonOption, ReportDirOption, note, print_json, print_table
+from neurons.cli.options import on_options
+from neurons.study import Study
 from neurons.types import InputError
 
 if TYPE_CHECKING:
-    from neurons.clustering.results import Clustering
-    from neurons.comparison.sides import Comparison, Kind, Pair, Side
+    from neurons.comparison.sides import Comparison, Pair, Side
 
 LONGEST = 200
 NAMED = 12
@@ -30,9 +24,9 @@ def register(app: typer.Typer) -> None:
     app.command()(compare)
 
 
-@with_choices()
+@on_options("model")
 def compare(
-    choices: Choices,
+    options: dict[str, Any],
     models: Annotated[
         list[str], typer.Argument(help="Two models or more, as for --model: names, or checkpoint directories.")
     ],
@@ -42,13 +36,11 @@ def compare(
     """Models or training checkpoints side by side: behaviour, scores, composed maps, clusters, neurons."""
     if len(models) < 2:
         raise InputError(f"one model named: name another to compare {models[0]!r} with")
-    requests = [choices.on(find_checkpoint(model, remembered=beside(choices.cache_dir))) for model in models]
-    requests = _at_the_same_years(requests)
-    names = _names(requests)
-    found = _compare(requests, names, choices.task)
+    studies = [Study(**(options | {"model": model})) for model in models]
+    found = studies[0].compare(*studies[1:])
     from neurons.report.pages.comparison import write_comparison
 
-    folder = report_dir / folder_name(names, choices)
+    folder = report_dir / folder_name([side.name for side in found.sides], studies[0].plan.settings.task.suffix)
     page = write_comparison(found, folder=folder, command=shlex.join(["neurons", *sys.argv[1:]]))
     if as_json:
         print_json(found.to_json())
@@ -58,80 +50,10 @@ def compare(
     print(f"The page is in {page}")
 
 
-def _at_the_same_years(requests: list[Request]) -> list[Request]:
-    """Measured at the start years that all models have prompts of."""
-    shared = set(requests[0].years).intersection(*(asked.years for asked in requests))
-    if not shared:
-        raise InputError("no start year has a prompt for every model: choose more --nouns or other --centuries")
-    return [replace(asked, years=tuple(sorted(shared))) for asked in requests]
-
-
-def _names(requests: list[Request]) -> list[str]:
-    """The models' names; different checkpoints of one name are told apart by their fingerprints, else by place."""
-    plain = [asked.checkpoint.name for asked in requests]
-    prints = [asked.checkpoint.fingerprint[:6] if plain.count(asked.checkpoint.name) > 1 else "" for asked in requests]
-    told = list(zip(plain, prints, strict=True))
-    return [
-        name
-        if plain.count(name) == 1
-        else f"{name} {print_}"
-        if told.count((name, print_)) == 1
-        else f"{name} ({place})"
-        for place, (name, print_) in enumerate(told, 1)
-    ]
-
-
-def folder_name(names: list[str], choices: Choices) -> str:
+def folder_name(names: list[str], suffix: str) -> str:
     """`compare-A-B` in letters, digits, dots, dashes and underlines, so that no name leads out of the folder."""
     safe = [re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("._") or "model" for name in names]
-    return "-".join(["compare", *safe])[:LONGEST] + choices.task.suffix
-
-
-def _compare(requests: list[Request], names: list[str], task: Task) -> "Comparison":
-    from neurons.comparison.sides import compare as compare_sides
-
-    sides = []
-    for name, asked in zip(names, requests, strict=True):
-        note(f"{name}: layers {format_layers(asked.layers)}")
-        sides.append(_side(open_measured(asked), asked, name))
-    return compare_sides(sides, task=task.name, start_years=requests[0].years)
-
-
-def _side(cache: Cache, asked: Request, name: str) -> "Side":
-    import numpy as np
-
-    from neurons.comparison.sides import Side
-    from neurons.decomposition.effects import logit_effects
-    from neurons.decomposition.measured import measured_behaviour, measured_rows
-
-    ranking = ranked(cache, asked)
-    clustering, composition = kept_kinds(logit_effects(cache, years=asked.years), ranking, asked)
-    readout = np.concatenate([cache.readout(layer) for layer in cache.layers]).astype(float)
-    steps = [term.alone for term in composition.whole.regression.terms if term.term == "step"]
-    return Side(
-        name=name,
-        model_sha256=cache.model_sha256,
-        n_layers=asked.checkpoint.config.n_layers,
-        layers=cache.layers,
-        n_prompts=len(measured_rows(cache, asked.years)),
-        behaviour={run: value.summary() for run, value in measured_behaviour(cache, asked.years).items()},
-        scores=scores_of(ranking),
-        readout=readout - readout.mean(1, keepdims=True),
-        contrast=composition.whole.contrast,
-        triangle=steps[0] if composition.whole.regression.r2 is not None else None,
-        map=composition.whole.map,
-        singular_values=composition.whole.singular_values,
-        kinds=_kinds(clustering),
-    )
-
-
-def _kinds(clustering: "Clustering") -> "tuple[Kind, ...]":
-    from neurons.comparison.sides import Kind
-
-    return tuple(
-        Kind(c.id, len(c.members), str(c.medoid), c.share, c.fraction, c.description, c.mean_map)
-        for c in clustering.clusters
-    )
+    return "-".join(["compare", *safe])[:LONGEST] + suffix
 
 
 def print_comparison(found: "Comparison") -> None:

@@ -1,31 +1,26 @@
 """How neurons add up to ">": `cluster` and `compose`. Both need the cache file only."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neurons.cache.format import Cache
-from neurons.cache.results import keep_result, kept_result
-from neurons.cli.common import JsonOption, open_measured, print_json, print_table, progress_bar
-from neurons.cli.request import SEED, Request, with_request
+from neurons.cli.common import JsonOption, print_json, print_table
+from neurons.cli.options import on_study
+from neurons.clustering.results import Method
+from neurons.study import Study
 from neurons.task.years import spans
-from neurons.types import InputError, NeuronId
+from neurons.types import NeuronId
 
 if TYPE_CHECKING:
-    from neurons.clustering.results import Clustering, Method
-    from neurons.decomposition.effects import LogitEffects
-    from neurons.decomposition.population import Population
-    from neurons.decomposition.ranking import Ranking
+    from neurons.clustering.results import Clustering
     from neurons.regression.results import Composition
 
-CAP, CANDIDATES = 1500, 1000
-METHODS: tuple["Method", ...] = ("hdbscan", "agglomerative")
-
-MethodOption = Annotated[str, typer.Option("--method", help="Clusters by hdbscan or agglomerative.")]
-CapOption = Annotated[int, typer.Option("--cap", min=1, help="Most neurons clustered, by |score|.")]
+MethodOption = Annotated[Method, typer.Option("--method", help="How clusters are found.")]
+CapOption = Annotated[
+    int | None, typer.Option("--cap", min=1, help="Most neurons clustered, by |score|.", show_default="1500")
+]
 SmallestOption = Annotated[
     int | None,
     typer.Option("--smallest", min=2, help="Fewest neurons that make a cluster.", show_default="3, or 1 in 100"),
@@ -38,48 +33,46 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-@with_request()
+@on_study()
 def cluster(
-    asked: Request,
+    study: Study,
     method: MethodOption = "hdbscan",
-    cap: CapOption = CAP,
+    cap: CapOption = None,
     smallest: SmallestOption = None,
     figures: FiguresOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Which kinds of neurons boost or suppress, and what each kind adds to the contrast."""
-    chosen = check_method(method)
-    kinds = find_kinds(open_measured(asked), asked, method=chosen, cap=cap, smallest=smallest)
+    found = study.clusters(method=method, cap=cap, smallest=smallest)
     if figures:
         from neurons.report.figures.composition_plots import cluster_figures, save_all
 
-        save_all(cluster_figures(kinds.clustering), figures)
+        save_all(cluster_figures(found), figures)
     if as_json:
-        print_json(kinds.clustering.to_json())
+        print_json(found.to_json())
     else:
-        _print_clusters(kinds.clustering)
+        _print_clusters(found)
 
 
-@with_request()
+@on_study()
 def compose(
-    asked: Request,
+    study: Study,
     neuron: Annotated[
         list[str] | None, typer.Option("--neuron", help="Fit this neuron's tuning too, like L9N12; may be repeated.")
     ] = None,
-    cap: CapOption = CAP,
+    cap: CapOption = None,
     candidates: Annotated[
-        int, typer.Option("--candidates", min=1, help="Most neurons that matching pursuit chooses from.")
-    ] = CANDIDATES,
+        int | None,
+        typer.Option(
+            "--candidates", min=1, help="Most neurons that matching pursuit chooses from.", show_default="1000"
+        ),
+    ] = None,
     figures: FiguresOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """How neurons add up to '>': tuning, components, sparse reconstruction, and how much of it is a step."""
-    also = [NeuronId.parse(name) for name in neuron or []]
-    cache = open_measured(asked)
-    for one in also:
-        cache.check_neuron(one)
-    kinds = find_kinds(cache, asked, cap=cap)
-    composition = compose_kinds(kinds, also=also, candidates=candidates, seed=asked.seed)
+    also = list(map(NeuronId.parse, neuron or []))
+    composition = study.composition(also=also, cap=cap, candidates=candidates)
     if figures:
         from neurons.report.figures.composition_plots import composition_figures, save_all
 
@@ -88,94 +81,6 @@ def compose(
         print_json(composition.to_json())
     else:
         _print_composition(composition)
-
-
-@dataclass(frozen=True, eq=False)
-class Kinds:
-    """What both commands start from: all neurons of the layers, and the clusters of those that boost or suppress."""
-
-    population: "Population"
-    clustering: "Clustering"
-
-
-def check_method(text: str) -> "Method":
-    for method in METHODS:
-        if text == method:
-            return method
-    raise InputError(f"method {text!r} is not known: choose {' or '.join(METHODS)}")
-
-
-def find_kinds(
-    cache: Cache, asked: Request, *, cap: int = CAP, method: "Method" = "hdbscan", smallest: int | None = None
-) -> Kinds:
-    """Rank the neurons of a cache, and cluster those that boost or suppress."""
-    from neurons.decomposition.effects import logit_effects
-    from neurons.decomposition.ranking import rank
-
-    effects = logit_effects(cache, years=asked.years)
-    ranking = rank(effects, seed=asked.seed)
-    return cluster_ranked(effects, ranking, cap=cap, method=method, smallest=smallest, seed=asked.seed)
-
-
-def cluster_ranked(
-    effects: "LogitEffects",
-    ranking: "Ranking",
-    *,
-    cap: int = CAP,
-    method: "Method" = "hdbscan",
-    smallest: int | None = None,
-    seed: int = SEED,
-) -> Kinds:
-    """Cluster the ranked neurons that boost or suppress."""
-    from neurons.clustering.clusters import cluster as cluster_neurons
-    from neurons.decomposition.population import neuron_population
-
-    called = (*ranking.boosting_neurons(), *ranking.suppressing_neurons())
-    population = neuron_population(effects)
-    with progress_bar("clustering") as progress:
-        clustering = cluster_neurons(
-            population, called, method=method, cap=cap, smallest=smallest, seed=seed, progress=progress
-        )
-    return Kinds(population, clustering)
-
-
-def compose_kinds(
-    kinds: Kinds, *, also: Sequence[NeuronId] = (), candidates: int = CANDIDATES, seed: int = SEED
-) -> "Composition":
-    """How the neurons add up; `also` are fitted beside those that were clustered."""
-    from neurons.clustering.tuning import tune
-    from neurons.regression.composition import compose as compose_maps
-
-    tuning = kinds.clustering.tuning
-    fitted = [fit.neuron for fit in tuning.neurons]
-    new = [neuron for neuron in dict.fromkeys(also) if neuron not in fitted]
-    if new:
-        tuning = tune(kinds.population.take(kinds.population.rows([*fitted, *new])), seed=seed)
-    with progress_bar("composing") as progress:
-        return compose_maps(
-            kinds.population,
-            tuning,
-            groups={str(cluster.id): cluster.members for cluster in kinds.clustering.clusters},
-            cap=candidates,
-            seed=seed,
-            notes=kinds.clustering.notes,
-            progress=progress,
-        )
-
-
-def kept_kinds(effects: "LogitEffects", ranking: "Ranking", asked: Request) -> "tuple[Clustering, Composition]":
-    """Clusters and composition: as kept beside the cache, or computed and kept."""
-    from neurons.clustering.results import Clustering
-    from neurons.regression.results import Composition
-
-    cache, settings = effects.cache, {"years": list(asked.years), "seed": asked.seed}
-    kept = kept_result(cache, "kinds", settings, tuple[Clustering, Composition])
-    if kept is None:
-        kinds = cluster_ranked(effects, ranking, seed=asked.seed)
-        kept = (kinds.clustering, compose_kinds(kinds, seed=asked.seed))
-        keep_result(cache, "kinds", settings, kept)
-    clustering, composition = kept
-    return clustering, composition
 
 
 def _print_clusters(found: "Clustering") -> None:

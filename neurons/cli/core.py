@@ -1,18 +1,20 @@
 """Questions about a model: `behaviour`, `rank`, `effect`, `models`."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
-from neurons.cache.format import Cache, format_layers
-from neurons.cli.common import JsonOption, open_measured, open_or_build, print_json, print_table, progress_bar
-from neurons.cli.request import Request, with_request
-from neurons.cli.statistics import find_statistics
+from neurons.cache.format import format_layers
+from neurons.cli.common import JsonOption, print_json, print_table
+from neurons.cli.options import on_study
 from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
+from neurons.study import Study
 from neurons.task.years import contrast_weights, spans
-from neurons.types import InputError, Measure, NeuronId
+from neurons.types import InputError, NeuronId
 from neurons.weights.results import NeuronStatistics
+
+if TYPE_CHECKING:
+    from neurons.decomposition.ranking import Ranking
 
 WEIGHTS = ("skew", "kurtosis", "norm", "cos in/out", "years", "kind")
 WEIGHTS_CAPTION = (
@@ -26,34 +28,28 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-@with_request()
+@on_study()
 def behaviour(
-    asked: Request,
+    study: Study,
     resample: Annotated[
         bool,
-        typer.Option("--resample", help="Also with the MLPs of --layers taken from the 01-run (loads the model)."),
+        typer.Option("--resample", help="Also with the MLPs of --layers resample-ablated (loads the model)."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Probability difference and cutoff sharpness, beside the 01-run's and the average distribution's."""
-    cache = open_measured(asked)
-    from neurons.decomposition.measured import measured_behaviour, measured_rows
-
-    n_prompts = len(measured_rows(cache, asked.years))
-    found = {name: value.summary() for name, value in measured_behaviour(cache, asked.years).items()}
-    resampled = _resampled(cache, asked) if resample else {}
+    """Probability difference and cutoff sharpness, beside the corrupted run's and the average distribution's."""
+    found = study.behaviour(resample=resample)
     if as_json:
-        extra = {name: value for name, value in found.items() if name != "model"} | resampled
-        print_json(
-            {"model": cache.model, "n_prompts": n_prompts, "start_years": list(asked.years), **found["model"], **extra}
-        )
+        print_json(found.to_json())
         return
     rows = [
         [name.replace("_", " "), *(_mean_and_sd(summary) for summary in value.values())]
-        for name, value in (found | resampled).items()
+        for name, value in found.summaries().items()
     ]
-    title = f"{cache.model}: {n_prompts} prompts, start years {spans(asked.years)}"
-    late = f"; mlps resampled: MLPs {format_layers(cache.layers)} at END from the 01-run" if resample else ""
+    title = f"{found.model}: {found.n_prompts} prompts, start years {spans(found.start_years)}"
+    late = (
+        f"; mlps resampled: MLPs {format_layers(study.plan.layers)} at END from the corrupted run" if resample else ""
+    )
     print_table(
         f"{title}; mean (sd over prompts)",
         ["", "probability difference", "cutoff sharpness"],
@@ -68,23 +64,9 @@ def _mean_and_sd(summary: dict[str, float]) -> str:
     return f"{summary['mean']:+.4f}{sd}"
 
 
-def _resampled(cache: Cache, asked: Request) -> dict[str, dict[str, dict[str, float]]]:
-    """Both measures, over start years, with every MLP of the cached layers held at its 01-run at END."""
-    from neurons.intervention.context import ablation_context
-    from neurons.intervention.groups import group_measures
-    from neurons.model.checkpoint import load_model
-
-    with progress_bar("resampling the MLPs") as progress:
-        ctx = ablation_context(load_model(asked.checkpoint, device=asked.device), cache, years=asked.years)
-        every = np.ones((1, len(cache.layers), cache.d_mlp), bool)
-        values = group_measures(ctx, every, ablation="resample", progress=progress)
-    names: tuple[Measure, ...] = ("probability_difference", "cutoff_sharpness")
-    return {"mlps_resampled": {name: {"mean": float(values[name].mean())} for name in names}}
-
-
-@with_request()
+@on_study()
 def rank(
-    asked: Request,
+    study: Study,
     year: Annotated[
         int | None, typer.Option("--year", help="Rank for one start year: which neurons boost year > YY.")
     ] = None,
@@ -100,27 +82,20 @@ def rank(
     as_json: JsonOption = False,
 ) -> None:
     """Which neurons raise the years after the start year, with intervals and significance."""
-    if year is not None and year not in asked.years:
-        raise InputError(f"start year {year:02d} is not measured: choose within {spans(asked.years)}")
-    cache = open_measured(asked)
-    from neurons.decomposition.effects import logit_effects
-    from neurons.decomposition.ranking import rank as rank_neurons
-
-    ranking = rank_neurons(logit_effects(cache, years=asked.years), start_year=year, seed=asked.seed)
-    statistics = find_statistics(cache, asked) if stats else None
+    if year is not None and year not in study.years:
+        raise InputError(f"start year {year:02d} is not measured: choose within {spans(study.years)}")
+    ranking = study.ranking(year)
+    statistics = study.neuron_statistics() if stats else None
     if as_json:
-        shown = range(min(len(ranking), top or len(ranking)))
-        neurons = [ranking.record(row) for row in shown]
+        found = ranking.to_json(top)
         if statistics is not None:
-            neurons = [one | {"statistics": statistics.record(one["neuron"])} for one in neurons]
-        about = {"model": cache.model, "prompts": ranking.n_prompts, "layers": list(cache.layers), "start_year": year}
-        about["start_years"] = list(asked.years)
-        print_json({**about, "neurons": neurons})
+            found["neurons"] = [one | {"statistics": statistics.record(one["neuron"])} for one in found["neurons"]]
+        print_json(found)
         return
-    print_ranking(ranking, cache, top or 20, statistics)
+    print_ranking(ranking, top or 20, statistics)
 
 
-def print_ranking(ranking: Any, cache: Cache, top: int, statistics: NeuronStatistics | None) -> None:
+def print_ranking(ranking: "Ranking", top: int, statistics: NeuronStatistics | None) -> None:
     records = [ranking.record(row) for row in range(min(len(ranking), top))]
     rows = [
         [str(r["rank"]), r["neuron"], _signed(r["score"]), _range(r), _signed(r["static"]), _signed(r["year_specific"]),
@@ -132,7 +107,7 @@ def print_ranking(ranking: Any, cache: Cache, top: int, statistics: NeuronStatis
     boosting, suppressing = int(ranking.boosting.sum()), int(ranking.suppressing.sum())
     of_year = "" if ranking.start_year is None else f" at start year {ranking.start_year:02d}"
     print_table(
-        f"{cache.model}: boosting score{of_year} of {len(ranking)} neurons, layers {format_layers(cache.layers)},"
+        f"{ranking.model}: boosting score{of_year} of {len(ranking)} neurons, layers {format_layers(ranking.layers)},"
         f" {ranking.n_prompts} prompts",
         columns if statistics is None else [*columns, *WEIGHTS],
         rows,
@@ -167,29 +142,26 @@ def _verdict(record: dict[str, Any]) -> str:
     return "boosting" if record["boosting"] else "suppressing" if record["suppressing"] else ""
 
 
-@with_request("years")
+@on_study("years")
 def effect(
-    asked: Request,
+    study: Study,
     neuron: Annotated[str, typer.Argument(help="A neuron by layer and index, like L9N12.")],
     year: Annotated[int, typer.Option("--year", help="The start year YY.")],
     as_json: JsonOption = False,
 ) -> None:
     """What one neuron adds to the logits of the 100 years, for one start year."""
-    named = NeuronId.parse(neuron)
+    named, model = NeuronId.parse(neuron), study.plan.checkpoint.name
     weights = contrast_weights([year])[0]
-    asked.checkpoint.config.check_neuron(named, asked.layers)
-    cache = open_or_build(asked)
-    from neurons.decomposition.effects import LogitEffects
-
-    logits = LogitEffects(cache, asked.years).of(named, start_year=year)
+    study.plan.checkpoint.config.check_neuron(named, study.plan.layers)
+    logits = study.effect(named, year)
     contrast = float(logits @ weights)
     if as_json:
-        print_json({"model": cache.model, "neuron": str(named), "start_year": year, "logits": logits.tolist(),
+        print_json({"model": model, "neuron": str(named), "start_year": year, "logits": logits.tolist(),
                     "contrast": contrast})  # fmt: skip
         return
     rows = [[f"{tens}_", *(f"{1000 * v:+.1f}" for v in logits[10 * tens : 10 * tens + 10])] for tens in range(10)]
     print_table(
-        f"{cache.model} {named}: direct effect on each year's logit, start year {year:02d}, in thousandths of a logit",
+        f"{model} {named}: direct effect on each year's logit, start year {year:02d}, in thousandths of a logit",
         ["", *(f"_{units}" for units in range(10))],
         rows,
         caption=f"contrast (mean over years > {year:02d} minus mean over the others): {contrast:+.5f} logits",

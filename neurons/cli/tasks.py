@@ -1,20 +1,17 @@
 """`neurons tasks`: what the model does on other prompts, and whether the same neurons do it."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from neurons.cache.format import Cache, format_layers
-from neurons.cli.common import JsonOption, note, open_measured, print_json, print_table, progress_bar
-from neurons.cli.request import Request, with_request
-from neurons.task.tasks import DEFAULT, TASKS, Task, find_task
-from neurons.types import InputError
+from neurons.cache.format import format_layers
+from neurons.cli.common import JsonOption, print_json, print_table
+from neurons.cli.options import on_study
+from neurons.study import Study
+from neurons.task.tasks import TASKS
 
 if TYPE_CHECKING:
-    from neurons.comparison.sharing import Scores
     from neurons.comparison.transfer import Carried, TaskResult, Transfer
-    from neurons.decomposition.ranking import Ranking
 
 NAMED = 12
 
@@ -23,9 +20,9 @@ def register(app: typer.Typer) -> None:
     app.command()(tasks)
 
 
-@with_request("task")
+@on_study("task")
 def tasks(
-    asked: Request,
+    study: Study,
     only: Annotated[
         str | None,
         typer.Option("--only", help=f"These tasks, like {','.join(list(TASKS)[1:3])}.", show_default="all"),
@@ -37,96 +34,11 @@ def tasks(
     as_json: JsonOption = False,
 ) -> None:
     """Other prompts, and --template beside them: behaviour, and whether the year span's neurons do the work there."""
-    requests, left_out = _requests(asked, only)
-    found = _transfer(requests, left_out, top)
+    found = study.tasks(only.split(",") if only is not None else None, top=top)
     if as_json:
         print_json(found.to_json())
     else:
         print_transfer(found)
-
-
-def _requests(asked: Request, only: str | None) -> tuple[list[Request], dict[str, str]]:
-    """The year span, then every task asked for; one that nobody named and the model cannot be asked is left out."""
-    named = [find_task(name.strip()) for name in only.split(",")] if only is not None else []
-    own = [] if asked.choices.task == DEFAULT else [asked.choices.task]
-    wanted: dict[str, Task] = {task.name: task for task in [*(named or TASKS.values()), *own] if task != DEFAULT}
-    requests, left_out = [_for_task(asked, DEFAULT)], {}
-    for name, task in wanted.items():
-        try:
-            requests.append(_for_task(asked, task))
-        except InputError as error:
-            if task in named or task in own:
-                raise
-            left_out[name] = str(error)
-    return requests, left_out
-
-
-def _for_task(asked: Request, task: Task) -> Request:
-    return replace(asked.choices, task=task).on(asked.checkpoint)
-
-
-def _transfer(requests: list[Request], left_out: dict[str, str], top: int | None) -> "Transfer":
-    from neurons.comparison.transfer import Transfer
-
-    caches = []
-    for asked in requests:
-        note(f"{asked.choices.task.name}: {asked.prompts.text(0)}")
-        caches.append(open_measured(asked))
-    reference = scores_of(ranked(caches[0], requests[0]))
-    results = [_result(cache, asked, reference, top) for cache, asked in zip(caches, requests, strict=True)]
-    return Transfer(caches[0].model, caches[0].layers, top, tuple(results), left_out)
-
-
-def ranked(cache: Cache, asked: Request) -> "Ranking":
-    from neurons.decomposition.effects import logit_effects
-    from neurons.decomposition.ranking import rank
-
-    return rank(logit_effects(cache, years=asked.years), seed=asked.seed)
-
-
-def scores_of(ranking: "Ranking") -> "Scores":
-    """What is compared of a ranking, by layer and index."""
-    import numpy as np
-
-    from neurons.comparison.sharing import Scores
-
-    order = np.lexsort((ranking.index, ranking.layer))
-    columns = ("layer", "index", "score", "ci_low", "ci_high", "p_value", "boosting", "suppressing")
-    return Scores(**{name: getattr(ranking, name)[order] for name in columns})
-
-
-def _result(cache: Cache, asked: Request, reference: "Scores", top: int | None) -> "TaskResult":
-    from neurons.comparison.sharing import share
-    from neurons.comparison.transfer import TaskResult
-    from neurons.decomposition.measured import measured_behaviour, measured_rows
-
-    task = asked.choices.task
-    is_reference = task == DEFAULT
-    scores = reference if is_reference else scores_of(ranked(cache, asked))
-    return TaskResult(
-        name=task.name,
-        prompt=task.template.text.strip(),
-        right=task.answer,
-        source=task.source,
-        n_prompts=len(measured_rows(cache, asked.years)),
-        behaviour={name: value.summary() for name, value in measured_behaviour(cache, asked.years).items()},
-        scores=scores,
-        sharing=None if is_reference else share(reference, scores),
-        carried=_carried(cache, asked, reference, scores, top),
-    )
-
-
-def _carried(cache: Cache, asked: Request, reference: "Scores", own: "Scores", top: int | None) -> "Carried":
-    from neurons.comparison.transfer import carried, groups
-    from neurons.intervention.context import ablation_context
-    from neurons.intervention.groups import group_measures
-    from neurons.model.checkpoint import load_model
-
-    held = groups(reference, own, n_layers=len(cache.layers), top=top)
-    with progress_bar(f"removing neurons: {asked.choices.task.name}") as progress:
-        ctx = ablation_context(load_model(asked.checkpoint, device=asked.device), cache, years=asked.years)
-        measures = group_measures(ctx, held, ablation="resample", progress=progress)
-    return carried(measures["probability_difference"], held)
 
 
 def print_transfer(found: "Transfer") -> None:

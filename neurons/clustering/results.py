@@ -92,7 +92,6 @@ class Clustering(Shown):
     def facts(self) -> dict[str, object]:
         return {
             "model": self.model,
-            "start_years": list(self.start_years),
             "method": self.method,
             "neurons": len(self.tuning),
             "clusters": len(self.clusters),
@@ -112,6 +111,7 @@ class Clustering(Shown):
         other = self.alternative
         return {
             "model": self.model,
+            "start_years": list(self.start_years),
             "method": self.method,
             "clusters": [_record(cluster) for cluster in self.clusters],
             "noise": [str(neuron) for neuron in self.noise],

@@ -23,6 +23,7 @@ from neurons.comparison.published import (
     judge_exact,
     judge_number,
     judge_order,
+    layer_of,
     standard_error,
     unjudged,
 )
@@ -65,11 +66,6 @@ def resampling(noun: Int[np.ndarray, " P"], year: Int[np.ndarray, " P"], *, seed
         distinct, which = np.unique(labels, return_inverse=True)
         weights *= noun_resamples(len(distinct), RESAMPLES, seed + step)[:, which.reshape(-1)]
     return Resampling(weights)
-
-
-def layer_of(layer: int, n_layers: int) -> int:
-    """Where a layer of GPT-2 small is looked for: as many before the last, but within the last third."""
-    return max(layer - published.SHAPE["n_layers"] + n_layers, n_layers - max(1, n_layers // 3))
 
 
 # --- tokens ----------------------------------------------------------------------------------

@@ -22,6 +22,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from neurons.cache.format import format_layers
+from neurons.types import InputError
+
 Verdict = Literal["agrees", "differs", "none"]
 Side = Literal["above", "below"]
 Value = float | int | str | tuple[int, ...] | tuple[str, ...]
@@ -49,6 +52,8 @@ class Number:
     source: str
 
 
+SAMPLE = 1_000
+"""Prompts drawn from the published distribution, unless another number is asked for."""
 PROMPTS_PUBLISHED = 10_000
 PROBABILITY_DIFFERENCE = Number(0.817, 0.193 / math.sqrt(PROMPTS_PUBLISHED), f"{CODE}; SD {SECOND_HAND}")
 CUTOFF_SHARPNESS = Number(0.060, 0.072 / math.sqrt(PROMPTS_PUBLISHED), SECOND_HAND)
@@ -242,3 +247,18 @@ def shown(value: Value | None) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def layer_of(layer: int, n_layers: int) -> int:
+    """Where a layer of GPT-2 small is looked for: as many before the last, but within the last third."""
+    return max(layer - SHAPE["n_layers"] + n_layers, n_layers - max(1, n_layers // 3))
+
+
+def check_replicable(layers: Sequence[int], n_layers: int) -> None:
+    """Raise `InputError` where the layers do not hold all that the published measurements look at."""
+    wanted = sorted({layer_of(layer, n_layers) for layer in MLP_ORDER})
+    if not set(wanted) <= set(layers):
+        raise InputError(
+            f"the published measurements need layers {format_layers(wanted)}, not all among {format_layers(layers)}:"
+            " leave out layers, or name these too"
+        )

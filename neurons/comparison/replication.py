@@ -5,13 +5,12 @@
 3. A model of GPT-2 small's shape with its tokenizer is judged; any other is measured the same way, without verdicts.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from neurons.cache.format import Cache, format_layers
+from neurons.cache.format import Cache
 from neurons.cache.parts import Parts, parts_beside
 from neurons.circuit.evaluation import behaviour_alone
 from neurons.circuit.graph import published_circuit
@@ -23,12 +22,11 @@ from neurons.comparison.checks import (
     circuit_checks,
     curve_checks,
     entropy_check,
-    layer_of,
     patch_checks,
     patched_shares,
     token_checks,
 )
-from neurons.comparison.published import Check, Checks, unjudged
+from neurons.comparison.published import Check, Checks, layer_of, unjudged
 from neurons.comparison.sampled import patch_mlps, run_sample
 from neurons.decomposition.effects import LogitEffects
 from neurons.intervention.curves import among_years, keeping
@@ -38,7 +36,7 @@ from neurons.model.forward import run
 from neurons.task.prompts import year_spans, year_tokens
 from neurons.task.sample import Sample
 from neurons.task.templates import Template
-from neurons.types import Bars, InputError, no_bars
+from neurons.types import Bars, no_bars
 from neurons.weights.results import NeuronStatistics
 from neurons.weights.statistics import neuron_statistics
 
@@ -91,16 +89,6 @@ def is_judged(checkpoint: Checkpoint) -> bool:
     return tokenizer.bos_token_id == published.BOS and all(
         years[int(text)] == token for text, token in published.TOKEN_IDS.items()
     )
-
-
-def check_replicable(layers: Sequence[int], n_layers: int) -> None:
-    """Raise `InputError` where the layers do not hold all that the published measurements look at."""
-    wanted = sorted({layer_of(layer, n_layers) for layer in published.MLP_ORDER})
-    if not set(wanted) <= set(layers):
-        raise InputError(
-            f"the published measurements need layers {format_layers(wanted)}, not all among {format_layers(layers)}:"
-            " leave out layers, or name these too"
-        )
 
 
 @dataclass(frozen=True, eq=False)

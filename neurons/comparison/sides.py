@@ -15,7 +15,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from neurons.comparison.sharing import Scores, Sharing, share
+from neurons.clustering.results import Clustering
+from neurons.comparison.overlap import Scores, Sharing, scores_of, share
+from neurons.decomposition.effects import LogitEffects
+from neurons.decomposition.measured import MeasuredBehaviour
+from neurons.decomposition.ranking import Ranking
+from neurons.regression.results import Composition
 from neurons.types import InputError
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
@@ -177,7 +182,41 @@ class Comparison:
         }
 
 
-def compare(sides: Sequence[Side], *, task: str, start_years: Sequence[int]) -> Comparison:
+def side(
+    name: str,
+    behaviour: MeasuredBehaviour,
+    effects: LogitEffects,
+    ranking: Ranking,
+    clustering: Clustering,
+    composition: Composition,
+    *,
+    n_layers: int,
+) -> Side:
+    """What is compared of one model, from its results."""
+    cache = effects.cache
+    readout = np.concatenate([cache.readout(layer) for layer in cache.layers]).astype(float)
+    steps = [term.alone for term in composition.whole.regression.terms if term.term == "step"]
+    return Side(
+        name=name,
+        model_sha256=cache.model_sha256,
+        n_layers=n_layers,
+        layers=cache.layers,
+        n_prompts=behaviour.n_prompts,
+        behaviour=behaviour.summaries(),
+        scores=scores_of(ranking),
+        readout=readout - readout.mean(1, keepdims=True),
+        contrast=composition.whole.contrast,
+        triangle=steps[0] if composition.whole.regression.r2 is not None else None,
+        map=composition.whole.map,
+        singular_values=composition.whole.singular_values,
+        kinds=tuple(
+            Kind(c.id, len(c.members), str(c.medoid), c.share, c.fraction, c.description, c.mean_map)
+            for c in clustering.clusters
+        ),
+    )
+
+
+def compare_sides(sides: Sequence[Side], *, task: str, start_years: Sequence[int]) -> Comparison:
     """Compare models with the first of them; raises `InputError` for fewer than two."""
     if len(sides) < 2:
         raise InputError("a comparison needs two models or more")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from neurons.comparison.sharing import Scores, Sharing
+from neurons.comparison.overlap import Scores, Sharing
 
 GROUPS = ("none", "all", "reference", "own")
 LEAST_CHANGE = 0.01

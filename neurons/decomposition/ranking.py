@@ -103,6 +103,17 @@ class Ranking(Shown):
             values[name] = None if value != value else value
         return values
 
+    def to_json(self, top: int | None = None) -> dict[str, Any]:
+        """The result of `neurons rank --json`: all neurons in rank order, or the first `top`."""
+        return {
+            "model": self.model,
+            "prompts": self.n_prompts,
+            "layers": list(self.layers),
+            "start_year": self.start_year,
+            "start_years": list(self.start_years),
+            "neurons": [self.record(row) for row in range(len(self))[:top]],
+        }
+
     def row_of(self, neuron: str | NeuronId) -> int:
         """Where a neuron stands (0 is first); `InputError` when it is not ranked."""
         found = NeuronId.parse(neuron)

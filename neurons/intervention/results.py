@@ -244,9 +244,9 @@ class Ablations:
     references: dict[Measure, References]
     group: GroupEffect | None
     agreement: Agreement | None
-    curves: Curves | None
-    published: PublishedCurve | None
-    layers: ComponentEffects | None
+    curves: Curves | None = None
+    published: PublishedCurve | None = None
+    layers: ComponentEffects | None = None
     others: tuple[NeuronEffects, ...] = ()
 
     def to_json(self, group_measure: Measure = "probability_difference") -> dict[str, Any]:
@@ -261,3 +261,6 @@ class Ablations:
         if self.layers:
             result["layers"] = self.layers.to_json()
         return result
+
+
+CurvesAndPublished = tuple[Curves, PublishedCurve]

@@ -137,7 +137,6 @@ class Composition(Shown):
     def facts(self) -> dict[str, object]:
         return {
             "model": self.model,
-            "start_years": list(self.start_years),
             "neurons": self.whole.n_neurons,
             "contrast": f"{self.whole.contrast:+.4f} logits",
             "components for 90 %": self.whole.components_for(LEVELS[0]),
@@ -159,6 +158,7 @@ class Composition(Shown):
         pursuit, whole = self.pursuit, self.whole.record()
         return {
             "model": self.model,
+            "start_years": list(self.start_years),
             "tuning": [neuron.record() for neuron in self.tuning.neurons],
             "families": self.tuning.family_counts(),
             "singular_values": self.whole.singular_values.tolist(),

@@ -3,7 +3,7 @@
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,16 @@ def reported_checkpoint(folder: Path) -> str | None:
         return str(json.loads((folder / MARK).read_text(encoding="utf-8"))["provenance"]["model_sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def place_of(reports: Path, name: str, fingerprint: str, note: Callable[[str], None]) -> Path:
+    """The folder of that name, or one with the checkpoint's hash where the report of another checkpoint has it."""
+    named = reports / name
+    if reported_checkpoint(named) in {None, fingerprint}:
+        return named
+    own = named.with_name(f"{name}-{fingerprint[:6]}")
+    note(f"{named} is the report of another checkpoint: this one goes to {own}")
+    return own
 
 
 def write_text(path: Path, text: str) -> None:

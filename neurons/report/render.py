@@ -14,8 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from neurons.report import markdown
 from neurons.report.blocks import Cell, FileLink, Gallery, Page, PageLink, Span, Table, visible
-from neurons.report.figures.plots import FileFormat, save
+from neurons.report.figures.plots import save
 from neurons.report.folder import write_text
+from neurons.types import FileFormat
 
 FIGURES = "figures"
 MANY = 100

@@ -24,7 +24,6 @@ from neurons.decomposition.ranking import COLUMNS, Ranking
 from neurons.decomposition.significance import RESAMPLES
 from neurons.report.blocks import INDEX, FileLink, Page, PageLink, Section
 from neurons.report.explorer import EXPLORER, Labels, write_explorer
-from neurons.report.figures.plots import FileFormat
 from neurons.report.folder import FORMAT, MARK, replacing_folder, write_json, write_text
 from neurons.report.numbers import (
     NO_CLUSTERS,
@@ -40,7 +39,7 @@ from neurons.report.pages.neuron import neuron_page
 from neurons.report.pages.provenance import provenance_page, short_provenance
 from neurons.report.render import Site, html_file, write_assets, write_page
 from neurons.report.weight_numbers import FromWeights
-from neurons.types import NeuronId, Progress
+from neurons.types import FileFormat, NeuronId, Progress
 
 FORMAT_VERSION = 1
 DIRECT_EFFECTS = "exact, in logits, through the final LayerNorm with its scale frozen; from the cache alone"

@@ -97,8 +97,17 @@ TASKS = {task.name: task for task in _TASKS}
 def find_task(name: str) -> Task:
     """The named task; `InputError` with the choice for another name."""
     if name not in TASKS:
-        raise InputError(f"task {name!r} is unknown: choose {', '.join(TASKS)}, or give a prompt with --template")
+        raise InputError(f"task {name!r} is unknown: choose {', '.join(TASKS)}, or give a template")
     return TASKS[name]
+
+
+def choose_task(name: str | None, template: str | None) -> Task:
+    """The named task, the template as a custom one, or the default where neither is given; `InputError` for both."""
+    if name is not None and template is not None:
+        raise InputError("task and template both choose the prompts: give one of them")
+    if template is not None:
+        return custom_task(template)
+    return find_task(name) if name is not None else DEFAULT
 
 
 def custom_task(text: str) -> Task:

@@ -93,3 +93,6 @@ def _centred(rows: Float[np.ndarray, "M X"]) -> Float[np.ndarray, "M X"]:
 def _unit(rows: Float[np.ndarray, "M X"]) -> Float[np.ndarray, "M X"]:
     norm = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, norm, where=norm > 0, out=np.zeros_like(rows))
+
+
+NeighboursOfAll = tuple[Neighbours, ...]

@@ -31,7 +31,7 @@ from neurons.circuit.graph import (
 )
 from neurons.circuit.inputs import explain_neurons, parts_of_neurons
 from neurons.circuit.paths import Patching, patching, patching_of
-from neurons.circuit.results import STUDY_CLASSES, Search, Study
+from neurons.circuit.results import CircuitStudy, Search
 from neurons.circuit.search import find_circuit, search_parts
 from neurons.circuit.study import study_circuit
 from neurons.intervention.context import AblationContext, ablation_context
@@ -258,11 +258,11 @@ def mini_experiment(mini_model: Model, mini_cache: Cache) -> AblationContext:
 
 
 @pytest.fixture(scope="module")
-def mini_study(mini_experiment: AblationContext) -> Study:
+def mini_study(mini_experiment: AblationContext) -> CircuitStudy:
     return study_circuit(mini_experiment, neurons=["L9N12", "L10N7"], n_random=20, keep=False)
 
 
-def test_the_circuit_of_mini_carries_the_behaviour_and_random_ones_do_not(mini_study: Study) -> None:
+def test_the_circuit_of_mini_carries_the_behaviour_and_random_ones_do_not(mini_study: CircuitStudy) -> None:
     one = mini_study.evaluation
     assert one.share > 0.85
     assert one.edges_alone is not None
@@ -275,7 +275,7 @@ def test_the_circuit_of_mini_carries_the_behaviour_and_random_ones_do_not(mini_s
     assert all(node.layer < 8 for node in mini_study.circuit.nodes if node.head is not None)
 
 
-def test_the_model_and_the_01_run_of_an_evaluation_are_the_caches(mini_study: Study, mini_cache: Cache) -> None:
+def test_the_model_and_the_01_run_of_an_evaluation_are_the_caches(mini_study: CircuitStudy, mini_cache: Cache) -> None:
     from neurons.task.behaviour import by_start_year, probability_difference, year_probabilities
 
     values = probability_difference(
@@ -286,7 +286,7 @@ def test_the_model_and_the_01_run_of_an_evaluation_are_the_caches(mini_study: St
 
 
 def test_a_search_goes_on_where_it_was_interrupted(
-    mini_experiment: AblationContext, mini_study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    mini_experiment: AblationContext, mini_study: CircuitStudy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     paths = patching(mini_experiment)
     parts = replace(search_parts(mini_experiment, paths), folder=tmp_path)
@@ -325,7 +325,7 @@ def test_random_circuits_have_as_many_parts_of_each_kind_at_each_position() -> N
         assert kinds(drawn) == kinds(circuit.nodes)
 
 
-def test_random_edges_are_possible(mini_study: Study) -> None:
+def test_random_edges_are_possible(mini_study: CircuitStudy) -> None:
     where, rng = mini_study.layout, np.random.default_rng(0)
     by_edges = replace(mini_study.circuit, by_edges=True)
     for drawn in random_circuits(where, by_edges, 5, rng):
@@ -385,7 +385,7 @@ def test_the_axes_of_a_projection_hold_the_most_variance(mini_experiment: Ablati
 # --- files and refusals ---------------------------------------------------------------------------
 
 
-def test_what_is_printed_is_read_again_as_the_same_circuit(mini_study: Study, tmp_path: Path) -> None:
+def test_what_is_printed_is_read_again_as_the_same_circuit(mini_study: CircuitStudy, tmp_path: Path) -> None:
     path = tmp_path / "circuit.json"
     path.write_text(json.dumps(mini_study.to_json()))
     again = read_circuit(path, mini_study.layout)
@@ -394,9 +394,9 @@ def test_what_is_printed_is_read_again_as_the_same_circuit(mini_study: Study, tm
     assert not again.by_edges
 
 
-def test_a_kept_study_is_the_study(mini_study: Study, mini_cache: Cache) -> None:
+def test_a_kept_study_is_the_study(mini_study: CircuitStudy, mini_cache: Cache) -> None:
     keep_result(mini_cache, "test-circuit", {}, mini_study)
-    again = kept_result(mini_cache, "test-circuit", {}, STUDY_CLASSES)
+    again = kept_result(mini_cache, "test-circuit", {}, CircuitStudy)
     assert again is not None
     assert again.to_json() == mini_study.to_json()
 
@@ -470,7 +470,9 @@ def test_an_edge_reads_as_it_is_written() -> None:
 # --- the page -------------------------------------------------------------------------------------
 
 
-def test_the_page_shows_the_circuit_its_measures_and_what_feeds_the_neurons(mini_study: Study, tmp_path: Path) -> None:
+def test_the_page_shows_the_circuit_its_measures_and_what_feeds_the_neurons(
+    mini_study: CircuitStudy, tmp_path: Path
+) -> None:
     page = circuit_page(mini_study, [f"t{i}" for i in range(13)])
     write_page(page, Site(model="mini", footer="", navigation=()), tmp_path)
     html = (tmp_path / "circuit.html").read_text(encoding="utf-8")

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from neurons.cli.request import request
 
 from neurons.cache.format import Cache
 from neurons.cli.check import is_judged, kept_checks, print_checks
 from neurons.cli.main import main
-from neurons.cli.request import request
 from neurons.comparison import published
 from neurons.model.checkpoint import Model
 from neurons.model.files import Checkpoint

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from neurons.cli.request import request
 from random_gpt2 import write_random_gpt2
 
 import neurons
 from neurons.circuit.graph import layout, read_circuit
 from neurons.cli.circuit import kept_study, prompt_tokens
 from neurons.cli.main import main
-from neurons.cli.request import request
 
 Run = Callable[..., tuple[int, str, str]]
 QUICK = ("--prompts", "97", "--random", "3")

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from neurons.cli.request import request
 
 from neurons.cache.format import open_cache
 from neurons.cache.results import keep_result
 from neurons.cli.main import main
 from neurons.cli.report import _command, _folder
-from neurons.cli.request import request
 from neurons.comparison.published import PROBABILITY_DIFFERENCE, Checks, judge_number
 
 FEW = ["--nouns", "3", "--layers", "10-11", "--top", "2"]

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from neurons.cli.request import Request, request
+from neurons.cli.statistics import find_statistics, kept_statistics, kept_text, run_statistics, run_text
 
 import neurons
 from neurons.cli.main import main
-from neurons.cli.request import Request, request
-from neurons.cli.statistics import find_statistics, kept_statistics, kept_text, run_statistics, run_text
 from neurons.types import NeuronId
 
 SOME = (NeuronId(11, 165), NeuronId(9, 43))

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from neurons.cli.request import read_choices
 from random_gpt2 import MINI, write_random_gpt2
 from safetensors.numpy import load_file, save_file
 
 from neurons.cache.format import Cache
 from neurons.cli.compare import folder_name
 from neurons.cli.main import main
-from neurons.cli.request import read_choices
-from neurons.comparison.sharing import Scores
+from neurons.comparison.overlap import Scores
 from neurons.comparison.sides import Comparison, Kind, Side, compare, cosine
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.ranking import rank

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import LATE
+from neurons.cli.request import request
 from planted import Planted, write_two_tasks
 
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.cli.main import main
-from neurons.cli.request import request
 from neurons.cli.tasks import scores_of
-from neurons.comparison.sharing import Scores, rank_correlation, share
+from neurons.comparison.overlap import Scores, rank_correlation, share
 from neurons.comparison.transfer import Carried, carried, groups
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.ranking import Ranking, rank

@@ -25,8 +25,6 @@ from matplotlib.ticker import MaxNLocator
 from neurons.task.years import N_YEARS
 from neurons.types import OutputError
 
-FileFormat = Literal["svg", "pdf", "png"]
-
 COLUMN = 3.35
 """Width of one column of a two-column paper, inches; `WIDE` spans both."""
 WIDE = 6.9

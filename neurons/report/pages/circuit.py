@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from neurons.circuit.graph import Edge
-from neurons.circuit.results import NEURON_THRESHOLD, Evaluation, Found, Kept, PreActivation, Role, Study
+from neurons.circuit.results import NEURON_THRESHOLD, CircuitStudy, Evaluation, Found, Kept, PreActivation, Role
 from neurons.report.blocks import (
     Block,
     Cell,
@@ -29,7 +29,7 @@ STRONGEST = 6
 MOST_NEURONS = 30
 
 
-def circuit_page(study: Study, tokens: Sequence[str]) -> Page:
+def circuit_page(study: CircuitStudy, tokens: Sequence[str]) -> Page:
     """tokens: the template's, as the attention figure names them; as many as a prompt has."""
     sections = [
         Section("The circuit", _drawing(study)),
@@ -45,7 +45,7 @@ def circuit_page(study: Study, tokens: Sequence[str]) -> Page:
     return Page(key=KEY, title="Circuit", lead=_lead(study), sections=tuple(sections), data=study.to_json())
 
 
-def _lead(study: Study) -> str:
+def _lead(study: CircuitStudy) -> str:
     one = study.evaluation
     found = "found backwards from the logits" if study.found else f"given as {study.circuit.name}"
     return (
@@ -54,7 +54,7 @@ def _lead(study: Study) -> str:
     )
 
 
-def _drawing(study: Study) -> tuple[Block, ...]:
+def _drawing(study: CircuitStudy) -> tuple[Block, ...]:
     draw = partial(circuit_plots.circuit_figure, study.layout, study.circuit.nodes, _edge_effects(study))
     alt = f"The circuit: {', '.join(map(str, study.circuit.nodes))}."
     caption = (
@@ -66,7 +66,7 @@ def _drawing(study: Study) -> tuple[Block, ...]:
     return (Gallery((Picture("circuit", draw, alt, caption, wide=True),)),)
 
 
-def _edge_effects(study: Study) -> Mapping[Edge, float]:
+def _edge_effects(study: CircuitStudy) -> Mapping[Edge, float]:
     if study.found is None:
         return dict.fromkeys(study.circuit.edges, float("nan"))
     return dict(zip(study.found.edges, study.found.edge_effect.tolist(), strict=True))
@@ -110,7 +110,7 @@ def _measures(kept: Kept) -> str:
     return f"{number(kept.probability_difference, decimals=3)}, {number(kept.cutoff_sharpness, decimals=4)}"
 
 
-def _node_table(study: Study) -> Table:
+def _node_table(study: CircuitStudy) -> Table:
     without = study.evaluation.left_out
     alone = study.evaluation.alone.probability_difference
     effects: dict[str, tuple[float | None, float | None, int | None]] = {}
@@ -134,7 +134,7 @@ def _node_table(study: Study) -> Table:
     return Table("Probability differences; the first two among the 100 years.", columns, tuple(rows))
 
 
-def _edge_table(study: Study) -> tuple[Block, ...]:
+def _edge_table(study: CircuitStudy) -> tuple[Block, ...]:
     if study.found is None:
         if not study.circuit.edges:
             return (Text(("The circuit was given as nodes: what they write reaches every kept node after them.",)),)
@@ -165,7 +165,7 @@ def _neuron_table(found: Found) -> Table:
     return Table(caption, columns, rows)
 
 
-def _roles(study: Study, tokens: Sequence[str]) -> tuple[Block, ...]:
+def _roles(study: CircuitStudy, tokens: Sequence[str]) -> tuple[Block, ...]:
     columns = (
         Column("node"),
         Column("attention on YY", "number", "mean over prompts"),
@@ -199,7 +199,7 @@ def _role_row(role: Role) -> tuple[Cell, ...]:
     )
 
 
-def _role_pictures(study: Study, tokens: Sequence[str]) -> tuple[Picture, ...]:
+def _role_pictures(study: CircuitStudy, tokens: Sequence[str]) -> tuple[Picture, ...]:
     pictures = []
     if any(role.attention is not None for role in study.roles):
         pictures.append(
@@ -235,7 +235,7 @@ def _role_pictures(study: Study, tokens: Sequence[str]) -> tuple[Picture, ...]:
     return tuple(pictures)
 
 
-def _inputs(study: Study) -> tuple[Block, ...]:
+def _inputs(study: CircuitStudy) -> tuple[Block, ...]:
     heads = [node.component for node in study.circuit.nodes if node.head is not None and node.position == "END"]
     pictures = [
         Picture(

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from neurons.decomposition.ranking import Ranking
 from neurons.decomposition.significance import Q_BAR, false_discovery_q
 from neurons.types import InputError, NeuronId
 
@@ -83,6 +84,13 @@ class Sharing:
             "expected_both": self.expected_both,
             **{name: [str(neuron) for neuron in getattr(self, name)] for name in lists},
         }
+
+
+def scores_of(ranking: Ranking) -> Scores:
+    """What is compared of a ranking, by layer and index."""
+    order = np.lexsort((ranking.index, ranking.layer))
+    columns = ("layer", "index", "score", "ci_low", "ci_high", "p_value", "boosting", "suppressing")
+    return Scores(**{name: getattr(ranking, name)[order] for name in columns})
 
 
 def share(first: Scores, second: Scores) -> Sharing:

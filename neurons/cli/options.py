@@ -1,0 +1,148 @@
+"""The options that nearly every command takes: those of `Study`, in the same words.
+
+A command whose first parameter is a study is decorated with `@on_study(...)`: it gets these options in its signature,
+and the study that they describe in its first argument. Nothing is loaded until it asks the study for something.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from neurons.cache import folder
+from neurons.cache.layout import DTYPE, Dtype
+from neurons.cli.common import note, progress_bar
+from neurons.study import Study
+from neurons.task.tasks import DEFAULT, TASKS
+from neurons.task.years import parse_years
+from neurons.types import Device, InputError, parse_ranges
+
+ModelOption = Annotated[
+    str,
+    typer.Option("--model", "-m", help="mini, a GPT-2 of the hub (gpt2, gpt2-medium, ...) or a checkpoint directory."),
+]
+LayersOption = Annotated[
+    str | None, typer.Option("--layers", help="MLP layers, like 8-11.", show_default="the last third")
+]
+YearsOption = Annotated[
+    str | None,
+    typer.Option("--years", help="Start years measured, within 01-98.", show_default="those of 02-98 with a prompt"),
+]
+NounsOption = Annotated[str, typer.Option("--nouns", help="How many nouns, or a file with one noun a line.")]
+CenturiesOption = Annotated[
+    str,
+    typer.Option("--centuries", help="draw (one for each noun), all, or numbers like 16,17 (16 for 1600-1699)."),
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw of nouns and of the bootstrap.")]
+DtypeOption = Annotated[
+    Dtype, typer.Option("--dtype", help="Activations are stored as float32, or as float16 in half the space.")
+]
+CacheDirOption = Annotated[Path, typer.Option("--cache-dir", envvar=folder.VARIABLE, help="Folder of the cache files.")]
+DeviceOption = Annotated[
+    Device, typer.Option("--device", help="Where the model runs, when it must (mps is checked against the CPU).")
+]
+TaskOption = Annotated[
+    str | None, typer.Option("--task", help=f"Which prompts: {', '.join(TASKS)}.", show_default=DEFAULT.name)
+]
+TemplateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--template",
+        help="Prompts of your own instead, like 'The {noun} cost between $ {XX}{YY} and $ {XX}'.",
+        show_default="none",
+    ),
+]
+"""A description of one option each; the defaults are those of `common_options`."""
+
+MODEL = "mini"
+Command = Callable[..., None]
+
+
+def common_options(
+    *,
+    model: ModelOption = MODEL,
+    layers: LayersOption = None,
+    years: YearsOption = None,
+    nouns: NounsOption = "20",
+    centuries: CenturiesOption = "draw",
+    seed: SeedOption = 0,
+    task: TaskOption = None,
+    template: TemplateOption = None,
+    dtype: DtypeOption = DTYPE,
+    cache_dir: CacheDirOption = folder.FOLDER,
+    device: DeviceOption = "cpu",
+) -> dict[str, Any]:
+    """The options as arguments of `Study`; raises `InputError` for text that cannot be read."""
+    return {
+        "model": model,
+        "layers": parse_ranges(layers, what="layers") if layers is not None else None,
+        "years": parse_years(years) if years is not None else None,
+        "nouns": _parse_nouns(nouns),
+        "centuries": _parse_centuries(centuries),
+        "seed": seed,
+        "task": task,
+        "template": template,
+        "dtype": dtype,
+        "cache_dir": cache_dir,
+        "device": device,
+        "bars": progress_bar,
+        "note": note,
+    }
+
+
+OPTIONS = signature(common_options).parameters
+
+
+def on_study(*without: str) -> Callable[[Command], Command]:
+    """Give a command the common options but those named, and the study that they describe as its first argument."""
+    return _with_options(lambda options: Study(**options), without)
+
+
+def on_options(*without: str) -> Callable[[Command], Command]:
+    """The same for a command that makes its studies itself: its first argument is the arguments of `Study`."""
+    return _with_options(lambda options: options, without)
+
+
+def _with_options(make: Callable[[dict[str, Any]], Any], without: Sequence[str]) -> Callable[[Command], Command]:
+    common = [option for name, option in OPTIONS.items() if name not in without]
+
+    def decorate(command: Command) -> Command:
+        _, *own = signature(command).parameters.values()
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            options = common_options(**{option.name: given.pop(option.name) for option in common})
+            command(make(options), **given)
+
+        arguments = [parameter for parameter in own if parameter.default is Parameter.empty]
+        rest = [parameter for parameter in own if parameter not in arguments]
+        shown = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in (*arguments, *common, *rest)]
+        run.__signature__ = signature(command).replace(parameters=shown)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def _parse_centuries(text: str) -> Literal["draw", "all"] | Sequence[int]:
+    if text == "draw":
+        return "draw"
+    if text == "all":
+        return "all"
+    return parse_ranges(text, what="centuries")
+
+
+def _parse_nouns(text: str) -> int | Sequence[str]:
+    if re.fullmatch(r"\d+", text, flags=re.ASCII):
+        return int(text)
+    path = Path(text)
+    if not path.is_file():
+        raise InputError(f"nouns {text!r} is neither a number nor a file with one noun a line")
+    try:
+        words = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"nouns file {text!r} cannot be read as text: {error}") from None
+    return [word for word in words if word]

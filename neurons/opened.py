@@ -1,0 +1,228 @@
+"""What a study opens: the model, loaded at most once; the cache, opened or built once; results, computed once.
+
+A result is kept in the object, and beside the cache for the next process. Its key is the cache's, the settings and the
+version of the analysis. Imports inside the methods are for start-up time: a study of kept results loads no torch.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+from neurons.cache.folder import default_folder, is_there
+from neurons.cache.format import Cache, open_cache
+from neurons.cache.layout import DTYPE, check_dtype
+from neurons.cache.results import keep_result, kept_result
+from neurons.model.files import Checkpoint, find_checkpoint
+from neurons.model.remembered import beside
+from neurons.parallel import is_spread
+from neurons.settings import Plan, Settings
+from neurons.shown import Shown
+from neurons.task.prompts import PromptSet
+from neurons.task.tasks import Task, choose_task
+from neurons.task.years import spans
+from neurons.types import Bars, InputError, no_bars, parse_device
+
+if TYPE_CHECKING:
+    from neurons.intervention.context import AblationContext
+    from neurons.model.checkpoint import Model
+
+Result = TypeVar("Result")
+KEPT = {
+    "statistics": "neurons.weights.results:NeuronStatistics",
+    "text": "neurons.weights.results:TextStudy",
+    "neighbours": "neurons.weights.neighbours:NeighboursOfAll",
+    "ablations": "neurons.intervention.results:Ablations",
+    "curves": "neurons.intervention.results:CurvesAndPublished",
+    "components": "neurons.intervention.results:ComponentEffects",
+    "clusters": "neurons.clustering.results:Clustering",
+    "composition": "neurons.regression.results:Composition",
+    "circuit": "neurons.circuit.results:CircuitStudy",
+    "check": "neurons.comparison.published:Checks",
+}
+"""The results that are kept beside the cache, and the type of each."""
+OF_WEIGHTS = {"statistics", "text", "neighbours"}
+"""Results that depend on neither start years nor seed."""
+
+
+def always(result: object) -> bool:
+    return True
+
+
+def silent(text: str) -> None:
+    """What a study says to nobody."""
+
+
+class Opened(Shown):
+    """One model on one prompt set, with what analyses start from: each opened, loaded or computed once.
+
+    model: `mini`, a GPT-2 of the hub, a checkpoint directory, or what `load_model` returned. layers: the MLP layers
+    that are cached and analysed; default the last third. years: the start years measured; default those of 02-98 that
+    have a prompt. nouns, centuries, seed: as in `year_spans`. task or template: other prompts; prompts: a prompt set
+    of your own. device: where the model runs. bars: opens a progress bar for each long computation; note: called with
+    each message to the person. jobs, scheduler: where the cache is built, see docs/cluster.md.
+
+    Nothing is loaded or written here. Raises `InputError` for settings that do not fit the model, `CheckpointError`
+    for a checkpoint that cannot be found or read.
+    """
+
+    def __init__(
+        self,
+        model: Any = "mini",
+        *,
+        layers: Iterable[int] | None = None,
+        years: Iterable[int] | None = None,
+        nouns: int | Sequence[str] = 20,
+        centuries: Literal["draw", "all"] | Sequence[int] = "draw",
+        seed: int = 0,
+        task: str | Task | None = None,
+        template: str | None = None,
+        prompts: PromptSet | None = None,
+        dtype: str = DTYPE,
+        device: str = "cpu",
+        cache_dir: str | os.PathLike[str] | None = None,
+        jobs: int | None = None,
+        scheduler: str | None = None,
+        bars: Bars = no_bars,
+        note: Callable[[str], None] = silent,
+    ) -> None:
+        settings = Settings(
+            layers=None if layers is None else tuple(layers),
+            years=None if years is None else tuple(years),
+            nouns=nouns,
+            centuries=centuries,
+            seed=seed,
+            task=task if isinstance(task, Task) else choose_task(task, template),
+            prompts=prompts,
+            dtype=check_dtype(dtype),
+            device=parse_device(device),
+            cache_dir=default_folder() if cache_dir is None else Path(cache_dir),
+        )
+        if is_spread(jobs, scheduler) and settings.device != "cpu":
+            raise InputError(f"jobs and scheduler compute on the CPU: leave them out to use {device}")
+        self.jobs, self.scheduler, self.bars, self.note = jobs, scheduler, bars, note
+        self._models: dict[str, Model] = {}
+        self._results: dict[str, Any] = {}
+        self.plan: Plan = settings.on(self._find(model, settings.cache_dir))
+        """What the settings mean for this checkpoint: prompts, layers, start years, where the cache lies."""
+
+    def _find(self, model: Any, cache_dir: Path) -> Checkpoint:
+        if isinstance(model, str | os.PathLike):
+            return find_checkpoint(model, remembered=beside(cache_dir))
+        if isinstance(model, Checkpoint):
+            return model
+        from neurons.model.checkpoint import Model, load_model
+
+        loaded = model if isinstance(model, Model) else load_model(model)
+        self._models[loaded.device.type] = loaded
+        return loaded.checkpoint
+
+    def facts(self) -> dict[str, object]:
+        settings, prompts = self.plan.settings, self.plan.prompts
+        return {"model": self.plan.checkpoint.name, "layers": list(self.plan.layers), "prompts": len(prompts),
+                "task": settings.task.name, "seed": settings.seed}  # fmt: skip
+
+    def sibling(self, *, task: Task | None = None, years: Sequence[int] | None = None) -> Self:
+        """The same on another task, or measured at other start years; a loaded model is shared."""
+        settings, plan = self.plan.settings, self.plan
+        chosen = settings.task if task is None else task
+        other = type(self)(
+            plan.checkpoint,
+            layers=plan.layers,
+            years=settings.years if years is None else years,
+            nouns=settings.nouns,
+            centuries=settings.centuries,
+            seed=settings.seed,
+            task=chosen,
+            prompts=settings.prompts if chosen is settings.task else None,
+            dtype=settings.dtype,
+            device=settings.device,
+            cache_dir=settings.cache_dir,
+            bars=self.bars,
+            note=self.note,
+        )
+        other._models = self._models
+        return other
+
+    @property
+    def model(self) -> "Model":
+        """The model, loaded when it is first asked for."""
+        return self._model_on(self.plan.settings.device)
+
+    def _model_on(self, device: str) -> "Model":
+        from neurons.model.checkpoint import load_model
+
+        if device not in self._models:
+            with self.bars("loading the model"):
+                self._models[device] = load_model(self.plan.checkpoint, device=parse_device(device))
+        return self._models[device]
+
+    @cached_property
+    def cache(self) -> Cache:
+        """The cache of activations: opened where it exists, built with progress where it does not."""
+        path = self.plan.path
+        if is_there(path):
+            cache = open_cache(path)
+            if not cache.bytes_checked:
+                self.note(f"cache {path} is larger than 1 GiB: `neurons cache verify` checks all its bytes")
+            return cache
+        with self.bars("caching activations") as progress:
+            from neurons.cache.build import cache_activations
+
+            return cache_activations(
+                self.model,
+                self.plan.prompts,
+                layers=self.plan.layers,
+                dtype=self.plan.settings.dtype,
+                cache_dir=self.plan.settings.cache_dir,
+                progress=progress,
+                jobs=self.jobs,
+                scheduler=self.scheduler,
+                waiting=self.note,
+            )
+
+    @cached_property
+    def years(self) -> tuple[int, ...]:
+        """The start years measured; the first time, a note says which of 02-98 are left out."""
+        if self.plan.years_left_out:
+            left_out = spans(self.plan.years_left_out)
+            self.note(f"start years without a prompt are left out: {left_out} (more nouns may have them)")
+        return self.plan.years
+
+    def context(self, *, nouns: int | None = None) -> "AblationContext":
+        """Where neurons are ablated: model, cache, the measured prompts (of the first `nouns` nouns)."""
+        from neurons.intervention.context import ablation_context
+
+        return ablation_context(self.model, self.cache, years=self.years, nouns=nouns)
+
+    def _once(self, name: str, make: Callable[[], Result]) -> Result:
+        """A result computed once a process."""
+        if name not in self._results:
+            self._results[name] = make()
+        found: Result = self._results[name]
+        return found
+
+    def kept(self, name: str) -> Any | None:
+        """The result that is kept beside the cache under this name and these settings, or None; nothing is computed."""
+        if name not in self._results:
+            module, attribute = KEPT[name].split(":")
+            found = kept_result(self.cache, name, self._key(name), getattr(import_module(module), attribute))
+            if found is None:
+                return None
+            self._results[name] = found
+        return self._results[name]
+
+    def _keep(self, name: str, make: Callable[[], Result], *, fits: Callable[[Result], bool] = always) -> Result:
+        """The kept result where it fits what is asked; else it is made, and kept in its place."""
+        found: Result | None = self.kept(name)
+        if found is None or not fits(found):
+            found = make()
+            keep_result(self.cache, name, self._key(name), found)
+            self._results[name] = found
+        return found
+
+    def _key(self, name: str) -> dict[str, Any]:
+        """What a result depends on beside the cache: the weights' results on nothing."""
+        return {} if name in OF_WEIGHTS else self.plan.key

@@ -1,0 +1,98 @@
+"""The settings of a study: what is asked, of which layers, where it is kept. Study, keys and provenance share them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from neurons.cache.folder import default_folder
+from neurons.cache.format import cache_key, cache_path
+from neurons.cache.layout import DTYPE, Dtype
+from neurons.model.files import Checkpoint
+from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.tasks import DEFAULT, Task
+from neurons.task.years import MEASURED, measured_years
+from neurons.types import Device
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a study is run, whatever the model.
+
+    layers: None for the last third of the model's. years: the start years measured, None for those of 02-98 that have
+    a prompt. nouns, centuries, seed, task: as in `year_spans`; the seed also draws resamples. prompts: a prompt set
+    of your own in their place.
+    """
+
+    layers: tuple[int, ...] | None = None
+    years: tuple[int, ...] | None = None
+    nouns: int | Sequence[str] = 20
+    centuries: Literal["draw", "all"] | Sequence[int] = "draw"
+    seed: int = 0
+    task: Task = DEFAULT
+    prompts: PromptSet | None = None
+    dtype: Dtype = DTYPE
+    device: Device = "cpu"
+    cache_dir: Path = field(default_factory=default_folder)
+
+    def on(self, checkpoint: Checkpoint) -> "Plan":
+        """These settings for one checkpoint, nothing loaded.
+
+        Raises `InputError` for layers that the model does not have, prompts that its tokenizer cannot align, or start
+        years without a prompt.
+        """
+        layers = checkpoint.config.check_layers(self.layers or checkpoint.config.default_layers)
+        prompts = self.prompts if self.prompts is not None else self._prompts(checkpoint)
+        return Plan(self, checkpoint, prompts, layers, measured_years(prompts.start_year.tolist(), self.years))
+
+    def _prompts(self, checkpoint: Checkpoint) -> PromptSet:
+        self.task.check_words(checkpoint.tokenizer)
+        return year_spans(
+            checkpoint.tokenizer,
+            nouns=self.nouns,
+            centuries=self.centuries,
+            seed=self.seed,
+            template=self.task.template,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What the settings mean for one checkpoint. years: the start years measured."""
+
+    settings: Settings
+    checkpoint: Checkpoint
+    prompts: PromptSet
+    layers: tuple[int, ...]
+    years: tuple[int, ...]
+
+    @property
+    def path(self) -> Path:
+        """Where the cache lies, whether it exists or not."""
+        key = cache_key(self.checkpoint, self.prompts, self.layers, self.settings.dtype)
+        return cache_path(self.settings.cache_dir, self.checkpoint, key)
+
+    @property
+    def folder_name(self) -> str:
+        """What a report is called: the model, and the task where it is not the default."""
+        return self.path.stem.rpartition("-")[0] + self.settings.task.suffix
+
+    @property
+    def years_left_out(self) -> tuple[int, ...]:
+        """Start years that nobody asked for by number and that have no prompt."""
+        return () if self.settings.years is not None else tuple(year for year in MEASURED if year not in self.years)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What results depend on beside the cache."""
+        return {"years": list(self.years), "seed": self.settings.seed}
+
+    @property
+    def token_names(self) -> tuple[str, ...]:
+        """The tokens of a prompt as words, what changes between prompts in capitals."""
+        prompts, tokenizer = self.prompts, self.checkpoint.tokenizer
+        noun = tokenizer.encode(prompts.template.as_written(prompts.noun[0]))
+        names = ["NOUN" if [token] == noun else tokenizer.decode(token).strip() for token in prompts.tokens[0].tolist()]
+        names[0], names[prompts.year_position] = "BOS", "YY"
+        names[prompts.year_position - 1] = names[-1] = "XX"
+        return tuple(names)
