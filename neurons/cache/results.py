@@ -63,8 +63,10 @@ def kept_result(
 ) -> T | None:
     """Return the result kept for this cache, these settings and this version of the analysis, or None.
 
-    of_type: the dataclass, or a tuple of dataclasses, that was kept; its annotations say what is made again.
+    of_type: the dataclass, or a tuple of dataclasses, that was kept; its annotations say what is made again. Raises
+    `TypeError` for one that MessagePack cannot tell apart, such as a union of two tuples.
     """
+    decoder = msgspec.msgpack.Decoder(of_type, dec_hook=_decode_array)
     try:
         raw = memoryview(_path(cache, what).read_bytes())
         start = len(MAGIC) + hashlib.sha256().digest_size
@@ -73,8 +75,9 @@ def kept_result(
         kept = msgspec.msgpack.decode(raw[start:], type=_Kept)
         if bytes(kept.origin) != bytes(_origin(cache, what, settings, version)):
             return None
-        return msgspec.msgpack.decode(kept.result, type=of_type, dec_hook=_decode_array)
-    except (OSError, ValueError, TypeError, NotImplementedError, NeuronsError):
+        found: T = decoder.decode(kept.result)
+        return found
+    except (OSError, msgspec.DecodeError, NeuronsError):
         return None
 
 
@@ -108,6 +111,6 @@ def _decode_array(wanted: Any, found: Any) -> np.ndarray:
     """Make an array of a field annotated as one, with or without jaxtyping's type and shape."""
     array = getattr(wanted, "array_type", None) or get_origin(wanted) or wanted  # jaxtyping's, numpy.typing's, plain
     if array is not np.ndarray:
-        raise TypeError(f"a kept result cannot hold a {wanted}")
+        raise NotImplementedError(f"a kept result cannot hold a {wanted}")
     dtype, shape, raw = found
     return np.frombuffer(raw, dtype).reshape(shape).copy()

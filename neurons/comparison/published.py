@@ -27,7 +27,7 @@ from neurons.types import InputError
 
 Verdict = Literal["agrees", "differs", "none"]
 Side = Literal["above", "below"]
-Value = float | int | str | tuple[int, ...] | tuple[str, ...]
+Value = float | int | str | tuple[int | str, ...]
 
 SIGMAS = 3
 TOO_WIDE = 0.5

@@ -1,11 +1,12 @@
 """Results kept beside a cache: they come back bit for bit, or not at all."""
 
-import random
 import subprocess
 import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
+from random import Random
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Float
 
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result, results_beside
+from neurons.opened import KEPT
 from neurons.types import CacheError, FloatArray, InputError, NeuronId
 
 
@@ -137,7 +139,7 @@ def test_what_is_no_array_of_the_annotated_shape_and_type_is_absent(cache: Cache
 
 def test_every_flipped_or_missing_byte_is_noticed(cache: Cache, tree: Tree) -> None:
     path = keep_result(cache, "tree", SETTINGS, tree)
-    whole, rng = path.read_bytes(), random.Random(0)
+    whole, rng = path.read_bytes(), Random(0)
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << rng.randrange(8)]) + whole[place + 1 :])
         assert kept_result(cache, "tree", SETTINGS, Tree) is None, place
@@ -175,3 +177,17 @@ def test_kept_results_are_read_without_torch(cache: Cache, mini_cache: Cache) ->
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "(L9N12,)\n")
+
+
+def test_a_type_that_could_never_come_back_is_an_error_not_an_absent_result(cache: Cache) -> None:
+    keep_result(cache, "odd", {}, {"a": 1})
+    with pytest.raises(TypeError, match="Type unions may not contain more than one array-like"):
+        kept_result(cache, "odd", {}, dict[str, tuple[int, ...] | tuple[str, ...]])
+    with pytest.raises(NotImplementedError, match="a kept result cannot hold a"):
+        kept_result(cache, "odd", {}, dict[str, Random])
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_every_type_of_result_that_a_study_keeps_can_come_back(name: str, cache: Cache) -> None:
+    module, attribute = KEPT[name].split(":")
+    assert kept_result(cache, name, {}, getattr(import_module(module), attribute)) is None
