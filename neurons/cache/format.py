@@ -119,7 +119,7 @@ class Cache(Shown):
         }
 
     def read(self, dataset: str, part: Any = ()) -> np.ndarray:
-        """A dataset as stored, or a slice of it, never less than float32; units in `docs/cache-format.md`."""
+        """Read a dataset as stored, or a slice of it, never less than float32; units in `docs/cache-format.md`."""
         with reading(self.path) as file:
             values = np.asarray(file[dataset][part])
             return values.astype(np.float32) if values.dtype == np.float16 else values
@@ -129,7 +129,7 @@ class Cache(Shown):
             return _whole(file[dataset])
 
     def row_blocks(self, width: int) -> Iterator[slice]:
-        """The prompts, so many at a time that `width` numbers of each fit in a bounded memory."""
+        """Yield slices of the prompts, so many at a time that `width` numbers of each fit in a bounded memory."""
         size = max(1, BLOCK_NUMBERS // max(width, NEURON_CHUNK) // PROMPT_CHUNK) * PROMPT_CHUNK
         for start in range(0, len(self), size):
             yield slice(start, min(start + size, len(self)))
@@ -155,22 +155,22 @@ class Cache(Shown):
         return self.read("years/gram")
 
     def post(self, layer: int, neurons: slice = slice(None), rows: slice = slice(None)) -> Float[np.ndarray, "P N"]:
-        """Activations after the nonlinearity (`hook_post`) at END."""
+        """Read activations after the nonlinearity (`hook_post`) at END."""
         return self.read(f"mlp/{self.check_layer(layer)}/post", (rows, neurons))
 
     def readout(self, layer: int, neurons: slice = slice(None), *, plain: bool = False) -> Float[np.ndarray, "N 100"]:
-        """Logits of the years for each unit of a/sigma; `plain`: W_out times the raw W_U, for each unit of a."""
+        """Read the years' logits for each unit of a/sigma; `plain`: W_out times the raw W_U, for each unit of a."""
         group = "readout_plain" if plain else "readout"
         return self.read(f"{group}/{self.check_layer(layer)}", (neurons,))
 
     def check_layer(self, layer: int) -> int:
-        """The layer, or `InputError` when it is not cached."""
+        """Return the layer; raises `InputError` when it is not cached."""
         if layer not in self.layers:
             raise InputError(f"layer {layer} is not in this cache: it holds layers {format_layers(self.layers)}")
         return layer
 
     def check_neuron(self, neuron: str | NeuronId) -> NeuronId:
-        """The neuron, or `InputError` when it is none or lies outside the cached layers."""
+        """Return the neuron; raises `InputError` when it is none or lies outside the cached layers."""
         found = NeuronId.parse(neuron)
         if found.layer not in self.layers:
             raise InputError(
@@ -183,7 +183,7 @@ class Cache(Shown):
 
 
 def format_layers(layers: Sequence[int]) -> str:
-    """`8-11` for consecutive layers, `3, 8` otherwise."""
+    """Write `8-11` for consecutive layers, `3, 8` otherwise."""
     layers = sorted(layers)
     if len(layers) > 1 and layers == list(range(layers[0], layers[-1] + 1)):
         return f"{layers[0]}-{layers[-1]}"
@@ -242,7 +242,7 @@ def verify_cache(path: str | os.PathLike[str]) -> None:
 
 
 def _parts(dataset: h5py.Dataset) -> Iterator[np.ndarray]:
-    """The rows of a dataset, not all at once: HDF5 keeps some kilobytes for each chunk of a selection."""
+    """Yield the rows of a dataset, not all at once: HDF5 keeps some kilobytes for each chunk of a selection."""
     for start in range(0, len(dataset), ROWS):
         yield dataset[start : start + ROWS]
 
@@ -252,7 +252,7 @@ def _whole(dataset: h5py.Dataset) -> np.ndarray:
 
 
 def _words(dataset: h5py.Dataset) -> tuple[str, ...]:
-    """One string for each distinct word, however many prompts share it."""
+    """Return the words, with one string for each distinct one, however many prompts share it."""
     known: dict[bytes, str] = {}
     return tuple(
         known.get(word) or known.setdefault(word, word.decode("utf-8"))

@@ -1,4 +1,4 @@
-"""Finished parts of a long computation, kept beside the cache file, so that it can be interrupted at any moment.
+"""Finished parts of a long computation, kept beside the cache file so that it can be interrupted at any moment.
 
 A folder `<cache file's stem>.<what>-<hash>` (`.parts` for the file's own) belongs to one cache key and one
 setting of everything that changes the numbers. It holds npz files of plain arrays, each written under a
