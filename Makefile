@@ -8,12 +8,13 @@ MODEL ?= mini
 REPORT ?= $(if $(filter mini,$(MODEL)),--causal --circuit)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help report test test-long test-all check sample format clean
+.PHONY: help report test test-long test-numerics test-all check sample format clean
 
 help:
 	@echo "make report   which neurons boost 'year > YY', for the bundled model (MODEL=DIR for yours)"
 	@echo "make test     the tests, offline"
 	@echo "make test-all the long ones too: kills, fuzzing, clusters, memory"
+	@echo "make test-numerics  the numerical tests and mini's answers under other kernels and thread counts"
 	@echo "make check    format, lint, types, tests: what CI runs"
 	@echo "make sample   the report of mini that the repository shows, in reports/sample"
 	@echo "make format   format the code"
@@ -33,10 +34,13 @@ report: .venv/package
 	$(BIN)/neurons report --model '$(MODEL)' $(REPORT)
 
 test: .venv/development
-	$(PYTEST) -m 'not long'
+	$(PYTEST) -m 'not long and not numerics'
 
 test-long: .venv/development
 	$(PYTEST) -m long
+
+test-numerics: .venv/development
+	$(BIN)/python -m pytest -m numerics -n 0
 
 test-all: .venv/development
 	$(PYTEST)
@@ -45,7 +49,7 @@ check: .venv/development
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(PYTEST) -m 'not long'
+	$(PYTEST) -m 'not long and not numerics'
 
 sample: .venv/package
 	$(BIN)/python scripts/sample_report.py reports/sample

@@ -28,7 +28,7 @@ _HOMES = {
     "NeuronId": "neurons.types",
     "NeuronStatistics": "neurons.weights.results",
     "NeuronsError": "neurons.types",
-    "Study": "neurons.study",
+    "Study": "neurons.study.study",
     "PromptSet": "neurons.task.prompts",
     "Ranking": "neurons.decomposition.ranking",
     "Task": "neurons.task.tasks",
@@ -74,7 +74,7 @@ if TYPE_CHECKING:
     from neurons.model.checkpoint import Model, load_model
     from neurons.regression.composition import compose
     from neurons.regression.results import Composition
-    from neurons.study import Study
+    from neurons.study.study import Study
     from neurons.task.behaviour import Behaviour
     from neurons.task.intervention import Intervention
     from neurons.task.prompts import PromptSet, year_spans

@@ -13,7 +13,7 @@ FLOORS = (
     "task", "model", "cache", "decomposition", "weights", "intervention", "clustering", "regression", "circuit",
     "comparison", "report",
 )  # fmt: skip
-install_import_hook([f"neurons.{floor}" for floor in ("types", *FLOORS)], "beartype.beartype")
+install_import_hook([f"neurons.{floor}" for floor in ("types", "rounding", *FLOORS)], "beartype.beartype")
 
 attempts: list[object] = []
 """Addresses that a test tried to reach; `conftest.no_network` fails it, even where the error was swallowed."""

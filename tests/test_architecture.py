@@ -11,19 +11,20 @@ import pytest
 import neurons
 
 PACKAGE = Path(neurons.__file__).parent
+SHARED = ("neurons.types", "neurons.shown", "neurons.rounding", "neurons.parallel")
+"""What every floor may import."""
 FLOORS = (
     "task", "model", "cache", "decomposition", "weights", "intervention", "clustering", "regression", "circuit",
-    "comparison", "report", "cli",
+    "comparison", "report", "study", "cli",
 )  # fmt: skip
-"""From the top of the house down: a floor imports only floors above it, `types.py`, `shown.py` and itself."""
+"""From the top of the house down: a floor imports only floors above it, what is shared and itself."""
 WITHOUT_A_MODEL = ("results", "graph", "agreement", "neighbours")
 """Modules of floors that run the model which open without one, so that a report loads no torch."""
 NEEDS_A_MODEL = {f"neurons.model.{module}" for module in
                  ("checkpoint", "in_memory", "device", "trust", "forward", "at_end", "rerun")}  # fmt: skip
 NEEDS_A_MODEL |= {"neurons.cache.build", "neurons.cache.compute", "neurons.comparison.sampled"}
+NEEDS_A_MODEL |= {"neurons.comparison.replication"}
 """What runs with a model in memory, beside the floors that do. Nothing else may load torch, even through others."""
-SHARED = ("neurons.types", "neurons.shown", "neurons.parallel")
-"""Modules beside the floors, which all may import."""
 RUN_THE_MODEL = ("weights", "intervention", "circuit")
 HOMES = {
     "h5py": ("cache/",),

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from neurons.circuit.graph import Circuit, Edge, Layout, Node
 from neurons.decomposition.shapes import Shape
+from neurons.rounding import descending, is_nothing
 from neurons.types import InputError, NeuronId
 
 DEPTH, THRESHOLD, BREADTH = 4, 0.004, 16
@@ -86,8 +87,8 @@ class Found:
         return {
             **vars(self.search),
             "whole": self.whole,
-            "nodes": sorted(nodes, key=lambda entry: -abs(entry["effect"])),
-            "edges": sorted(edges, key=lambda entry: -abs(entry["effect"])),
+            "nodes": _strongest_first(nodes),
+            "edges": _strongest_first(edges),
             "neurons": [
                 {"neuron": str(neuron), "effect": effect, "share": effect / self.whole}
                 for neuron, effect in zip(self.neurons, self.neuron_effect.tolist(), strict=True)
@@ -184,7 +185,7 @@ class PreActivation:
     def carried(self) -> Float[np.ndarray, " C"]:
         total = self.total - self.total.mean()
         variance = float(total @ total)
-        if variance == 0:
+        if is_nothing(total, np.abs(self.parts).sum(0).max()):
             return np.full(len(self.parts), np.nan)
         return (self.parts - self.parts.mean(1, keepdims=True)) @ total / variance
 
@@ -284,3 +285,7 @@ class CircuitStudy:
         ]
         edges = [{"from": str(edge.sender), "to": edge.target, "effect": effect(edge)} for edge in self.circuit.edges]
         return {"nodes": nodes, "edges": edges}
+
+
+def _strongest_first(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [entries[row] for row in descending(np.abs([entry["effect"] for entry in entries]))]

@@ -19,6 +19,7 @@ from neurons.circuit.results import Projection, Role
 from neurons.decomposition.shapes import correlations, doubly_centred, shape_of
 from neurons.model.forward import final_scale
 from neurons.model.rerun import attention_pattern, head_write, mlp_output
+from neurons.rounding import MARGIN
 
 
 @torch.inference_mode()
@@ -69,7 +70,8 @@ def projection(paths: Patching, position: str, layer: int) -> Projection:
     centred = means - means.mean(0)
     left, size, _ = np.linalg.svd(centred, full_matrices=False)
     share = size**2 / max(float((size**2).sum()), np.finfo(float).tiny)
-    signs = np.sign(left[-1, :2]) + (left[-1, :2] == 0)
+    last = left[-1, :2]
+    signs = np.where(last < -MARGIN * np.abs(left[:, :2]).max(0), -1.0, 1.0)
     return Projection(
         position, layer, _years(paths), left[:, :2] * size[:2] * signs, (float(share[0]), float(share[1]))
     )

@@ -25,6 +25,7 @@ from neurons.circuit.graph import LOGITS, Edge, Node, Slot
 from neurons.circuit.paths import Patching, depth_first
 from neurons.circuit.results import NEURON_THRESHOLD, Found, Search
 from neurons.intervention.context import AblationContext
+from neurons.rounding import MARGIN, clearly_above, descending, reaches
 from neurons.types import InputError, NeuronId, Progress
 
 
@@ -70,7 +71,7 @@ def find_circuit(
     Raises `InputError` where the prompts and their 01-counterfactuals do not differ in behaviour,
     `CacheError` when the parts' folder cannot be written.
     """
-    if patching.whole == 0:
+    if not clearly_above(abs(patching.whole), 0.0, scale=1.0):
         raise InputError("the 01-counterfactual changes nothing here: there is no circuit to find")
     state, opened = _State(), 0
     waiting = [_Input(None, "in", patching.layout.positions[-1], 1)]
@@ -90,7 +91,7 @@ def _next_inputs(
 ) -> list[_Input]:  # fmt: skip
     """What the nodes of a level read and what matters as a whole, late ones first."""
     newest = [node for node, found in state.level.items() if found == level and node.layer >= 0]
-    newest.sort(key=lambda node: -_strength(state, node))
+    newest = [newest[row] for row in descending(np.array([_strength(state, node) for node in newest]))]
     onward = list(state.edges)
     found: dict[_Input, float] = {}
     for node in newest[: search.breadth]:
@@ -100,8 +101,8 @@ def _next_inputs(
             effects = np.array([patching.input_effect(node, one.slot, one.position, onward) for one in inputs])
             _keep(parts, f"whole {node}", onward, effects)
         found |= {one: abs(effect) for one, effect in zip(inputs, effects.tolist(), strict=True)}
-    enough = [one for one, effect in found.items() if effect >= search.threshold * abs(patching.whole)]
-    enough.sort(key=lambda one: -found[one])
+    enough = [one for one, effect in found.items() if reaches(effect, search.threshold * abs(patching.whole))]
+    enough = [enough[row] for row in descending(np.array([found[one] for one in enough]))]
     state.unopened += [str(node) for node in newest[search.breadth :]] + [str(one) for one in enough[search.breadth :]]
     return sorted(enough[: search.breadth], key=lambda one: one.order, reverse=True)
 
@@ -121,7 +122,7 @@ def _open(patching: Patching, state: _State, one: _Input, search: Search, parts:
         effects = patching.path_effects(senders, one.receiver, one.slot, onward)
         _keep(parts, str(one), onward, effects)
     for sender, effect in zip(senders, effects.tolist(), strict=True):
-        if abs(effect) >= search.threshold * abs(patching.whole):
+        if reaches(abs(effect), search.threshold * abs(patching.whole)):
             state.edges[Edge(sender, one.receiver, one.slot)] = effect
             state.level.setdefault(sender, one.level)
 
@@ -154,9 +155,10 @@ def _strong_neurons(patching: Patching, state: _State) -> dict[NeuronId, float]:
     for edge in state.edges:
         if edge.receiver is None and edge.sender.head is None and edge.sender.layer >= 0:
             effects = patching.neuron_effects(edge.sender.layer)
-            strong = np.flatnonzero(np.abs(effects) >= NEURON_THRESHOLD * abs(patching.whole))
+            strong = np.flatnonzero(np.abs(effects) >= NEURON_THRESHOLD * (1 - MARGIN) * abs(patching.whole))
             found |= {NeuronId(edge.sender.layer, i): float(effects[i]) for i in strong.tolist()}
-    return dict(sorted(found.items(), key=lambda item: -abs(item[1])))
+    names = list(found)
+    return {names[row]: found[names[row]] for row in descending(np.abs(list(found.values())))}
 
 
 def search_parts(ctx: AblationContext, patching: Patching) -> Parts:

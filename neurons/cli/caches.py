@@ -22,7 +22,7 @@ from neurons.cli.common import (
     print_table,
 )
 from neurons.cli.options import CacheDirOption, on_options, on_study
-from neurons.study import Study
+from neurons.study.study import Study
 from neurons.types import CacheError, InputError
 
 app = typer.Typer(help="The HDF5 cache of activations.", rich_markup_mode=None)

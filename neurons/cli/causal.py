@@ -9,7 +9,7 @@ import typer
 from neurons.cli.causal_tables import print_ablations
 from neurons.cli.common import JobsOption, JsonOption, SchedulerOption, print_json
 from neurons.cli.options import on_study
-from neurons.study import EXACT, Study
+from neurons.study.study import EXACT, Study
 from neurons.task.intervention import Intervention
 from neurons.types import Ablation, Effect, InputError, Measure, NeuronId
 

@@ -49,8 +49,10 @@ def print_effects(
     top: int,
 ) -> None:
     """The largest effects first; then the group, and how far scores and effects agree."""
+    from neurons.rounding import descending
+
     done = effects.intervention
-    order = sorted(range(len(effects.neurons)), key=lambda row: -abs(effects.effect[row]))[:top]
+    order = descending(abs(effects.effect))[:top].tolist()
     flags = _flags(agreement)
     rows = [
         [str(effects.neurons[row]), _signed(effects.effect[row]), _signed(effects.screen[row]),
@@ -111,8 +113,10 @@ def print_curves(curves: "Curves", published: "PublishedCurve", measure: Measure
 
 def print_layers(table: "ComponentEffects", measure: Measure, references: References) -> None:
     """The components that matter most under resample-ablation."""
+    from neurons.rounding import descending
+
     resample, mean = table.effect["resample"][measure], table.effect["mean"][measure]
-    order = sorted(range(len(table.components)), key=lambda row: -abs(resample[row]))[:LAYERS_SHOWN]
+    order = descending(abs(resample))[:LAYERS_SHOWN].tolist()
     print_table(
         f"\n{table.model}: total effect of ablating whole MLPs (m) and heads (a) at END on the {_words(measure)};"
         f" {len(order)} of {len(table.components)}, {table.n_prompts} prompts",

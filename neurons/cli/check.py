@@ -8,7 +8,7 @@ from neurons.cli.common import JsonOption, print_json, print_table
 from neurons.cli.options import on_study
 from neurons.comparison.published import PROMPTS_PUBLISHED as FULL
 from neurons.comparison.published import Check, Checks, check_replicable, conclusion, shown
-from neurons.study import Study
+from neurons.study.study import Study
 from neurons.types import InputError
 
 LEAST = 50

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from neurons.circuit.graph import Circuit, layout, published_circuit, read_circuit
@@ -18,7 +19,8 @@ from neurons.circuit.results import (
 )
 from neurons.cli.common import JsonOption, print_json, print_table
 from neurons.cli.options import on_study
-from neurons.study import Study
+from neurons.rounding import descending
+from neurons.study.study import Study
 from neurons.types import NeuronId
 
 PUBLISHED = "gpt2-small"
@@ -90,7 +92,8 @@ def _given(text: str | None, study: Study) -> Circuit | None:
 
 
 def print_inputs(model: str, found: PreActivation) -> None:
-    parts = sorted(found.to_json()["parts"], key=lambda part: -abs(part["share"] or 0))
+    parts = found.to_json()["parts"]
+    parts = [parts[row] for row in descending(np.array([abs(part["share"] or 0.0) for part in parts]))]
     rows = [[part["component"], _percent(part["share"]), f"{part['mean']:+.4f}"] for part in parts]
     print_table(
         f"{model} {found.neuron}: what makes up its pre-activation at END",

@@ -10,7 +10,7 @@ import typer
 from neurons.cache.format import format_layers
 from neurons.cli.common import REPORT_DIR, JsonOption, ReportDirOption, note, print_json, print_table
 from neurons.cli.options import on_options
-from neurons.study import Study
+from neurons.study.study import Study
 from neurons.types import InputError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import typer
 from neurons.cli.common import JsonOption, print_json, print_table
 from neurons.cli.options import on_study
 from neurons.clustering.results import Method
-from neurons.study import Study
+from neurons.study.study import Study
 from neurons.task.years import spans
 from neurons.types import NeuronId
 

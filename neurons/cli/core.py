@@ -8,7 +8,7 @@ from neurons.cache.format import format_layers
 from neurons.cli.common import JsonOption, print_json, print_table
 from neurons.cli.options import on_study
 from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
-from neurons.study import Study
+from neurons.study.study import Study
 from neurons.task.years import contrast_weights, spans
 from neurons.types import InputError, NeuronId
 from neurons.weights.results import NeuronStatistics

@@ -87,7 +87,8 @@ def main() -> None:
 
 def _usage_line(error: Any) -> str:
     path = error.ctx.command_path if error.ctx else "neurons"
-    return f"{error.format_message().rstrip('.')} (see {path} --help)"
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    return f"{message} (see {path} --help)"
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

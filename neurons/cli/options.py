@@ -16,7 +16,7 @@ import typer
 from neurons.cache import folder
 from neurons.cache.layout import DTYPE, Dtype
 from neurons.cli.common import note, progress_bar
-from neurons.study import Study
+from neurons.study.study import Study
 from neurons.task.tasks import DEFAULT, TASKS
 from neurons.task.years import parse_years
 from neurons.types import Device, InputError, parse_ranges

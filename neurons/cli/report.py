@@ -8,7 +8,7 @@ import typer
 
 from neurons.cli.common import REPORT_DIR, ReportDirOption
 from neurons.cli.options import on_study
-from neurons.study import Study
+from neurons.study.study import Study
 from neurons.types import FileFormat
 
 

@@ -7,7 +7,7 @@ import typer
 from neurons.cache.format import format_layers
 from neurons.cli.common import JsonOption, print_json, print_table
 from neurons.cli.options import on_study
-from neurons.study import Study
+from neurons.study.study import Study
 from neurons.task.tasks import TASKS
 
 if TYPE_CHECKING:

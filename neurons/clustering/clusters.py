@@ -17,6 +17,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from jaxtyping import Float
@@ -35,6 +36,7 @@ from neurons.clustering.similarity import (
 from neurons.clustering.tuning import Tuning, is_constant, tune
 from neurons.decomposition.population import Population, one_thread, strongest
 from neurons.decomposition.significance import noun_resamples
+from neurons.rounding import MARGIN, descending, largest, reaches
 from neurons.types import NeuronId, Progress
 
 LIKENESS_BAR = 0.5
@@ -146,7 +148,7 @@ def _dense(likeness: Likeness, smallest: int) -> tuple[Labels, Float[np.ndarray,
         alike = mean_likeness(likeness[np.ix_(rows, rows)], groups)
         for group, value in enumerate(alike.tolist()):
             members = groups == group
-            if value >= LIKENESS_BAR:
+            if reaches(value, LIKENESS_BAR):
                 labels[rows[members]] = labels.max() + 1
                 strength[rows[members]] = strengths[members]
             elif members.sum() >= 2 * smallest:
@@ -197,7 +199,7 @@ def _only_kinds(labels: Labels, alike: Float[np.ndarray, " groups"], smallest: i
     """Labels 0, 1, ... for the groups that are large enough and alike enough; the rest is noise."""
     size = np.bincount(labels[labels >= 0], minlength=len(alike))
     alike = np.pad(alike, (0, len(size) - len(alike)))
-    kinds = (size >= smallest) & (alike >= LIKENESS_BAR)
+    kinds = (size >= smallest) & (alike >= LIKENESS_BAR * (1 - MARGIN))
     number = np.append(np.where(kinds, np.cumsum(kinds) - 1, NOISE), NOISE)
     return number[labels]
 
@@ -233,9 +235,10 @@ def _best_cut(
     """The number of clusters with the best silhouette among those that are stable; among all where none is."""
     from scipy.cluster.hierarchy import fcluster
 
-    stable = [k for k in cuts if stability[k] and np.mean(list(stability[k].values())) >= STABILITY_BAR]
+    stable = [k for k in cuts if stability[k] and reaches(fmean(stability[k].values()), STABILITY_BAR)]
     groups = {k: fcluster(merges, k, "maxclust").astype(int) for k in stable or cuts}
-    return max(groups, key=lambda k: _silhouette(likeness, groups[k]) or -1.0)
+    scores = np.array([_silhouette(likeness, labels) or -1.0 for labels in groups.values()])
+    return list(groups)[int(largest(scores))]
 
 
 def _silhouette(likeness: Likeness, labels: Labels) -> float | None:
@@ -263,7 +266,7 @@ def _describe(
     share = np.array([population.score[members].sum() for members in groups])
     labels = np.full(len(population), NOISE)
     clusters = []
-    for position, label in enumerate(np.argsort(-np.abs(share), kind="stable").tolist()):
+    for position, label in enumerate(descending(np.abs(share)).tolist()):
         labels[groups[label]] = position
         about = (float(share[label]), partition.stability.get(label), total_contrast)
         clusters.append(_one(population, tuning, likeness, partition, groups[label], position, about))
@@ -280,11 +283,11 @@ def _one(
     about: tuple[float, float | None, float],
 ) -> Cluster:
     share, stability, total = about
-    medoid = members[np.argmax(likeness[np.ix_(members, members)].sum(0))]
+    medoid = members[largest(likeness[np.ix_(members, members)].sum(0))]
     strength = partition.strength[members]
     if partition.alternative and partition.alternative.method == "hdbscan":
         strength = likeness[medoid, members]
-    order = np.lexsort((members, -strength))
+    order = descending(strength)
     curve, readout = population.curve, population.readout
     fits = [tuning.neurons[row] for row in members]
     tuned = bool((~is_constant(curve[:, members])).mean() > 0.5)

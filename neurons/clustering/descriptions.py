@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.clustering.families import Family
+from neurons.rounding import above, clearly_above, sign_of_largest, whole
 from neurons.task.years import spans
 
 
@@ -24,7 +25,7 @@ def describe(
     `fitted` is the family's curve, `readout` the fitted readout (or the readout where no family fits).
     Where the activation that matters most is negative the words say so, and the readout is turned round.
     """
-    sign = 1.0 if curve[np.argmax(np.abs(curve))] >= 0 else -1.0
+    sign = float(sign_of_largest(curve))
     when = _when(family, parameters, start_years, sign * fitted, sign * curve)
     if sign < 0:
         when = when.replace("fires", "is below zero", 1).replace("always on", "always below zero", 1)
@@ -47,13 +48,13 @@ def _when(
 
 def _place(family: Family, parameters: dict[str, float], fitted: np.ndarray) -> str:
     if family == "step":
-        return f"step at {parameters['threshold']:.0f}"
+        return f"step at {whole(parameters['threshold'])}"
     if family == "ramp":
         side = "above" if parameters["side"] > 0 else "below"
-        return f"ramp {side} {parameters['threshold']:.0f}"
+        return f"ramp {side} {whole(parameters['threshold'])}"
     if family == "bump":
-        dips = np.median(fitted) > (fitted.max() + fitted.min()) / 2
-        return f"{'dip' if dips else 'bump'} at {parameters['centre']:.0f}, width {parameters['width']:.0f}"
+        dips = clearly_above(np.median(fitted), (fitted.max() + fitted.min()) / 2, scale=np.ptp(fitted))
+        return f"{'dip' if dips else 'bump'} at {whole(parameters['centre'])}, width {whole(parameters['width'])}"
     return "by the tens digit"
 
 
@@ -77,8 +78,8 @@ def _raises(family: Family, readout: np.ndarray) -> str:
 
 def _upper(years: Sequence[int], values: np.ndarray) -> list[int]:
     """Years at which the curve is above the middle of its range."""
-    middle = (values.max() + values.min()) / 2
-    return [year for year, value in zip(years, values.tolist(), strict=True) if value > middle]
+    upper = above(values - (values.max() + values.min()) / 2, float(np.ptp(values)))
+    return [year for year, is_upper in zip(years, upper.tolist(), strict=True) if is_upper]
 
 
 def _digits(years: Sequence[int], values: np.ndarray) -> str:

@@ -17,6 +17,8 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from neurons.rounding import MARGIN, largest, reaches
+
 Family = Literal["constant", "line", "step", "ramp", "bump", "periodic", "staircase", "none"]
 FAMILIES: tuple[Family, ...] = get_args(Family)[:-1]
 PLACED = ("step", "ramp", "bump")
@@ -24,7 +26,7 @@ PLACED = ("step", "ramp", "bump")
 
 STEP_WIDTHS: tuple[float, ...] = (0.3, 0.5, 0.8, 1.2, 2.0, 3.0, 4.5, 7.0, 10.0)
 BUMP_WIDTHS: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.5, 6.5, 9.0, 13.0, 18.0, 25.0)
-MARGIN = 2.5
+EDGE = 2.5
 """Years that must lie on either side of a step or hinge: two, so that one odd year makes none."""
 
 
@@ -58,7 +60,7 @@ class Grid:
 def grid(family: str, years: tuple[int, ...]) -> Grid:
     """Every place (each year; half years for a step) with every width."""
     x = np.array(years, float)
-    inner = (x.min() + MARGIN - 1, x.max() - MARGIN + 1)
+    inner = (x.min() + EDGE - 1, x.max() - EDGE + 1)
     places = {
         "step": np.arange(inner[0], inner[1] + 0.01, 0.5),
         "ramp": np.arange(inner[0], inner[1] + 0.01),
@@ -101,7 +103,7 @@ def fit(
         best = best_on_grid(family, years, curves, fitted)
         return _on_shape(grid(family, years).shapes[best].T, curves, fitted)
     X = design(family, years)
-    return X @ (np.linalg.pinv(X[fitted]) @ curves[fitted])
+    return X @ (np.linalg.pinv(X[fitted], MARGIN) @ curves[fitted])
 
 
 def best_on_grid(
@@ -110,9 +112,9 @@ def best_on_grid(
     curves: Float[np.ndarray, "Y M"],
     fitted: Bool[np.ndarray, " Y"],
 ) -> Int[np.ndarray, " M"]:
-    """Which grid point explains most of each curve: the highest squared correlation."""
+    """Which grid point explains most of each curve: the highest squared correlation, the first of equals."""
     unit = _unit_shapes(family, years, tuple(fitted.tolist()))
-    return np.argmax((unit @ curves[fitted]) ** 2, axis=0)
+    return largest((unit @ curves[fitted]) ** 2)
 
 
 @lru_cache(maxsize=64)
@@ -151,7 +153,7 @@ def refine(family: str, years: tuple[int, ...], curve: Float[np.ndarray, " Y"]) 
     everywhere = np.ones(len(years), bool)
     if family not in PLACED:
         X = design(family, years)
-        weights = np.linalg.pinv(X) @ curve
+        weights = np.linalg.pinv(X, MARGIN) @ curve
         return Refined(_linear_parameters(family, years, weights), X @ weights)
     start = grid(family, years).settings[best_on_grid(family, years, curve[:, None], everywhere)[0]]
     place, width = _refine_place(family, np.array(years, float), curve, start)
@@ -174,7 +176,7 @@ def _refine_place(family: str, x: np.ndarray, curve: np.ndarray, start: np.ndarr
     place, width = _setting(found.x, side)
     widths = {"step": STEP_WIDTHS, "bump": BUMP_WIDTHS}.get(family, (-1.0, 1.0))
     inside = x.min() <= place <= x.max() and widths[0] <= width <= widths[-1]
-    better = 2 * found.cost <= (_residual(theta, *data) ** 2).sum()
+    better = reaches((_residual(theta, *data) ** 2).sum(), 2 * found.cost)
     return (place, width) if inside and better else (float(start[0]), float(start[1]))
 
 
@@ -207,7 +209,7 @@ def _linear_parameters(family: str, years: Sequence[int], weights: np.ndarray) -
         tens = sorted({year // 10 for year in years})
         return {f"level_{ten}0s": float(w) for ten, w in zip(tens, weights, strict=True)}
     digits = np.arange(0, 10, 0.1)
-    peak = digits[np.argmax(_periodic_curve(digits, weights))]
+    peak = digits[largest(_periodic_curve(digits, weights))]
     names = ("mean", "cos_10", "cos_5", "sin_10", "sin_5")
     return {"centre": float(peak)} | {name: float(w) for name, w in zip(names, weights, strict=True)}
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from neurons.decomposition.population import Population
+from neurons.rounding import RESOLUTION, clearly_above, descending, reaches
 
 MATCH_BAR = 0.6
 RANGE_LENGTHS = (10, 20, 30)
@@ -74,8 +75,11 @@ def _scores(population: Population, rules: tuple[_Rule, ...]) -> Float[np.ndarra
 
 
 def _ranks(activation: Float[np.ndarray, "cells N"]) -> Int[np.ndarray, "cells N"]:
-    """0 for each neuron's most activating cell."""
-    order = np.argsort(-activation, axis=0, kind="stable")
+    """0 for each neuron's most activating cell; activations are compared in steps of float32's resolution of its
+    largest, and equal ones, as those of a silent neuron, keep their order."""
+    step = RESOLUTION * np.abs(activation).max(0, initial=0.0)
+    steps = np.rint(np.divide(activation, step, out=np.zeros_like(activation), where=step > 0))
+    order = np.argsort(-steps, axis=0, kind="stable")
     rank = np.empty(order.shape, np.int32)
     np.put_along_axis(rank, order, np.arange(len(order), dtype=np.int32)[:, None], axis=0)
     return rank
@@ -84,6 +88,7 @@ def _ranks(activation: Float[np.ndarray, "cells N"]) -> Int[np.ndarray, "cells N
 def _best_of_each_kind(rules: tuple[_Rule, ...], score: Float[np.ndarray, " rules"]) -> tuple[Match, ...]:
     best: dict[Kind, Match] = {}
     for rule, value in zip(rules, score.tolist(), strict=True):
-        if value >= MATCH_BAR and (rule.kind not in best or value > best[rule.kind].match):
+        if reaches(value, MATCH_BAR) and (rule.kind not in best or clearly_above(value, best[rule.kind].match)):
             best[rule.kind] = Match(rule.kind, rule.label, value)
-    return tuple(sorted(best.values(), key=lambda found: -found.match))
+    found = list(best.values())
+    return tuple(found[row] for row in descending(np.array([one.match for one in found])))

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.clustering.tuning import NeuronTuning, Tuning
+from neurons.rounding import reaches, whole
 from neurons.shown import Shown
 from neurons.types import NeuronId
 
@@ -46,7 +47,7 @@ class Cluster:
 
     @property
     def stable(self) -> bool:
-        return self.stability is not None and self.stability >= STABILITY_BAR
+        return self.stability is not None and reaches(self.stability, STABILITY_BAR)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,5 +169,5 @@ def _where(fits: Sequence[NeuronTuning], family: str) -> str:
             fit.tuning.parameters[name] for fit in fits if fit.tuning.family == family and name in fit.tuning.parameters
         ]
         if values:
-            return f" ({name} {min(values):.0f}-{max(values):.0f}, median {np.median(values):.0f})"
+            return f" ({name} {whole(min(values))}-{whole(max(values))}, median {whole(np.median(values))})"
     return ""

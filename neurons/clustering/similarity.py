@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.clustering.tuning import is_constant
+from neurons.rounding import sign_of_largest
 
 NOISE = -1
 
@@ -64,4 +65,4 @@ def in_the_plane(likeness: Likeness) -> Float[np.ndarray, "M 2"]:
     centred = squares - squares.mean(0) - squares.mean(1)[:, None] + squares.mean()
     size, direction = eigsh(centred, k=2, which="LA", v0=np.linspace(-1, 1, M))
     place = direction[:, ::-1] * np.sqrt(np.maximum(size[::-1], 0))
-    return place * np.where(place[np.argmax(np.abs(place), 0), [0, 1]] < 0, -1, 1)
+    return place * sign_of_largest(place)

@@ -22,6 +22,7 @@ from neurons.clustering.families import FAMILIES, Family, Refined, fit, n_parame
 from neurons.clustering.heuristics import Match, matches
 from neurons.decomposition.population import Population
 from neurons.decomposition.significance import CONFIDENCE
+from neurons.rounding import MARGIN, largest, reaches
 from neurons.shown import Shown
 from neurons.task.years import N_YEARS
 from neurons.types import NeuronId, Progress
@@ -133,7 +134,7 @@ def tune(population: Population, *, seed: int = 0, progress: Progress | None = N
 
 def is_constant(curve: Float[np.ndarray, "Y M"]) -> Bool[np.ndarray, " M"]:
     """Whether a curve's standard deviation is at most 10 % of its mean."""
-    return curve.std(0) <= CONSTANT_BAR * np.abs(curve.mean(0))
+    return curve.std(0) <= CONSTANT_BAR * (1 + MARGIN) * np.abs(curve.mean(0))
 
 
 def curve_interval(population: Population) -> Float[np.ndarray, "2 Y M"]:
@@ -227,17 +228,19 @@ def _held_out_errors(
 
 def _choose(r2: dict[str, float], errors: dict[Family, Float[np.ndarray, " Y"]], years: tuple[int, ...]) -> Family:
     """The simplest family marginally worse than the best at most; `none` where the best is below the bar."""
-    good = [family for family in FAMILIES if r2.get(family, -np.inf) >= R2_BAR]
+    good = [family for family in FAMILIES if family in r2 and reaches(r2[family], R2_BAR)]
     if not good:
         return "none"
-    best = max(good, key=lambda family: r2[family])
-    within = [f for f in good if r2[f] >= r2[best] - R2_MARGIN or _no_worse(errors[f], errors[best])]
-    return min(within, key=lambda family: (n_parameters(family, years), -r2[family]))
+    best = good[int(largest(np.array([r2[family] for family in good])))]
+    within = [f for f in good if reaches(r2[f], r2[best] - R2_MARGIN) or _no_worse(errors[f], errors[best])]
+    fewest = min(n_parameters(family, years) for family in within)
+    simplest = [family for family in within if n_parameters(family, years) == fewest]
+    return simplest[int(largest(np.array([r2[family] for family in simplest])))]
 
 
 def _no_worse(error: Float[np.ndarray, " Y"], best: Float[np.ndarray, " Y"]) -> bool:
     difference = error - best
-    return bool(difference.mean() <= difference.std() / np.sqrt(len(difference)))
+    return reaches(difference.std() / np.sqrt(len(difference)), difference.mean())
 
 
 def _aicc(family: Family, years: tuple[int, ...], curves: Float[np.ndarray, "Y M"]) -> Float[np.ndarray, " M"]:

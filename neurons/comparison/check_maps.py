@@ -16,10 +16,11 @@ from jaxtyping import Float, Int
 
 from neurons.comparison import published
 from neurons.comparison.checks import RESAMPLES
-from neurons.comparison.published import Check, judge_bound, layer_of, standard_error
+from neurons.comparison.published import Check, judge_bound, layer_of, standard_error, unjudged
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.shapes import LEAST_CORRELATION, cosines, doubly_centred, rank_one_cosines, shapes
 from neurons.decomposition.significance import bootstrap_weighted_mean, noun_resamples
+from neurons.rounding import descending
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ def map_checks(effects: LogitEffects, n_layers: int, *, seed: int) -> tuple[Chec
     triangular = [_triangle_check(layer, layer_maps(effects, layer, seed=seed)) for layer in layers]
     diagonal, step = layer_of(published.DIAGONAL, n_layers), layer_of(published.STEP_LAYER, n_layers)
     found = layer_maps(effects, step, seed=seed)
-    order = np.argsort(-effects.layer_contrast(step).mean(0), kind="stable")
+    order = descending(effects.layer_contrast(step).mean(0))
     return (
         *triangular,
         _diagonal_check(diagonal, layer_maps(effects, diagonal, seed=seed)),
@@ -127,17 +128,18 @@ def _largest_share(projections: Float[np.ndarray, "B N"]) -> Float[np.ndarray, "
     return np.divide(above.max(1, initial=0), total, out=np.zeros(len(total)), where=total > 0)
 
 
-def _sum_check(layer: int, found: LayerMaps, neurons: Int[np.ndarray, " k"]) -> Check:
-    """Their sum is more of a triangle than any one of them, and than 0.4."""
-    pattern, R = shapes(found.start_years)["triangle"], found.readout[neurons]
+def _sum_check(layer: int, maps: LayerMaps, neurons: Int[np.ndarray, " k"]) -> Check:
+    """Their sum is more of a triangle than any one of them, and than 0.4; with one neuron there is nothing to judge."""
+    pattern, R = shapes(maps.start_years)["triangle"], maps.readout[neurons]
 
     def of(tuning: Float[np.ndarray, "B Y k"]) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"]]:
         ones = [rank_one_cosines(one, R, pattern).max(initial=LEAST_CORRELATION) for one in tuning]
-        return cosines(tuning @ R, found.start_years)["triangle"], np.array(ones)
+        return cosines(tuning @ R, maps.start_years)["triangle"], np.array(ones)
 
-    measured, resampled = of(found.tuning[None, :, neurons]), of(found.resampled_tuning(neurons))
+    measured, resampled = of(maps.tuning[None, :, neurons]), of(maps.resampled_tuning(neurons))
     name = f"MLP {layer}: top {len(neurons)}, their sum's cosine with the triangle"
-    return _exceeds(name, measured, resampled, published_as="the sum is '>'", claim="more of a triangle than any one")
+    found = _exceeds(name, measured, resampled, published_as="the sum is '>'", claim="more of a triangle than any one")
+    return found if len(neurons) > 1 else unjudged(found)
 
 
 def _exceeds(

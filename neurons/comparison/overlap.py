@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 from neurons.decomposition.ranking import Ranking
 from neurons.decomposition.significance import Q_BAR, false_discovery_q
+from neurons.rounding import MARGIN, above, cleared, descending, is_nothing
 from neurons.types import InputError, NeuronId
 
 
@@ -47,7 +48,7 @@ class Scores:
 
     def top_boosting(self, count: int | None = None) -> Bool[np.ndarray, " M"]:
         """True for the boosting neurons, or for the `count` of them with the largest scores."""
-        order = np.argsort(np.where(self.boosting, -self.score, np.inf), kind="stable")
+        order = descending(np.where(self.boosting, self.score, np.nan))
         chosen = np.zeros(len(self), bool)
         chosen[order[:count]] = True
         return chosen & self.boosting
@@ -98,17 +99,18 @@ def share(first: Scores, second: Scores) -> Sharing:
     if not (np.array_equal(first.layer, second.layer) and np.array_equal(first.index, second.index)):
         raise InputError("neurons can be compared one by one only where both rankings are of the same layers and width")
     q_value = false_discovery_q(np.maximum(first.p_value, second.p_value))
-    both = first.boosting & second.boosting & (q_value < Q_BAR)
-    only_first = first.boosting & ~second.boosting & (_difference_low(first, second) > 0)
-    only_second = second.boosting & ~first.boosting & (_difference_low(second, first) > 0)
+    both = first.boosting & second.boosting & (q_value < Q_BAR * (1 - MARGIN))
+    size = float(np.abs([first.score, second.score]).max(initial=0.0))
+    only_first = first.boosting & ~second.boosting & above(_difference_low(first, second), size)
+    only_second = second.boosting & ~first.boosting & above(_difference_low(second, first), size)
     undecided = (first.boosting | second.boosting) & ~(both | only_first | only_second)
     n_first, n_second = int(first.boosting.sum()), int(second.boosting.sum())
-    size = np.maximum(first.score, second.score)
+    larger = np.maximum(first.score, second.score)
     return Sharing(
-        both=_named(first, both, size),
-        only_first=_named(first, only_first, size),
-        only_second=_named(first, only_second, size),
-        undecided=_named(first, undecided, size),
+        both=_named(first, both, larger),
+        only_first=_named(first, only_first, larger),
+        only_second=_named(first, only_second, larger),
+        undecided=_named(first, undecided, larger),
         rank_correlation=rank_correlation(first.score, second.score),
         n_first=n_first,
         n_second=n_second,
@@ -120,9 +122,9 @@ def rank_correlation(first: Float[np.ndarray, " M"], second: Float[np.ndarray, "
     """Spearman's rank correlation; None where one side is constant."""
     from scipy.stats import spearmanr
 
-    if len(first) < 2 or not np.ptp(first) or not np.ptp(second):
+    if len(first) < 2 or any(is_nothing(np.ptp(one), np.abs(one).max()) for one in (first, second)):
         return None
-    return float(spearmanr(first, second).statistic)
+    return float(spearmanr(cleared(first), cleared(second)).statistic)
 
 
 def _difference_low(larger: Scores, smaller: Scores) -> Float[np.ndarray, " M"]:
@@ -134,4 +136,4 @@ def _difference_low(larger: Scores, smaller: Scores) -> Float[np.ndarray, " M"]:
 def _named(of: Scores, chosen: Bool[np.ndarray, " M"], size: Float[np.ndarray, " M"]) -> tuple[NeuronId, ...]:
     rows = np.flatnonzero(chosen)
     neurons = of.neurons
-    return tuple(neurons[row] for row in rows[np.argsort(-size[rows], kind="stable")])
+    return tuple(neurons[row] for row in rows[descending(size[rows])])

@@ -10,6 +10,7 @@ three standard errors, never the spread of single prompts.
 3. An order (`judge_order`): each must not be exceeded by the one after it by more than 3 SE of their difference,
    and each must be above zero by more than 3 SE.
 4. A fact about tokens (`judge_exact`): equal or not, tolerance 0.
+Comparisons have a margin of 1e-6 of the sizes compared, beside the tolerance: rounding decides none of them.
 Where there is no standard error (maps with one noun) there is no verdict.
 """
 
@@ -23,6 +24,7 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.cache.format import format_layers
+from neurons.rounding import clearly_above, descending, largest, reaches
 from neurons.types import InputError
 
 Verdict = Literal["agrees", "differs", "none"]
@@ -157,8 +159,8 @@ def judge_number(name: str, measured: float, error: float, published: Number, cl
     """error: the measurement's standard error."""
     tolerance = SIGMAS * math.hypot(error, published.error)
     difference = measured - published.value
-    verdict = _verdict(abs(difference) <= tolerance, difference, tolerance)
-    if tolerance > TOO_WIDE * abs(published.value):
+    verdict = _verdict(reaches(tolerance, abs(difference), scale=abs(measured)), difference, tolerance)
+    if clearly_above(tolerance, TOO_WIDE * abs(published.value)):
         verdict = "none"
     return Check(
         name, finite(measured), published.value, finite(tolerance), verdict, published.source, finite(difference),
@@ -172,7 +174,7 @@ def judge_bound(
     """error: the standard error of the distance to the bound."""
     beyond = measured - bound if side == "above" else bound - measured
     tolerance = SIGMAS * error
-    verdict = _verdict(beyond > tolerance, beyond, tolerance)
+    verdict = _verdict(clearly_above(beyond, tolerance, scale=max(abs(measured), abs(bound))), beyond, tolerance)
     told = f"{claim}: {side} {bound:.3g} by more than the tolerance"
     return Check(name, finite(measured), published, finite(tolerance), verdict, source, finite(beyond), told)
 
@@ -197,14 +199,18 @@ def judge_order(
     The leader last in the order stands before the largest of the others.
     """
     others = [one for one in values if one not in order]
-    chain = [*order, *([max(others, key=lambda one: values[one])] if others else [])]
+    chain = [*order, *([others[int(largest(np.array([values[one] for one in others])))]] if others else [])]
     gaps = [
         (values[a] - values[b], SIGMAS * float(np.std(resampled[a] - resampled[b], ddof=1))) for a, b in pairwise(chain)
     ]
     gap, tolerance = min(gaps, key=sum) if gaps else (0.0, 0.0)
-    positive = all(values[one] > SIGMAS * standard_error(resampled[one]) for one in order)
-    measured = tuple(sorted(values, key=lambda one: -values[one]))[: len(order)]
-    verdict = _verdict(gap + tolerance >= 0 and positive, *values.values(), *(end for pair in gaps for end in pair))
+    size = max(map(abs, values.values()))
+    positive = all(clearly_above(values[one], SIGMAS * standard_error(resampled[one]), scale=size) for one in order)
+    names = list(values)
+    measured = tuple(names[row] for row in descending(np.array([values[one] for one in names])))[: len(order)]
+    verdict = _verdict(
+        reaches(gap, -tolerance, scale=size) and positive, *values.values(), *(end for pair in gaps for end in pair)
+    )
     claim = "in this order and before all others, each above zero; none exceeds the one before it by the tolerance"
     return Check(name, measured, tuple(order), finite(tolerance), verdict, source, finite(gap), claim)
 

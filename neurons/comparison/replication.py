@@ -33,6 +33,7 @@ from neurons.intervention.curves import among_years, keeping
 from neurons.model.checkpoint import Model
 from neurons.model.files import Checkpoint
 from neurons.model.forward import run
+from neurons.rounding import descending
 from neurons.task.prompts import year_spans, year_tokens
 from neurons.task.sample import Sample
 from neurons.task.templates import Template
@@ -126,7 +127,7 @@ class _Run:
         layer, n_neurons = layer_of(published.STEP_LAYER, model.config.n_layers), model.config.d_mlp
         shared = prompts.year_position
         post = run(model, tokens, shared=shared, layers=[layer], year_token_ids=year_ids).post[layer]
-        order = np.argsort(-post.numpy(force=True).astype(float).var(0), kind="stable")
+        order = descending(post.numpy(force=True).astype(float).var(0))
         sizes = [*(k for k in published.KEPT_BY_VARIANCE if k < n_neurons), n_neurons]
         values = {
             k: among_years(keeping(model, layer, order[:k]), tokens, start_year, year_ids, shared=shared) for k in sizes

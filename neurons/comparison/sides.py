@@ -21,6 +21,7 @@ from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.measured import MeasuredBehaviour
 from neurons.decomposition.ranking import Ranking
 from neurons.regression.results import Composition
+from neurons.rounding import largest
 from neurons.types import InputError
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
@@ -247,7 +248,7 @@ def _matches(first: Side, other: Side) -> tuple[Match, ...]:
     for kind in other.kinds:
         likeness = {of.id: cosine(of.mean_map, kind.mean_map) or 0.0 for of in first.kinds}
         if likeness:
-            best = max(likeness, key=lambda id: likeness[id])
+            best = list(likeness)[int(largest(np.array(list(likeness.values()))))]
             found.append(Match(kind.id, best, likeness[best]))
     return tuple(found)
 

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.decomposition.effects import LogitEffects, neuron_parts
+from neurons.rounding import centred_rows, descending
 from neurons.shown import Shown
 from neurons.task.years import contrast_weights
 from neurons.types import InputError, NeuronId, Progress
@@ -168,7 +169,7 @@ def neuron_population(effects: LogitEffects, *, progress: Progress | None = None
         century=pairs[:, 1],
         cells=_Read(effects, group.reshape(-1)),
         counts=effects.counts(group.reshape(-1)),
-        readout=readout - readout.mean(1, keepdims=True),
+        readout=centred_rows(readout),
         bias_contrast={layer: _bias_contrast(effects, layer) for layer in layers},
     )
 
@@ -189,4 +190,4 @@ def one_thread() -> Iterator[None]:
 
 def strongest(size: Float[np.ndarray, " N"], cap: int) -> Int[np.ndarray, " M"]:
     """Rows of the `cap` largest values, largest first; equal ones in their order."""
-    return np.argsort(-size, kind="stable")[:cap]
+    return descending(size)[:cap]

@@ -6,6 +6,7 @@
 3. An interval for the score by bootstrap over nouns; a p value for the year-specific part, whose null is
    that the neuron, tuned as it is, writes in a random direction; q by Benjamini-Hochberg.
 4. `boosting`: interval above zero, year-specific part positive, q < 0.05. `suppressing` mirrors it.
+5. Scores that differ by less than float32's resolution of the largest are equal, and stand by layer and index.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from neurons.decomposition.significance import (
     noun_resamples,
     random_direction_p,
 )
+from neurons.rounding import MARGIN, RESOLUTION, descending
 from neurons.shown import Shown
 from neurons.task.years import contrast_weights
 from neurons.types import InputError, NeuronId, Progress
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONSTANT = 1e-5
-"""A tuning curve that varies by less than this share of its size is constant: float32 noise."""
+"""A tuning curve that varies by less than this share of its size is constant: float32 noise. So is one that varies
+by less than float32's resolution of the layer's largest: a silent neuron."""
 
 COLUMNS = (
     "neuron", "layer", "index", "rank", "score", "static", "year_specific", "ci_low", "ci_high", "p_value",
@@ -178,7 +181,8 @@ def _score_layer(
     score = (tuning.T * values).sum(1)
     static = tuning.mean(0) * values.sum(1)
     centred = tuning - tuning.mean(0)
-    constant = np.ptp(tuning, axis=0) <= CONSTANT * np.abs(tuning).max(0)
+    size = np.abs(tuning).max(0)
+    constant = np.ptp(tuning, axis=0) <= np.maximum(CONSTANT * size, RESOLUTION * size.max(initial=0.0))
     centred[:, constant] = 0
     specific = (centred.T * values).sum(1)
     N = len(score)
@@ -233,10 +237,13 @@ def _order(effects: LogitEffects, start_year: int | None, columns: dict[str, np.
     q = false_discovery_q(columns["p_value"])
     q_mirror = false_discovery_q(columns.pop("p_mirror"))
     specific = columns["year_specific"]
-    boosting = (columns["ci_low"] > 0) & (specific > 0) & (q < Q_BAR)
-    suppressing = (columns["ci_high"] < 0) & (specific < 0) & (q_mirror < Q_BAR)
+    size = RESOLUTION * np.abs(columns["score"]).max(initial=0.0)
+    boosting = (columns["ci_low"] > size) & (specific > size) & (q < Q_BAR * (1 - MARGIN))
+    suppressing = (columns["ci_high"] < -size) & (specific < -size) & (q_mirror < Q_BAR * (1 - MARGIN))
     columns |= {"q_value": q, "boosting": boosting, "suppressing": suppressing}
-    order = np.lexsort((columns["index"], columns["layer"], -columns["score"], ~boosting))
+    by_neuron = np.lexsort((columns["index"], columns["layer"]))
+    by_score = by_neuron[descending(columns["score"][by_neuron])]
+    order = by_score[np.argsort(~boosting[by_score], kind="stable")]
     return Ranking(
         model=effects.cache.model,
         n_prompts=int(np.isin(effects.cache.start_year, effects.start_years).sum()),

@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from neurons.rounding import largest, reaches
 from neurons.task.years import N_YEARS
 
 Shape = Literal["triangle", "diagonal", "span limit"]
@@ -60,8 +61,9 @@ def correlations(written: Float[np.ndarray, "Y 100"], start_years: Sequence[int]
 
 def shape_of(found: dict[Shape, float]) -> Shape | None:
     """The pattern with the largest correlation, either sign, if it is at least 0.4."""
-    best = max(found, key=lambda name: abs(found[name]))
-    return best if abs(found[best]) >= LEAST_CORRELATION else None
+    names = list(found)
+    best = names[int(largest(np.abs([found[name] for name in names])))]
+    return best if reaches(abs(found[best]), LEAST_CORRELATION) else None
 
 
 def doubly_centred(values: Float[np.ndarray, "... Y 100"]) -> Float[np.ndarray, "... Y 100"]:

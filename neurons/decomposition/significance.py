@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from neurons.rounding import MARGIN
+
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 Q_BAR = 0.05
@@ -84,7 +86,7 @@ def circular_shift_p(tuning: Float[np.ndarray, "Y N"], values: Float[np.ndarray,
     centred = tuning - tuning.mean(0)
     spectrum = np.conj(np.fft.rfft(centred, axis=0)) * np.fft.rfft(values.T, axis=0)
     shifted = np.fft.irfft(spectrum, n=Y, axis=0)
-    slack = 1e-9 * np.abs(shifted).max(0)
+    slack = MARGIN * np.abs(shifted).max(0)
     return (shifted >= shifted[0] - slack).mean(0)
 
 

@@ -20,6 +20,7 @@ from neurons.intervention.results import Ablations, Curves, NeuronEffects, Publi
 from neurons.intervention.screen import screen
 from neurons.intervention.sweep import sweep
 from neurons.parallel import is_spread
+from neurons.rounding import descending
 from neurons.task.intervention import Intervention
 from neurons.types import Bars, Measure, NeuronId, no_bars
 
@@ -94,7 +95,7 @@ def top_k_curves(
 ) -> tuple[Curves, PublishedCurve]:
     """Curves in order of boosting score, exact effect and activation variance; the published curve of one layer."""
     orders = {
-        "boosting score": np.argsort(-direct_scores(ctx).reshape(-1), kind="stable"),
+        "boosting score": descending(direct_scores(ctx).reshape(-1)),
         "exact effect": effect_order(ctx, effects),
         "activation variance": variance_order(ctx),
     }

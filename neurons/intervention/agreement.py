@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
+from neurons.rounding import cleared, descending, largest
 from neurons.types import InputError, NeuronId
 
 RANK_GAP = 0.25
@@ -69,7 +70,7 @@ def agreement(
         raise InputError("agreement compares at least three neurons that all have a boosting score")
     lost = {"frozen": -frozen, "direct": -direct, "total": -total}
     chain = np.stack([score, *lost.values()])
-    largest = np.abs(np.diff(chain, axis=0)).argmax(0)
+    furthest = largest(np.abs(np.diff(chain, axis=0)))
     ranks = np.stack([_ranks(score), _ranks(lost["total"])])
     counts = (np.abs(chain[[0, 3]]) >= NOISE * np.abs(chain[[0, 3]]).max(1, keepdims=True)).any(0)
     return Agreement(
@@ -77,17 +78,20 @@ def agreement(
         score=score,
         **lost,
         correlation={name: _correlations(score, lost[name]) for name in ("direct", "total")},
-        sign_differs=counts & (np.sign(score) != np.sign(lost["total"])),
+        sign_differs=counts & (np.sign(cleared(score)) != np.sign(cleared(lost["total"]))),
         rank_differs=counts & (np.abs(ranks[0] - ranks[1]) > RANK_GAP * len(score)),
-        step=tuple(STEPS[i] for i in largest.tolist()),
+        step=tuple(STEPS[i] for i in furthest.tolist()),
     )
 
 
 def _ranks(values: Float[np.ndarray, " M"]) -> np.ndarray:
-    return np.argsort(np.argsort(-values, kind="stable"))
+    return np.argsort(descending(values))
 
 
 def _correlations(score: Float[np.ndarray, " M"], effect: Float[np.ndarray, " M"]) -> dict[str, float]:
     from scipy.stats import pearsonr, spearmanr
 
-    return {"spearman": float(spearmanr(score, effect)[0]), "pearson": float(pearsonr(score, effect)[0])}
+    return {
+        "spearman": float(spearmanr(cleared(score), cleared(effect))[0]),
+        "pearson": float(pearsonr(score, effect)[0]),
+    }

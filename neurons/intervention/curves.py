@@ -21,6 +21,7 @@ from neurons.intervention.groups import MEASURES, group_measures
 from neurons.intervention.results import KINDS, Curve, Curves, Kind, NeuronEffects, PublishedCurve
 from neurons.model.checkpoint import Model
 from neurons.model.forward import run_in_blocks
+from neurons.rounding import MARGIN, ascending, descending, is_nothing
 from neurons.task import behaviour
 from neurons.types import Ablation, InputError, Measure, Progress
 
@@ -39,7 +40,7 @@ def sizes(count: int) -> Int[np.ndarray, " K"]:
 def variance_order(ctx: AblationContext) -> Int[np.ndarray, " M"]:
     """Neurons by the variance of their activation over the prompts, largest first."""
     variance = [ctx.cache.post(layer)[ctx.rows].var(0, dtype=float) for layer in ctx.cache.layers]
-    return np.argsort(-np.concatenate(variance), kind="stable")
+    return descending(np.concatenate(variance))
 
 
 def effect_order(ctx: AblationContext, effects: NeuronEffects) -> Int[np.ndarray, " M"]:
@@ -48,7 +49,7 @@ def effect_order(ctx: AblationContext, effects: NeuronEffects) -> Int[np.ndarray
     row = {layer: i for i, layer in enumerate(ctx.cache.layers)}
     for neuron, value in zip(effects.neurons, effects.effect.tolist(), strict=True):
         known[row[neuron.layer], neuron.index] = value
-    return np.argsort(known.reshape(-1), kind="stable")
+    return ascending(known.reshape(-1))
 
 
 def curves(
@@ -118,7 +119,8 @@ def _curve(
     mean = drawn.mean(0)
     low, high = np.percentile(drawn, [5, 95], axis=0)
     kept = mean if kind == "keep" else mean[::-1]
-    share = (mean - kept[0]) / (kept[-1] - kept[0]) if kept[-1] != kept[0] else np.full(len(k), np.nan)
+    whole = kept[-1] - kept[0]
+    share = (mean - kept[0]) / whole if not is_nothing(whole, np.abs(mean).max()) else np.full(len(k), np.nan)
     width = np.log2(1 + k)
     return Curve(
         order=name, kind=kind, measure=measure, k=k, values=mean, low=low, high=high,
@@ -129,7 +131,7 @@ def _curve(
 
 def _k90(k: Int[np.ndarray, " K"], share: Float[np.ndarray, " K"]) -> int | None:
     """The smallest k from which on the share stays at 0.9 or more; None where nothing changes."""
-    short = np.flatnonzero(~(share >= KEPT))
+    short = np.flatnonzero(~(share >= KEPT * (1 - MARGIN)))
     if len(short) and short[-1] == len(k) - 1:
         return None
     return int(k[short[-1] + 1]) if len(short) else int(k[0])
@@ -147,7 +149,7 @@ def published_curve(
     """
     at = ctx.cache.check_layer(ctx.model.config.n_layers - 2 if layer is None else layer)
     variance = ctx.cache.post(at)[ctx.rows].var(0, dtype=float)
-    order = np.argsort(-variance, kind="stable")
+    order = descending(variance)
     ks = np.unique([*sizes(len(order)), *(k for k in PUBLISHED_K if k < len(order))])
     tokens, year_ids = ctx.tokens[ctx.rows], ctx.year_ids
     values = []

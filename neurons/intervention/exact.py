@@ -23,6 +23,7 @@ from neurons.decomposition.measured import average_distribution
 from neurons.intervention.context import PROMPT_BLOCK, AblationContext
 from neurons.intervention.groups import group_mask, group_measures, neuron_changes
 from neurons.intervention.results import GroupEffect, NeuronEffects, References
+from neurons.rounding import descending
 from neurons.task import behaviour
 from neurons.task.intervention import Intervention
 from neurons.types import InputError, Measure, NeuronId, Progress
@@ -84,7 +85,7 @@ def top_of(
         raise InputError(
             f"{count} neurons asked for: layers {format_layers(ctx.cache.layers)} have 1 to {len(neurons)}"
         )
-    largest = np.argsort(-np.abs(screened).reshape(-1), kind="stable")[:count]
+    largest = descending(np.abs(screened).reshape(-1))[:count]
     return tuple(neurons[row] for row in largest.tolist())
 
 

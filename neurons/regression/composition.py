@@ -23,6 +23,7 @@ from neurons.clustering.tuning import Tuning
 from neurons.decomposition.population import Population, one_thread, strongest
 from neurons.regression.parts import Composer, MapSums, count_signs, group_parts, layer_sums
 from neurons.regression.results import LEVELS, SIGN_BAR, Composition, Part, Pursuit, Signs
+from neurons.rounding import MARGIN, descending, reaches
 from neurons.task.years import N_YEARS
 from neurons.types import NeuronId, Progress
 
@@ -155,20 +156,27 @@ class _Target:
 
 
 def _path(factors: _Factors, most: int) -> _Path:
-    """Orthogonal matching pursuit with maps of norm 1; ends early where the rest adds nothing."""
+    """Orthogonal matching pursuit with maps of norm 1; ends early where the rest adds nothing.
+
+    A map equal to that of an earlier candidate adds nothing, so it is left out: which of two twins is chosen is then
+    no matter of rounding.
+    """
     from sklearn.linear_model import orthogonal_mp_gram
 
     size = np.linalg.norm(factors.A, axis=0) * np.sqrt(np.diag(factors.RR))
-    live = size > 1e-9 * size.max(initial=0)
-    most = min(most, int(live.sum()))
+    live = size > MARGIN * size.max(initial=0)
+    A = np.divide(factors.A, size, out=np.zeros_like(factors.A), where=live)
+    gram = (A.T @ A) * factors.RR
+    repeated = np.triu(np.abs(gram) > 1 - MARGIN, 1).any(0)
+    A[:, repeated], gram[repeated], gram[:, repeated] = 0, 0, 0
+    most = min(most, int((live & ~repeated).sum()))
     if not most or not factors.C.any():
         return _Path(np.zeros(0, int), np.zeros((0, 0)))
-    A = np.divide(factors.A, size, out=np.zeros_like(factors.A), where=live)
     products = ((factors.C @ factors.R.T) * A).sum(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         path = orthogonal_mp_gram(
-            (A.T @ A) * factors.RR, products, n_nonzero_coefs=most, return_path=True, copy_Gram=False, copy_Xy=False
+            gram, products, n_nonzero_coefs=most, return_path=True, copy_Gram=False, copy_Xy=False
         )
     path = path.reshape(len(size), -1)
     chosen = (path != 0).any(1)
@@ -184,10 +192,10 @@ def _pursue(population: Population, rows: Int[np.ndarray, " M"], whole: MapSums,
     path = _path(everything, most)
     r2 = _held_out(target, most, seed)
     frequency = _selection_frequency(target, min(PICKS, most), seed)
-    enough = next((k for k, value in enumerate(r2.tolist(), 1) if value >= LEVELS[0]), len(path.order))
+    enough = next((k for k, value in enumerate(r2.tolist(), 1) if reaches(value, LEVELS[0])), len(path.order))
     shown = min(enough, len(path.order))
     weights = path.weights[:, shown - 1] if shown else np.zeros(0)
-    chosen = np.argsort(-frequency, kind="stable")[: int((frequency > 0).sum())]
+    chosen = descending(frequency)[: int((frequency > 0).sum())]
     return Pursuit(
         candidates=len(candidates),
         order=tuple(candidates.neurons[row] for row in path.order),

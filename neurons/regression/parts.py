@@ -10,6 +10,7 @@ from neurons.decomposition.population import Population
 from neurons.decomposition.significance import noun_resamples
 from neurons.regression.results import SIGN_BAR, Part, Signs
 from neurons.regression.terms import best_fade, regress
+from neurons.rounding import RESOLUTION, descending, sign_of_largest
 from neurons.task.years import N_YEARS, contrast_weights, later
 from neurons.types import NeuronId
 
@@ -54,7 +55,7 @@ class Composer:
         years = self.population.start_years
         target = mean_map(self.population, sums)
         U, S, Vh = np.linalg.svd(target, full_matrices=False)
-        sign = np.where(np.abs(U).max(0) == U.max(0), 1.0, -1.0)
+        sign = sign_of_largest(U)
         return Part(
             name=name,
             n_neurons=n_neurons,
@@ -92,14 +93,15 @@ def count_signs(population: Population, candidates: Int[np.ndarray, " M"], most:
 
 
 def _right(maps: np.ndarray, above: np.ndarray) -> np.ndarray:
-    """Where a year-centred map has the sign of ">"; a cell of 0 has no sign."""
-    return np.where(above, maps > 0, maps < 0)
+    """Where a year-centred map has the sign of ">"; a cell of 0, or of nothing but rounding, has no sign."""
+    least = RESOLUTION * np.abs(maps).max(initial=0.0)
+    return np.where(above, maps > least, maps < -least)
 
 
 def _signs_by_score(population: Population, above: np.ndarray) -> Float[np.ndarray, " N"]:
     total = np.zeros(above.shape)
     share = np.zeros(len(population))
-    order = np.argsort(-population.score, kind="stable")
+    order = descending(population.score)
     for k, row in enumerate(order.tolist()):
         total += np.multiply.outer(population.curve[:, row], population.readout[row])
         share[k] = _right(total, above).mean()
@@ -111,11 +113,12 @@ def _signs_greedily(candidates: Population, above: np.ndarray, most: int) -> tup
     turn = np.where(above, 1, -1).astype(np.float32)
     maps = np.einsum("yn,nx->nyx", candidates.curve, candidates.readout).astype(np.float32) * turn
     total = np.zeros((len(turn), N_YEARS), np.float32)
+    least = np.float32(RESOLUTION * np.abs(maps).max(initial=0.0))
     order: list[int] = []
     share: list[float] = []
     left = np.ones(len(maps), bool)
     while left.any() and len(order) < most and (not share or share[-1] < SIGN_BAR):
-        right = np.where(left, np.count_nonzero(maps > -total, axis=(1, 2)), -1)
+        right = np.where(left, np.count_nonzero(maps > least - total, axis=(1, 2)), -1)
         best = int(right.argmax())
         order.append(best)
         share.append(float(right[best] / total.size))

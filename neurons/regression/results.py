@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from neurons.clustering.tuning import Tuning
 from neurons.regression.terms import Regression
+from neurons.rounding import reaches
 from neurons.shown import Shown
 from neurons.types import NeuronId
 
@@ -22,7 +23,7 @@ LEVELS = (0.9, 0.99)
 
 def reached(curve: Sequence[float], level: float) -> int | None:
     """How many it takes until a curve of 1, 2, ... reaches the level; None where it never does."""
-    return next((k for k, value in enumerate(curve, 1) if value >= level), None)
+    return next((k for k, value in enumerate(curve, 1) if reaches(value, level)), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ class Part:
         squares = self.singular_values**2
         if not squares.sum():
             return None
-        return reached((np.cumsum(squares) / squares.sum() + 1e-12).tolist(), level)
+        return reached((np.cumsum(squares) / squares.sum()).tolist(), level)
 
     def record(self) -> dict[str, Any]:
         """One entry of `by_layer` in the JSON of `neurons compose`."""

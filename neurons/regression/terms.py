@@ -16,11 +16,14 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.decomposition.significance import interval
+from neurons.rounding import MARGIN, largest, reaches
 from neurons.task.years import N_YEARS
 
 FADES = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0)
 """Years over which what distance costs may build up (to 1 - 1/e)."""
 DIAGONAL, SPAN = 2.0, 50
+LEAST_ALONE = 0.1
+"""R^2 by itself from which a term is what a map is."""
 WRITES = {
     "slope": "a lean to late years",
     "step": "the triangle",
@@ -58,8 +61,10 @@ class Regression:
         """What the map is, in words: the term that explains most by itself, or nothing that has a name."""
         if self.r2 is None:
             return "nothing"
-        best = max(self.terms, key=lambda term: term.alone)
-        return WRITES.get(best.term, "a last-digit pattern") if best.alone >= 0.1 else "nothing that has a name here"
+        best = self.terms[int(largest(np.array([term.alone for term in self.terms])))]
+        if not reaches(best.alone, LEAST_ALONE):
+            return "nothing that has a name here"
+        return WRITES.get(best.term, "a last-digit pattern")
 
     def record(self) -> list[dict[str, Any]]:
         """`basis` in the JSON of `neurons compose`."""
@@ -94,13 +99,13 @@ def shapes(start_years: Sequence[int], fade: float) -> Float[np.ndarray, "terms 
 
 
 def best_fade(start_years: Sequence[int], target: Float[np.ndarray, "Y 100"]) -> float:
-    """The decay length of `FADES` with which the terms explain most of the year-centred map."""
+    """The decay length of `FADES` with which the terms explain most of the year-centred map; the shortest of equals."""
 
     def explained(fade: float) -> float:
         X = _design(start_years, fade)
         return _explained(X.T @ X, X.T @ target.reshape(-1))
 
-    return max(FADES, key=explained)
+    return FADES[int(largest(np.array([explained(fade) for fade in FADES])))]
 
 
 def regress(
@@ -124,8 +129,8 @@ def regress(
     full = _explained(gram, products)
     low, high = np.full((2, len(TERMS)), np.nan)
     if len(resampled):
-        low, high = interval(_resampled_coefficients(np.linalg.pinv(X), sums, counts, resampled))
-    coefficients = np.linalg.lstsq(gram, products, rcond=None)[0]
+        low, high = interval(_resampled_coefficients(np.linalg.pinv(X, MARGIN), sums, counts, resampled))
+    coefficients = np.linalg.lstsq(gram, products, rcond=MARGIN**2)[0]
     terms = []
     for t, name in enumerate(TERMS):
         others = np.delete(np.arange(len(TERMS)), t)
@@ -168,4 +173,4 @@ def _design(start_years: Sequence[int], fade: float) -> Float[np.ndarray, "cells
 
 def _explained(gram: Float[np.ndarray, "p p"], products: Float[np.ndarray, " p"]) -> float:
     """Sum of squares that a regression explains, from its normal equations; a term that is 0 explains nothing."""
-    return float(products @ np.linalg.lstsq(gram, products, rcond=None)[0])
+    return float(products @ np.linalg.lstsq(gram, products, rcond=MARGIN**2)[0])

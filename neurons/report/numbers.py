@@ -18,6 +18,7 @@ from neurons.decomposition.measured import mean_probability, mean_year_logits, m
 from neurons.decomposition.ranking import Ranking
 from neurons.decomposition.significance import RESAMPLES, interval, noun_resamples
 from neurons.report.weight_numbers import DIGITS, FromWeights
+from neurons.rounding import MARGIN, is_nothing, largest, sign_of_largest
 from neurons.task.years import N_YEARS, contrast_weights
 from neurons.types import NeuronId
 from neurons.weights.neighbours import curve_features, every_neuron, nearest
@@ -235,14 +236,13 @@ def _tuning_bands(
 
 def describe(tuning: Float[np.ndarray, " Y"], readout: Float[np.ndarray, "100"], start_years: Sequence[int]) -> str:
     """When the neuron writes, and what it raises then: said of a neuron that no family was fitted to."""
-    if not np.any(tuning) or not np.ptp(readout):
+    if not np.any(tuning) or is_nothing(np.ptp(readout), np.abs(readout).max()):
         return "writes nothing on the years"
     first, last = active_range(tuning)
     years = f"{start_years[first]:02d}–{start_years[last]:02d}"
     whole = last - first + 1 > ACTIVE_SHARE * len(tuning)
     when = "at all start years" if whole else f"mostly at start years {years}"
-    peak = np.argmax(np.abs(tuning))
-    split, gap = best_split(np.sign(tuning[peak]) * readout)
+    split, gap = best_split(sign_of_largest(tuning) * readout)
     verb = "raises" if gap > 0 else "lowers"
     return f"active {when}, where it {verb} the years after {split:02d} against those up to {split:02d}"
 
@@ -251,7 +251,7 @@ def active_range(tuning: Float[np.ndarray, " Y"]) -> tuple[int, int]:
     """First and last place of the shortest run that holds `ACTIVE_SHARE` of the summed |tuning|."""
     total = np.concatenate([[0.0], np.cumsum(np.abs(tuning))])
     wanted = total[:-1] + ACTIVE_SHARE * total[-1]
-    ends = np.searchsorted(total, wanted * (1 - 1e-12))
+    ends = np.searchsorted(total, wanted * (1 - MARGIN))
     possible = np.flatnonzero(ends < len(total))
     first = int(possible[np.argmin(ends[possible] - possible)])
     return first, int(ends[first]) - 1
@@ -261,5 +261,5 @@ def best_split(effect: Float[np.ndarray, "100"]) -> tuple[int, float]:
     """The year z that best parts y > z from y <= z (least squares), and the gap between the two means."""
     gap = contrast_weights(range(N_YEARS - 1)) @ effect
     after = np.arange(N_YEARS - 1, 0, -1)
-    z = int(np.argmax(gap**2 * after * (N_YEARS - after)))
+    z = int(largest(gap**2 * after * (N_YEARS - after)))
     return z, float(gap[z])

@@ -15,6 +15,7 @@ from neurons.cache.format import Cache
 from neurons.model.checkpoint import Model
 from neurons.model.forward import post_activation, run_in_blocks
 from neurons.model.rerun import PROMPTS, trace_from
+from neurons.rounding import ascending, descending
 from neurons.task.controls import Control
 from neurons.task.prompts import year_tokens
 from neurons.types import CacheError, InputError, NeuronId
@@ -60,8 +61,7 @@ def extreme_prompts(
             f"cache {cache.path} was made with other weights than {model.name}'s: give the model it was made with"
         )
     strength = cache.post(found.layer, slice(found.index, found.index + 1))[:, 0] / cache.scale
-    order = np.argsort(strength, kind="stable")
-    rows = [*order[::-1][:shown].tolist(), *order[:shown].tolist()]
+    rows = [*descending(strength)[:shown].tolist(), *ascending(strength)[:shown].tolist()]
     tokens = cache.read("prompts/tokens")[rows]
     (activation,) = activations_on(model, tokens, [found])
     prompts = [

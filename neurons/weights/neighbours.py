@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.decomposition.effects import LogitEffects
+from neurons.rounding import centred_rows, descending
 from neurons.types import NeuronId
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def nearest(
         for kind, rows in unit.items():
             cosine = rows @ rows[place[neuron]]
             cosine[place[neuron]] = -np.inf
-            order = np.argsort(-cosine, kind="stable")[: min(count, len(cosine) - 1)]
+            order = descending(cosine)[: min(count, len(cosine) - 1)]
             closest[kind] = tuple(names[row] for row in order.tolist())
             cosines[kind] = cosine[order].astype(float)
         found.append(Neighbours(neuron, closest, cosines))
@@ -71,23 +72,19 @@ def weight_features(model: "Model", layers: Sequence[int]) -> Features:
     blocks = [model.blocks[layer] for layer in layers]
     w_in = np.concatenate([(b.W_in * b.ln_2.gain[:, None]).T.detach().cpu().numpy() for b in blocks])
     w_out = np.concatenate([b.W_out.detach().cpu().numpy() for b in blocks])
-    return {"w_in": _centred(w_in), "w_out": _centred(w_out)}
+    return {"w_in": centred_rows(w_in), "w_out": centred_rows(w_out)}
 
 
 def curve_features(effects: LogitEffects) -> Features:
     """Every neuron of the cached layers: tuning over the measured start years, readout over the 100 years; centred."""
     tuning = np.concatenate([effects.tuning(layer).T for layer in effects.layers])
     readout = np.concatenate([effects.readout(layer) for layer in effects.layers])
-    return {"tuning": _centred(tuning), "readout": _centred(readout)}
+    return {"tuning": centred_rows(tuning), "readout": centred_rows(readout)}
 
 
 def every_neuron(layers: Sequence[int], d_mlp: int) -> tuple[NeuronId, ...]:
     """The names of the rows of `weight_features` and `curve_features`."""
     return tuple(NeuronId(layer, index) for layer in layers for index in range(d_mlp))
-
-
-def _centred(rows: Float[np.ndarray, "M X"]) -> Float[np.ndarray, "M X"]:
-    return rows - rows.mean(1, keepdims=True)
 
 
 def _unit(rows: Float[np.ndarray, "M X"]) -> Float[np.ndarray, "M X"]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["prediction", "suppression", "entropy", "none"]
 
+SKEW_ERROR = 1e-4
+"""What float32 weights may part a skew from its true value by (`docs/method.md`): a smaller one has no sign."""
 HIGH_KURTOSIS = 10.0
 """From here on a neuron writes to few tokens (Gurnee et al. 2024, "Universal neurons", their cut; a normal
 distribution has 3)."""
@@ -116,7 +118,7 @@ def kind_of(skew: float, kurtosis: float, norm_z: float, variance_z: float) -> K
     """The kind by the cuts above; entropy-like comes first, because so little variance may well be peaked."""
     if norm_z >= LARGE_NORM and variance_z <= SMALL_VARIANCE:
         return "entropy"
-    if kurtosis > HIGH_KURTOSIS and skew != 0:
+    if kurtosis > HIGH_KURTOSIS and abs(skew) > SKEW_ERROR:
         return "prediction" if skew > 0 else "suppression"
     return "none"
 

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from neurons.model.checkpoint import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
+from neurons.rounding import MARGIN
 from neurons.task.prompts import year_tokens
 from neurons.types import NeuronId, Progress
 from neurons.weights.results import NeuronStatistics
@@ -228,7 +229,7 @@ def _robust_z(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
     logs = np.log(np.maximum(values, NOTHING))
     away = logs - np.median(logs)
     spread = 1.4826 * np.median(np.abs(away))
-    return away / spread if spread > 0 else np.zeros_like(away)
+    return away / spread if spread > MARGIN * np.abs(logs).max(initial=1.0) else np.zeros_like(away)
 
 
 def _quadratic(x: Float[Tensor, "N d"], matrix: Float[Tensor, "d d"]) -> Float[Tensor, " N"]:

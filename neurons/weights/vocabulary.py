@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from neurons.model.checkpoint import Model
+from neurons.rounding import ascending, descending
 from neurons.task.prompts import year_tokens
 from neurons.types import InputError, NeuronId
 from neurons.weights.results import Tokens, VocabularyReadout
@@ -74,11 +75,11 @@ def _readout(
     top: int,
     bins: int,
 ) -> VocabularyReadout:
-    order = np.argsort(logit, kind="stable")
-
     def some(ids: np.ndarray) -> Tokens:
         return Tokens(ids, tuple(model.tokenizer.decode(int(token)) for token in ids), logit[ids], cosine[ids])
 
     counts, edges = np.histogram(cosine, bins=bins)
     year_counts, _ = np.histogram(cosine[is_year], bins=edges)
-    return VocabularyReadout(neuron, some(order[::-1][:top]), some(order[:top]), edges, counts, year_counts)
+    return VocabularyReadout(
+        neuron, some(descending(logit)[:top]), some(ascending(logit)[:top]), edges, counts, year_counts
+    )

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result, results_beside
-from neurons.opened import KEPT
+from neurons.study.opened import KEPT
 from neurons.types import CacheError, FloatArray, InputError, NeuronId
 
 

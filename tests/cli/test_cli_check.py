@@ -10,17 +10,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from neurons.cli.request import request
 
 from neurons.cache.format import Cache
-from neurons.cli.check import is_judged, kept_checks, print_checks
+from neurons.cli.check import print_checks
 from neurons.cli.main import main
 from neurons.comparison import published
+from neurons.comparison.replication import is_judged
 from neurons.model.checkpoint import Model
 from neurons.model.files import Checkpoint
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.report.blocks import Table
 from neurons.report.pages.check import check_page
+from neurons.study.study import Study
 
 Run = Callable[..., tuple[int, str, str]]
 QUICK = ("--sample", "60")
@@ -48,7 +49,7 @@ def test_json_is_as_documented_and_kept_and_on_the_report_s_page(run: Run, mini_
     assert all(keys <= set(one) for one in found["checks"])
     assert {one["verdict"] for one in found["checks"]} == {"none"}
     assert len(found["mlp_shares"]) == 12
-    kept = kept_checks(mini_cache, request(cache_dir=mini_cache.path.parent))
+    kept = Study(cache_dir=mini_cache.path.parent).kept("check")
     assert kept is not None
     assert kept.to_json() == found
     page = check_page(kept)
@@ -76,7 +77,7 @@ def test_the_table_shows_each_line_and_the_sum_of_it(capsys: pytest.CaptureFixtu
     ("arguments", "told"),
     [
         (("--full", "--sample", "100"), "leave out --sample 100"),
-        (("--layers", "10-11"), "check looks at layers 8-11"),
+        (("--layers", "10-11"), "the published measurements need layers 8-11"),
         (("--sample", "10"), "greater than or equal to 50"),
     ],
 )

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from neurons.cli.request import request
 from random_gpt2 import write_random_gpt2
 
 import neurons
 from neurons.circuit.graph import layout, read_circuit
-from neurons.cli.circuit import kept_study, prompt_tokens
 from neurons.cli.main import main
+from neurons.study.study import Study
 
 Run = Callable[..., tuple[int, str, str]]
 QUICK = ("--prompts", "97", "--random", "3")
@@ -47,10 +46,9 @@ def test_json_is_as_documented_and_is_a_circuit_file(run: Run, mini_cache: neuro
     path = tmp_path / "found.json"
     path.write_text(out)
     assert len(read_circuit(path, layout(12, 4, 5)).nodes) == len(found["nodes"])
-    asked = request(model="mini", layers=None, nouns="20", centuries="draw", seed=0, cache_dir=mini_cache.path.parent)
-    study = kept_study(mini_cache, asked)
-    assert study is not None
-    assert study.to_json() == found
+    kept = Study(cache_dir=mini_cache.path.parent).kept("circuit")
+    assert kept is not None
+    assert kept.to_json() == found
 
 
 def test_a_given_circuit_is_evaluated_and_shown(run: Run, tmp_path: Path) -> None:
@@ -95,17 +93,17 @@ def test_what_cannot_be_meant_is_one_line_and_exit_code_two(run: Run, arguments:
     assert err.count("\n") == 1
 
 
-def test_every_token_of_a_prompt_has_a_name(mini_cache: neurons.Cache) -> None:
-    asked = request(model="mini", layers=None, nouns="20", centuries="draw", seed=0, cache_dir=mini_cache.path.parent)
-    names = prompt_tokens(asked)
-    assert len(names) == asked.prompts.tokens.shape[1]
-    assert names[asked.prompts.year_position] == "YY"
+def test_every_token_of_a_prompt_has_a_name() -> None:
+    plan = Study().plan
+    names = plan.token_names
+    assert len(names) == plan.prompts.tokens.shape[1]
+    assert names[plan.prompts.year_position] == "YY"
     assert names == ("BOS", "The", "NOUN", "lasted", "from", "the", "year", "XX", "YY", "to", "the", "year", "XX")
 
 
 def test_every_token_of_another_task_s_prompt_has_its_name() -> None:
-    assert " ".join(prompt_tokens(request(task="sequence"))) == "BOS 15 NOUN , 16 07 , 16 33 , 16 79 , XX YY , XX"
-    assert prompt_tokens(request(task="unordered")).count("NOUN") == 2
+    assert " ".join(Study(task="sequence").plan.token_names) == "BOS 15 NOUN , 16 07 , 16 33 , 16 79 , XX YY , XX"
+    assert Study(task="unordered").plan.token_names.count("NOUN") == 2
 
 
 def test_the_published_circuit_is_evaluated_in_a_model_with_its_parts(

@@ -5,15 +5,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from neurons.cli.request import request
 
-from neurons.cache.format import open_cache
 from neurons.cache.results import keep_result
 from neurons.cli.main import main
-from neurons.cli.report import _command, _folder
+from neurons.cli.report import _command
 from neurons.comparison.published import PROBABILITY_DIFFERENCE, Checks, judge_number
+from neurons.report.folder import place_of
+from neurons.study.study import Study
 
 FEW = ["--nouns", "3", "--layers", "10-11", "--top", "2"]
 
@@ -107,10 +108,10 @@ def test_figures_for_a_paper_are_kept_beside(folder: Path, tmp_path: Path) -> No
 
 
 def test_kept_checks_are_a_page(folder: Path, tmp_path: Path) -> None:
-    asked = request(nouns="3", layers="10-11", cache_dir=folder / "cache")
+    study = Study(nouns=3, layers=[10, 11], cache_dir=folder / "cache")
     line = judge_number("probability difference", 0.8, 0.01, PROBABILITY_DIFFERENCE)
     made_up = Checks("mini", True, 60, 60, 0, (line,), ((0.5, 0.01),))
-    path = keep_result(open_cache(asked.path), "check", {"years": list(asked.years), "seed": 0}, made_up)
+    path = keep_result(study.cache, "check", study.plan.key, made_up)
     assert run("report", *FEW, "--cache-dir", folder / "cache", "--report-dir", tmp_path) == 0
     path.unlink()
     assert "1 of 1 judged measurements agree" in (tmp_path / "mini" / "check.html").read_text()
@@ -124,21 +125,21 @@ def test_an_unknown_figure_format_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_report_of_another_checkpoint_is_not_replaced(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = request(cache_dir=folder / "cache")
-    assert _folder(folder / "reports/mini", asked) == folder / "reports/mini"
+def test_the_report_of_another_checkpoint_is_not_replaced(folder: Path, tmp_path: Path) -> None:
+    plan, said = Study(cache_dir=folder / "cache").plan, []
+    own = plan.checkpoint.fingerprint
+    assert place_of(folder / "reports", "mini", own, said.append) == folder / "reports/mini"
     (tmp_path / "mini").mkdir()
     (tmp_path / "mini/report.json").write_text('{"format": "neurons-report", "provenance": {"model_sha256": "other"}}')
-    assert _folder(tmp_path / "mini", asked) == tmp_path / f"mini-{asked.checkpoint.fingerprint[:6]}"
-    assert "is the report of another checkpoint" in capsys.readouterr().err
+    assert place_of(tmp_path, "mini", own, said.append) == tmp_path / f"mini-{own[:6]}"
+    assert "is the report of another checkpoint" in said[0]
 
 
 def test_the_command_named_makes_what_is_shown_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["neurons", "report", "--circuit"])
-    assert _command(causal=True, circuit=True) == "neurons report --circuit --causal"
-    assert _command(causal=False, circuit=True) == "neurons report --circuit"
+    nothing_kept = SimpleNamespace(kept=lambda name: None)
+    assert _command(nothing_kept, True, True) == "neurons report --circuit --causal"
+    assert _command(nothing_kept, False, True) == "neurons report --circuit"
 
 
 def test_the_index_says_what_the_boosting_neurons_add(folder: Path) -> None:

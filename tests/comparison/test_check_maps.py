@@ -57,7 +57,12 @@ def test_a_step_shared_by_many_is_no_single_neuron_s_and_one_neuron_s_is() -> No
     one = replace(found, sums=np.repeat(U[None, :, :1], 4, 0), readout=Vh[:1])
     alone = check_maps._single_check(10, one)
     assert (alone.verdict, alone.measured) == ("differs", pytest.approx(1))
-    assert check_maps._sum_check(10, one, np.arange(1)).verdict == "differs"
+
+
+def test_one_neuron_is_not_judged_against_itself() -> None:
+    found = planted_maps(SHAPED["triangle"])
+    assert check_maps._sum_check(10, found, np.arange(1)).verdict == "none"
+    assert check_maps._sum_check(10, found, np.arange(97)).verdict == "agrees"
 
 
 def test_with_one_noun_there_is_no_verdict_on_maps() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from neurons.cli.request import read_choices
 from random_gpt2 import MINI, write_random_gpt2
 from safetensors.numpy import load_file, save_file
 
@@ -18,12 +17,13 @@ from neurons.cache.format import Cache
 from neurons.cli.compare import folder_name
 from neurons.cli.main import main
 from neurons.comparison.overlap import Scores
-from neurons.comparison.sides import Comparison, Kind, Side, compare, cosine
+from neurons.comparison.sides import Comparison, Kind, Side, compare_sides, cosine
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.ranking import rank
 from neurons.report.folder import MARK
 from neurons.report.pages.comparison import comparison_page, write_comparison
 from neurons.report.render import Site, to_html
+from neurons.task.tasks import find_task
 from neurons.types import InputError, NeuronId, OutputError
 
 ZEROED = tuple(map(NeuronId.parse, ("L11N106", "L11N252")))
@@ -80,7 +80,7 @@ def side(name: str = "one", *, seed: int = 0, n_layers: int = 12, neurons: int =
 
 
 def compared(*sides: Side) -> Comparison:
-    return compare(sides, task="year-span", start_years=range(2, 99))
+    return compare_sides(sides, task="year-span", start_years=range(2, 99))
 
 
 # --- the numbers -----------------------------------------------------------------------------------
@@ -188,13 +188,13 @@ def test_the_page_lists_what_is_lost_and_gained() -> None:
 
 @pytest.mark.parametrize("names", [["a", "b"], [NASTY, ".."], ["/etc/passwd", "a/../../b"], ["x" * 400, "y"]])
 def test_a_folder_name_stays_in_the_folder(names: list[str]) -> None:
-    name = folder_name(names, read_choices())
+    name = folder_name(names, "")
     assert re.fullmatch(r"compare-[A-Za-z0-9_.-]+", name)
     assert len(name) <= 200
 
 
 def test_folders_of_two_tasks_differ() -> None:
-    assert folder_name(["a", "b"], read_choices(task="price-range")) == "compare-a-b-price-range"
+    assert folder_name(["a", "b"], find_task("price-range").suffix) == "compare-a-b-price-range"
 
 
 # --- the command, on mini --------------------------------------------------------------------------
@@ -305,7 +305,7 @@ def test_what_cannot_be_compared_is_one_line_and_exit_code_two(
 
 
 def test_rank_agrees_with_the_scores_compared(mini_cache: Cache) -> None:
-    from neurons.cli.tasks import scores_of
+    from neurons.comparison.overlap import scores_of
 
     ranking = rank(logit_effects(mini_cache))
     scores = scores_of(ranking)

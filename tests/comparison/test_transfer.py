@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import LATE
-from neurons.cli.request import request
 from planted import Planted, write_two_tasks
 
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.cli.main import main
-from neurons.cli.tasks import scores_of
-from neurons.comparison.overlap import Scores, rank_correlation, share
+from neurons.comparison.overlap import Scores, rank_correlation, scores_of, share
 from neurons.comparison.transfer import Carried, carried, groups
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.ranking import Ranking, rank
@@ -25,6 +23,7 @@ from neurons.intervention.exact import group_effect
 from neurons.intervention.groups import group_measures
 from neurons.model.checkpoint import Model, load_model
 from neurons.model.files import BUNDLED
+from neurons.study.study import Study
 from neurons.task.prompts import year_spans
 from neurons.task.tasks import TASKS
 from neurons.types import InputError, NeuronId
@@ -275,7 +274,7 @@ def test_what_cannot_be_asked_is_one_line_and_exit_code_two(
 
 def test_reports_of_two_tasks_lie_in_two_folders(tmp_path: Path) -> None:
     names_of = [
-        request(cache_dir=tmp_path, **options).folder_name
+        Study(cache_dir=tmp_path, **options).plan.folder_name
         for options in ({}, {"task": "price-range"}, {"template": "The {noun} cost $ {XX}{YY} or $ {XX}"})
     ]
     assert names_of[:2] == ["mini", "mini-price-range"]

@@ -165,6 +165,20 @@ def test_near_duplicates_share_their_frequency() -> None:
     assert sum(frequency for _, frequency in twins) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("last_bits", [1e-9, -1e-9])
+def test_the_first_of_twins_is_chosen_whatever_their_last_bits(last_bits: float) -> None:
+    made = random_population(3)
+    factors = pursued(made).of_nouns(np.ones(made.n_nouns), np.ones(97, bool))
+    strongest = _path(factors, 1).order[0]
+    A, R = factors.A.copy(), factors.R.copy()
+    twin = len(R) - 1 if strongest != len(R) - 1 else 0
+    A[:, twin], R[twin] = A[:, strongest] * (1 + last_bits), R[strongest]
+    twins = replace(factors, A=A, R=R, RR=R @ R.T)
+    chosen = _path(twins, len(R)).order.tolist()
+    assert chosen[0] == min(strongest, twin)
+    assert max(strongest, twin) not in chosen
+
+
 def test_the_reconstruction_shown_reaches_ninety_percent() -> None:
     found = few(random_population(5, 30))
     left = found.whole.map - found.pursuit.reconstruction

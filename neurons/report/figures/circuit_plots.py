@@ -25,6 +25,7 @@ from neurons.report.figures.plots import (
     new_figure,
     styled,
 )
+from neurons.rounding import descending
 
 HEAD, MLP, END_POINTS = LAYER_COLOURS[0], LAYER_COLOURS[1], "#ffffff"
 SPACING = 0.36
@@ -165,7 +166,7 @@ def input_figure(inputs: PreActivation, *, most: int = 6) -> Figure:
     """A neuron's pre-activation by start year and the parts of it that vary most with the start year."""
     figure = new_figure(COLUMN, 2.5)
     axes = add_axes(figure, top=0.55)
-    strongest = np.argsort(-inputs.parts.std(1))[:most]
+    strongest = descending(inputs.parts.std(1))[:most]
     axes.plot(inputs.start_years, inputs.total - inputs.total.mean(), color="black", label="all")
     for row, colour in zip(strongest, LAYER_COLOURS, strict=False):
         part = inputs.parts[row] - inputs.parts[row].mean()

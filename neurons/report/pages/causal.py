@@ -17,6 +17,7 @@ from neurons.intervention.results import (
 from neurons.report.blocks import Column, Facts, Gallery, Page, Picture, Section, Table, Text, number
 from neurons.report.figures import causal_plots
 from neurons.report.pages.neuron import neuron_link
+from neurons.rounding import descending
 from neurons.types import Measure, NeuronId
 
 GROUPS: Measure = "probability_difference"
@@ -109,7 +110,7 @@ def _layers(table: ComponentEffects) -> tuple[Gallery, Table]:
         Column("component"),
         *(Column(f"{MEASURE_NAMES[m]}, {a}", "number") for m, a in shown),
     )
-    strongest = np.argsort(-np.abs(table.effect["resample"][GROUPS]), kind="stable")[:20]
+    strongest = descending(np.abs(table.effect["resample"][GROUPS]))[:20]
     values = [table.effect[a][m] for m, a in shown]
     rows = tuple((table.components[i], *(float(value[i]) for value in values)) for i in strongest.tolist())
     return Gallery((figure,)), Table("The strongest components, by resample ablation", columns, rows)
@@ -154,7 +155,7 @@ def _neurons(effects: NeuronEffects, paged: frozenset[str]) -> Table:
         Column("neuron"), Column(f"{effects.intervention.effect} effect on the {unit}", "number"),
         Column("first-order screen", "number"), Column("boosting score (logits)", "number"),
     )  # fmt: skip
-    order = np.argsort(-np.abs(effects.effect), kind="stable")
+    order = descending(np.abs(effects.effect))
     rows = tuple(
         (neuron_link(str(effects.neurons[i]), paged), float(effects.effect[i]), float(effects.screen[i]),
          None if np.isnan(effects.score[i]) else float(effects.score[i]))

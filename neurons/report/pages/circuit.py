@@ -22,6 +22,7 @@ from neurons.report.blocks import (
     number,
 )
 from neurons.report.figures import circuit_plots, plots
+from neurons.rounding import descending
 
 KEY = "circuit"
 STRONGEST = 6
@@ -261,7 +262,7 @@ def input_table(inputs: Sequence[PreActivation]) -> Table:
 
 def _strongest(one: PreActivation) -> tuple[str, ...]:
     carried = np.nan_to_num(one.carried)
-    order = np.argsort(-np.abs(carried), kind="stable")[:STRONGEST]
+    order = descending(np.abs(carried))[:STRONGEST]
     told = [f"{one.components[row]} {number(100 * carried[row], decimals=0)} %" for row in order]
     return (*told, *[""] * (STRONGEST - len(told)))
 

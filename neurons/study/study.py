@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neurons.opened import Opened
+from neurons.study.opened import Opened
 from neurons.task.intervention import Intervention
 from neurons.types import NeuronId
 
@@ -137,9 +137,7 @@ class Study(Opened):
         """Exact effects of these neurons, each alone, and of all of them together."""
         from neurons.intervention.ablations import Wanted, ablations
 
-        named = tuple(dict.fromkeys(map(NeuronId.parse, neurons)))
-        for neuron in named:
-            self.plan.checkpoint.config.check_neuron(neuron, self.plan.layers)
+        named = tuple(dict.fromkeys(map(self.check_neuron, neurons)))
         return ablations(
             self.context(nouns=nouns), Wanted(intervention or Intervention(), neurons=named), bars=self.bars
         )
@@ -238,7 +236,7 @@ class Study(Opened):
         neurons that the sparse reconstruction chooses from."""
         from neurons.regression.composition import CAP
 
-        named = list(map(self.cache.check_neuron, also))
+        named = list(map(self.check_neuron, also))
         make = partial(self._compose, named, cap, candidates or CAP)
         if named or cap is not None or candidates is not None:
             return make()
@@ -328,13 +326,13 @@ class Study(Opened):
 
     def tasks(self, only: Sequence[str] | None = None, *, top: int | None = None) -> "Transfer":
         """What the model does on other prompts, and whether the same neurons do it; top: neurons held at most."""
-        from neurons.side_by_side import transfer
+        from neurons.study.side_by_side import transfer
 
         return transfer(self, only, top=top)
 
     def compare(self, *others: "Study") -> "Comparison":
         """This model beside others, at the start years that all of them have prompts of."""
-        from neurons.side_by_side import compare
+        from neurons.study.side_by_side import compare
 
         return compare([self, *others])
 
@@ -344,7 +342,7 @@ class Study(Opened):
         """One neuron's everything: the numbers that its page shows, as in report.json."""
         from neurons.report.numbers import neuron_numbers
 
-        named = self.cache.check_neuron(neuron)
+        named = self.check_neuron(neuron)
         return neuron_numbers(
             self.effects(),
             self.ranking(),
@@ -376,7 +374,7 @@ class Study(Opened):
         from neurons.report.folder import place_of
         from neurons.report.report import paged_neurons
 
-        chosen = tuple(map(self.cache.check_neuron, neurons)) or paged_neurons(self.ranking(), top)
+        chosen = tuple(map(self.check_neuron, neurons)) or paged_neurons(self.ranking(), top)
         contents = Contents(
             effects=self.effects(),
             ranking=self.ranking(),
@@ -390,7 +388,8 @@ class Study(Opened):
             circuit=self.circuit() if circuit else self.kept("circuit"),
             checks=self.kept("check"),
         )
-        place = place_of(Path(folder or REPORTS), self.plan.folder_name, self.plan.checkpoint.fingerprint, self.note)
+        name = f"{self.plan.folder_name}-neurons" if neurons else self.plan.folder_name
+        place = place_of(Path(folder or REPORTS), name, self.plan.checkpoint.fingerprint, self.note)
         with self.bars("writing the report") as progress:
             return write_contents(
                 contents, folder=place, command=command or self._command(causal, circuit), figures=figures,

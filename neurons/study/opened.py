@@ -18,12 +18,12 @@ from neurons.cache.results import keep_result, kept_result
 from neurons.model.files import Checkpoint, find_checkpoint
 from neurons.model.remembered import beside
 from neurons.parallel import is_spread
-from neurons.settings import Plan, Settings
 from neurons.shown import Shown
+from neurons.study.settings import Plan, Settings
 from neurons.task.prompts import PromptSet
 from neurons.task.tasks import Task, choose_task
 from neurons.task.years import spans
-from neurons.types import Bars, InputError, no_bars, parse_device
+from neurons.types import Bars, InputError, NeuronId, no_bars, parse_device
 
 if TYPE_CHECKING:
     from neurons.intervention.context import AblationContext
@@ -145,6 +145,12 @@ class Opened(Shown):
         )
         other._models = self._models
         return other
+
+    def check_neuron(self, neuron: str | NeuronId) -> NeuronId:
+        """The neuron that is named; `InputError` for one outside the layers. Nothing is loaded."""
+        named = NeuronId.parse(neuron)
+        self.plan.checkpoint.config.check_neuron(named, self.plan.layers)
+        return named
 
     @property
     def model(self) -> "Model":

@@ -11,7 +11,7 @@ from neurons.task.tasks import DEFAULT, TASKS, Task, find_task
 from neurons.types import InputError
 
 if TYPE_CHECKING:
-    from neurons.study import Study
+    from neurons.study.study import Study
 
 
 def transfer(study: "Study", only: Sequence[str] | None, *, top: int | None) -> Transfer:
