@@ -6,14 +6,11 @@ or `numbers` with a digest of everything that was read.
 
 import hashlib
 import json
-import os
 import select
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
@@ -64,10 +61,10 @@ def numbers_of_cache(path: Path) -> str:
     cache = open_cache(path)
     h = hashlib.sha256(repr((cache.key, cache.model, cache.layers, cache.d_gain, cache.noun, cache.missing)).encode())
     arrays = [cache.start_year, cache.century, cache.counterfactual, cache.scale, cache.year_logits, cache.logsumexp]
-    arrays += [cache.gram, cache.read("final/residual"), cache.read("prompts/tokens"), cache.read("years/token_ids")]
+    arrays += [cache.gram, cache.read("prompts/tokens"), cache.read("years/token_ids")]
     arrays += [cache.read("counterfactual/year_logits"), cache.read("counterfactual/logsumexp")]
     for layer in cache.layers:
-        arrays += [cache.post(layer), cache.post_01(layer), cache.readout(layer), cache.readout(layer, plain=True)]
+        arrays += [cache.post(layer), cache.readout(layer), cache.readout(layer, plain=True)]
         arrays += [cache.read(f"readout/{layer}_bias"), cache.read(f"readout/{layer}_norm")]
     for array in arrays:
         h.update(np.ascontiguousarray(array).tobytes())
@@ -75,31 +72,11 @@ def numbers_of_cache(path: Path) -> str:
 
 
 def verified(path: Path) -> str:
-    """The same after `verify`; a damaged file is looked into by a fork, which is quicker than a new process."""
-    from neurons.cache import salvage
-    from neurons.cache.verify import verify_cache
+    """The same after `verify`."""
+    from neurons.cache.format import verify_cache
 
-    salvage._ask = _ask_fork
     verify_cache(path)
     return numbers_of_cache(path)
-
-
-def _ask_fork(path: Path, *options: str) -> dict[str, Any] | None:
-    from neurons.cache.salvage import _inspect
-
-    there, here = os.pipe()
-    child = os.fork()
-    if child == 0:
-        signal.alarm(30)
-        try:
-            os.write(here, json.dumps(_inspect(path, keep=False)).encode())
-        finally:
-            os._exit(0)
-    os.close(here)
-    with os.fdopen(there, "rb") as stream:
-        said = stream.read()
-    os.waitpid(child, 0)
-    return json.loads(said) if said else None
 
 
 def numbers_of_checkpoint(folder: Path) -> str:

@@ -9,10 +9,11 @@ from jaxtyping import install_import_hook
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are small: more threads mostly wait for each other
 
-install_import_hook(
-    [f"neurons.{room}" for room in ("types", "rounding", "task", "model", "cache", "analysis", "report")],
-    "beartype.beartype",
-)
+FLOORS = (
+    "task", "model", "cache", "decomposition", "weights", "intervention", "clustering", "regression", "circuit",
+    "comparison", "report",
+)  # fmt: skip
+install_import_hook([f"neurons.{floor}" for floor in ("types", "rounding", *FLOORS)], "beartype.beartype")
 
 attempts: list[object] = []
 """Addresses that a test tried to reach; `conftest.no_network` fails it, even where the error was swallowed."""

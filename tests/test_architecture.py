@@ -11,7 +11,7 @@ import pytest
 import neurons
 
 PACKAGE = Path(neurons.__file__).parent
-SHARED = ("neurons.types", "neurons.shown", "neurons.rounding")
+SHARED = ("neurons.types", "neurons.shown", "neurons.rounding", "neurons.parallel")
 """What every floor may import."""
 FLOORS = (
     "task", "model", "cache", "decomposition", "weights", "intervention", "clustering", "regression", "circuit",
@@ -22,12 +22,13 @@ WITHOUT_A_MODEL = ("results", "graph", "agreement", "neighbours")
 """Modules of floors that run the model which open without one, so that a report loads no torch."""
 NEEDS_A_MODEL = {f"neurons.model.{module}" for module in
                  ("checkpoint", "in_memory", "device", "trust", "forward", "at_end", "rerun")}  # fmt: skip
-NEEDS_A_MODEL |= {"neurons.cache.build", "neurons.cache.compute", "neurons.cache.repair", "neurons.comparison.sampled"}
+NEEDS_A_MODEL |= {"neurons.cache.build", "neurons.cache.compute", "neurons.comparison.sampled"}
 NEEDS_A_MODEL |= {"neurons.comparison.replication"}
 """What runs with a model in memory, beside the floors that do. Nothing else may load torch, even through others."""
 RUN_THE_MODEL = ("weights", "intervention", "circuit")
 HOMES = {
     "h5py": ("cache/",),
+    "msgspec": ("cache/results.py",),
     "transformer_lens": ("model/checkpoint.py",),
     "transformers": ("model/checkpoint.py",),
     "huggingface_hub": ("model/files.py",),
@@ -118,7 +119,7 @@ def test_a_floor_imports_only_floors_above_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHARED)
 def test_what_is_shared_by_all_imports_no_floor(name: str) -> None:
-    assert not [found for found in imports(name) if found.startswith("neurons")]
+    assert {module_of(found) for found in imports(name)} <= {None, *SHARED}
 
 
 @pytest.mark.parametrize("package", HOMES)

@@ -8,7 +8,7 @@ import numpy as np
 from sealed import written
 
 from neurons.cache.format import cache_key, cache_path
-from neurons.cache.layout import DTYPE, FORMAT, FORMAT_VERSION, expected_shapes, type_of
+from neurons.cache.layout import DTYPE, FORMAT, FORMAT_VERSION, MANIFEST, Sizes, shapes_of, type_of
 from neurons.model.files import find_checkpoint
 from neurons.task.prompts import PromptSet, year_spans
 
@@ -53,8 +53,8 @@ def write_wide_cache(folder: Path, *, d_mlp: int = 3072, tuned: float = 0.3, see
 
 def _shapes(prompts: PromptSet, d_mlp: int) -> dict[str, tuple[int, ...]]:
     P, T = prompts.tokens.shape
-    shapes = expected_shapes(P, T, len(prompts.counterfactual_tokens), 768, d_mlp, LAYERS)
-    return shapes | {"prompts/missing": (0, 2)}
+    shapes = shapes_of(Sizes(P, T, len(prompts.counterfactual_tokens), d_mlp, LAYERS))
+    return {name: tuple(n or 0 for n in shape) for name, shape in shapes.items() if name != MANIFEST}
 
 
 def _create(file: h5py.File, name: str, shape: tuple[int, ...]) -> None:

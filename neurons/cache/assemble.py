@@ -1,7 +1,7 @@
-"""Put finished blocks together into the one cache file, a block in memory at a time.
+"""Assembly of finished blocks into the one cache file, a block in memory at a time.
 
-The file is written under a temporary name, sealed, flushed to disk and renamed: nobody ever sees a part of
-it under its own name.
+1. The datasets are created and the blocks written under a temporary name, the manifest after them.
+2. The file is sealed, flushed to disk and renamed: nobody ever sees a part of it under its own name.
 """
 
 import io
@@ -12,11 +12,10 @@ from typing import Any
 import h5py
 import numpy as np
 
+from neurons.cache.folder import replacing
+from neurons.cache.integrity import SEAL_SIZE, write_manifest, write_seal
 from neurons.cache.layout import MANIFEST, NEURON_CHUNK, PROMPT_CHUNK, Dtype, Sizes, shapes_of, type_of
-from neurons.cache.manifest import Manifest, arrays_digest, as_array, attributes_digest, dataset_digest
-from neurons.cache.plan import Block
-from neurons.cache.replacing import replacing
-from neurons.cache.seal import SEAL_SIZE, write_seal
+from neurons.cache.plan import Block, block_places
 from neurons.task.prompts import PromptSet
 
 FilledBlocks = Iterable[tuple[Block, Mapping[str, np.ndarray]]]
@@ -33,7 +32,7 @@ def assemble(
 ) -> None:
     """Write the cache file. Raises `CacheError` when the folder cannot be written; nothing is left then.
 
-    Only the holder of the file's lock may come here, so what an earlier one left behind is cleared away.
+    Only the holder of the file's lock may call this, so what an earlier one left behind is cleared away.
     """
     with replacing(path, path.with_name(f".{path.name}.tmp")) as temporary:
         with _Target(temporary) as target, h5py.File(target, "w", userblock_size=SEAL_SIZE) as file:
@@ -42,13 +41,11 @@ def assemble(
                 file[name][...] = array.astype(file[name].dtype)
             for name, array in readouts:
                 file[name][...] = array
-            digests = {}
             for block, arrays in blocks:
                 target.check()
-                digests[block.name] = arrays_digest(arrays)
                 _write_block(file, block, arrays, sizes.layers)
             file.attrs.update(attributes)
-            write_manifest(file, digests)
+            write_manifest(file)
         write_seal(temporary)
 
 
@@ -109,12 +106,15 @@ class _Target(io.RawIOBase):
 
 def _create_datasets(file: h5py.File, prompts: PromptSet, sizes: Sizes, stored: Dtype) -> None:
     longest = max(len(word.encode("utf-8")) for word in prompts.noun)
-    for name, shape in (shapes_of(sizes) | {"prompts/missing": (len(prompts.missing), 2)}).items():
+    for name, free in shapes_of(sizes).items():
+        if name == MANIFEST:
+            continue
+        shape = [len(prompts.missing) if n is None else n for n in free]
         number = "<" + np.dtype(type_of(name, stored)).str[1:]
         dtype = h5py.string_dtype("utf-8", longest) if name == "prompts/noun" else number
         chunks = tuple(max(1, min(n, c)) for n, c in zip(shape, (PROMPT_CHUNK, NEURON_CHUNK), strict=False))
         empty = {"maxshape": (None, 2)} if 0 in shape else {}
-        file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True, **empty)
+        file.create_dataset(name, tuple(shape), dtype, chunks=chunks, fletcher32=True, **empty)
 
 
 def _prompt_arrays(prompts: PromptSet) -> Iterator[tuple[str, np.ndarray]]:
@@ -127,19 +127,6 @@ def _prompt_arrays(prompts: PromptSet) -> Iterator[tuple[str, np.ndarray]]:
     yield "years/token_ids", prompts.year_token_ids
     if prompts.missing:
         yield "prompts/missing", np.array([(cell.century, cell.year) for cell in prompts.missing])
-
-
-def block_places(block: Block, layers: Iterable[int]) -> Iterator[tuple[str, str, bool]]:
-    """Where a block's arrays lie in the file: array, dataset, whether of the counterfactual alone."""
-    for layer in layers:
-        yield f"post_{layer}", f"mlp/{layer}/post", False
-    for name in ("scale", "residual", "year_logits", "logsumexp"):
-        yield name, f"final/{name}", False
-    if block.leads:
-        for layer in layers:
-            yield f"post_{layer}", f"mlp/{layer}/post_01", True
-        for name in ("year_logits", "logsumexp"):
-            yield name, f"counterfactual/{name}", True
 
 
 def _write_block(file: h5py.File, block: Block, arrays: Mapping[str, np.ndarray], layers: tuple[int, ...]) -> None:
@@ -157,16 +144,3 @@ def _write_rows(dataset: h5py.Dataset, rows: np.ndarray, values: np.ndarray) -> 
         if stop > start:
             dataset[int(rows[start]) : int(rows[start]) + stop - start] = values[start:stop]
         start = stop
-
-
-def write_manifest(file: h5py.File, blocks: Mapping[str, str]) -> None:
-    """Digests of what is in the file, as it will be read back, and of the blocks."""
-    digests: dict[str, str] = {}
-
-    def add(name: str, node: Any) -> None:
-        if isinstance(node, h5py.Dataset):
-            digests[name] = dataset_digest(node)
-
-    file.visititems(add)
-    raw = as_array(Manifest(digests, blocks, attributes_digest(file)))
-    file.create_dataset(MANIFEST, data=raw, chunks=(min(len(raw), 1 << 16),), fletcher32=True)

@@ -1,8 +1,8 @@
-"""Build a cache file, once: blocks of prompts through the model, each kept when finished, then the one file.
+"""Build of a cache file: blocks of prompts through the model, each kept when finished, then the one file.
 
-1. Where the file is there, it is opened. Else one process takes its lock; others wait and find it there.
-2. What other cache files of the same model hold is taken over (`reuse`).
-3. Each block that is still missing is an independent task (`compute`, `tasks`): it ends as a finished part.
+1. An existing file is opened. Else one process takes its lock (`folder`); others wait and find it there.
+2. What other cache files of the same model hold is taken over (`plan`).
+3. Each block that is still missing is an independent task (`compute`): it ends as a finished part (`parts`).
 4. The parts are put together and renamed (`assemble`), and cleared away.
 
 Killed at any moment, the next call goes on from the finished parts and ends with the same content.
@@ -20,16 +20,13 @@ import numpy as np
 
 from neurons.cache.assemble import assemble
 from neurons.cache.compute import PARTIAL, Task, complete, compute_part, known, readouts, visible_norm
+from neurons.cache.folder import building, default_folder, is_there
 from neurons.cache.format import Cache, cache_key, cache_path, open_cache
-from neurons.cache.half import rounded
-from neurons.cache.layout import DTYPE, FORMAT, FORMAT_VERSION, Sizes, check_dtype
-from neurons.cache.locks import building
+from neurons.cache.layout import DTYPE, FORMAT, FORMAT_VERSION, Sizes, check_dtype, rounded
 from neurons.cache.parts import Parts, parts_of
-from neurons.cache.place import default_folder, is_there
-from neurons.cache.plan import PLAN, Block, Plan, plan_of, save_plan
-from neurons.cache.reuse import donors, reused
-from neurons.cache.tasks import is_spread, run_tasks
+from neurons.cache.plan import PLAN, Block, Plan, donors, plan_of, reused, save_plan
 from neurons.model.checkpoint import Model
+from neurons.parallel import is_spread, run_tasks
 from neurons.task.prompts import PromptSet
 from neurons.types import CacheError, Progress, check_is, check_progress
 
@@ -48,13 +45,13 @@ def cache_activations(
     scheduler: str | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> Cache:
-    """The cache of these prompts and layers: opened where it exists, built where it does not.
+    """Open the cache of these prompts and layers, or build it where it does not exist.
 
     layers: default the last third of the model's. dtype: float16 halves the file; what is computed from it is
     computed in float32, from activations with a relative error of up to 2^-11. cache_dir: default the folder that
     NEURONS_CACHE_DIR names, else `cache`. A file whose key is the same holds the same numbers, so it is reused by
-    every analysis and process. jobs, scheduler: where blocks are computed, see `neurons.cache.tasks`; other
-    processes read the checkpoint from its folder. waiting: told when another process is building the same file.
+    every analysis and process. jobs, scheduler: where blocks are computed, see `neurons.parallel`; other processes
+    read the checkpoint from its folder. waiting: called with a message when another process is building the same file.
 
     Raises `InputError` for a layer outside the model or an unknown type, `CacheError` when the folder cannot be
     written, an existing file cannot be read, or an activation is beyond what the type holds.
@@ -106,12 +103,11 @@ class Build:
         return [block for block in self.plan.blocks if block.name not in there]
 
     def _take_over(self, missing: list[Block]) -> list[Block]:
-        """Blocks that other caches hold become parts; returns those that still need the model."""
+        """Turn blocks that other caches hold into parts; returns those that still need the model."""
         given = list(donors(self.path, self.model.checkpoint, self.plan)) if missing else []
-        config = self.model.config
         left = []
         for block in missing:
-            arrays = reused(self.plan, block, config.d_mlp, config.d_model, given)
+            arrays = reused(self.plan, block, self.model.config.d_mlp, given)
             if arrays is None:
                 left.append(block)
             elif any(np.isnan(array).any() for array in arrays.values()):
@@ -149,18 +145,17 @@ class Build:
 
     def _assemble(self) -> None:
         P, T = self.plan.tokens.shape
-        config, layers = self.model.config, self.plan.layers
         assemble(
             self.path,
             self.prompts,
-            Sizes(P, T, len(self.plan.counterfactual_tokens), config.d_model, config.d_mlp, layers),
+            Sizes(P, T, len(self.plan.counterfactual_tokens), self.model.config.d_mlp, self.plan.layers),
             attributes=self._attributes(),
             readouts=readouts(self.model, self.plan),
             blocks=self._filled_blocks(),
         )
 
     def _filled_blocks(self) -> Iterator[tuple[Block, Mapping[str, np.ndarray]]]:
-        """Every block with its arrays; one whose part was damaged on disk is computed again."""
+        """Yield every block with its arrays; one whose part was damaged on disk is computed again."""
         for block in self.plan.blocks:
             arrays = self.parts.get(block.name)
             if arrays is None:

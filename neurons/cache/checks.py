@@ -1,8 +1,12 @@
-"""What is checked of a cache file when it is opened, dataset by dataset, before any number is read.
+"""Checks of a cache file's structure when it is opened, before any number is read.
 
-The file must be exactly what the format says: these names and no other, hard links only, plain chunked
-datasets of the right type and shape that carry fletcher32 and no other filter, and attributes that make
-sense. A file with a link to another file, a virtual dataset or an absurd shape is refused with the reason.
+The file must be exactly what the format says:
+
+1. its attributes, of the right types and values, and no other;
+2. its datasets and groups, by hard links alone, and no other name;
+3. each dataset plain and chunked, of the right type and shape, with fletcher32 and no other filter.
+
+A file with a link to another file, a virtual dataset or an absurd shape is refused with the reason.
 """
 
 import json
@@ -12,53 +16,40 @@ from typing import Any, NoReturn, get_args
 import h5py
 import numpy as np
 
-from neurons.cache.layout import (
-    ATTRIBUTES,
-    FORMAT,
-    FORMAT_VERSION,
-    MANIFEST,
-    Dtype,
-    Sizes,
-    groups_of,
-    shapes_of,
-    type_of,
-)
+from neurons.cache.integrity import unreadable
+from neurons.cache.layout import ATTRIBUTES, FORMAT, READABLE, Dtype, Shape, Sizes, groups_of, shapes_of, type_of
 from neurons.types import CacheError
 
 MAX_LAYERS = 9999
 
 
 def check_file(file: h5py.File) -> tuple[dict[str, Any], Sizes]:
-    """The attributes and sizes of a cache file that is what the format says.
+    """Return the attributes and sizes of a cache file that is what the format says.
 
     Raises `CacheError`, with the file's name and the reason.
     """
     attributes = _attributes(file)
     _check_version(file, attributes)
-    for name, kind in ATTRIBUTES.items():
-        if not isinstance(attributes.get(name), kind):
+    for name, wanted in ATTRIBUTES.items():
+        if not isinstance(attributes.get(name), wanted):
             _refuse(file, f"attribute {name} is {'missing' if name not in attributes else 'of another type'}")
     if unknown := sorted(set(attributes) - set(ATTRIBUTES)):
         _refuse(file, f"attribute {unknown[0]} is not one of a cache")
     _check_attributes(file, attributes)
     sizes = _sizes(file, attributes["layers"])
-    _check_names(file, sizes)
-    shapes = shapes_of(sizes)
-    for name, dataset in ((name, file[name]) for name in [*shapes, "prompts/missing", MANIFEST]):
-        _check_dataset(file, name, dataset, shapes.get(name), type_of(name, attributes["dtype"]))
+    shapes = shapes_of(sizes, attributes["format_version"])
+    _check_names(file, set(shapes))
+    for name, shape in shapes.items():
+        _check_dataset(file, name, shape, type_of(name, attributes["dtype"]))
     return attributes, sizes
 
 
 def _refuse(file: h5py.File, reason: str) -> NoReturn:
-    raise CacheError(f"cache {_name(file)} cannot be read ({reason}): delete it and run again to rebuild it")
-
-
-def _name(file: h5py.File) -> str:
-    return str(file.filename)
+    raise unreadable(file.filename, reason)
 
 
 def _attributes(file: h5py.File) -> dict[str, Any]:
-    """The attributes as plain Python values: str, int, bool, and a tuple of numbers for `layers`."""
+    """Return the attributes as plain Python values: str, int, bool, and a tuple of numbers for `layers`."""
     found: dict[str, Any] = {}
     for name in file.attrs:
         value = file.attrs[name]
@@ -71,14 +62,16 @@ def _attributes(file: h5py.File) -> dict[str, Any]:
 
 def _check_version(file: h5py.File, attributes: dict[str, Any]) -> None:
     if attributes.get("format") != FORMAT:
-        raise CacheError(f"{_name(file)} is not a neurons cache: give a file that `neurons cache build` wrote")
-    if attributes.get("format_version") != FORMAT_VERSION:
+        raise CacheError(f"{file.filename} is not a neurons cache: give a file that `neurons cache build` wrote")
+    version = attributes.get("format_version")
+    if isinstance(version, bool) or version not in READABLE:
+        readable = " and ".join(map(str, READABLE))
         raise CacheError(
-            f"cache {_name(file)} has format version {attributes.get('format_version')}, this program reads version"
-            f" {FORMAT_VERSION}: delete it and run again to rebuild it"
+            f"cache {file.filename} has format version {version}, this program reads versions {readable}: delete it"
+            " and run again to rebuild it"
         )
     if attributes.get("complete") is not True:
-        raise CacheError(f"cache {_name(file)} is not complete: delete it and run again to rebuild it")
+        raise CacheError(f"cache {file.filename} is not complete: delete it and run again to rebuild it")
 
 
 def _check_attributes(file: h5py.File, attributes: dict[str, Any]) -> None:
@@ -99,22 +92,20 @@ def _check_attributes(file: h5py.File, attributes: dict[str, Any]) -> None:
 
 
 def _sizes(file: h5py.File, layers: tuple[int, ...]) -> Sizes:
-    """The sizes that the shapes of five datasets say; the shapes of all follow from them."""
+    """Read the sizes off the shapes of three datasets; the shapes of all follow from them."""
 
-    def shape(name: str, ndim: int) -> tuple[int, ...]:
-        dataset = hard_linked(file, name)
-        if not isinstance(dataset, h5py.Dataset) or len(dataset.shape or ()) != ndim or 0 in dataset.shape:
-            _refuse(file, f"dataset {name} is missing or not of {ndim} dimensions")
-        return tuple(map(int, dataset.shape))
+    def shape(name: str) -> tuple[int, int]:
+        dataset = _hard_linked(file, name)
+        if not isinstance(dataset, h5py.Dataset) or len(dataset.shape or ()) != 2 or 0 in dataset.shape:
+            _refuse(file, f"dataset {name} is missing or not of 2 dimensions")
+        return int(dataset.shape[0]), int(dataset.shape[1])
 
-    P, T = shape("prompts/tokens", 2)
-    (Q, _), (_, d) = shape("counterfactual/tokens", 2), shape("final/residual", 2)
-    N = shape(f"mlp/{layers[0]}/post", 2)[1]
-    return Sizes(P, T, Q, d, N, layers)
+    (P, T), (Q, _), (_, N) = shape("prompts/tokens"), shape("counterfactual/tokens"), shape(f"mlp/{layers[0]}/post")
+    return Sizes(P, T, Q, N, layers)
 
 
-def hard_linked(file: h5py.File, name: str) -> Any:
-    """The object of this name, or None where a step of the way is missing or links elsewhere."""
+def _hard_linked(file: h5py.File, name: str) -> Any:
+    """Return the object of this name, or None where a step of the way is missing or links elsewhere."""
     node: Any = file
     for step in name.split("/"):
         if not isinstance(node, h5py.Group) or not isinstance(node.get(step, getlink=True), h5py.HardLink):
@@ -123,15 +114,8 @@ def hard_linked(file: h5py.File, name: str) -> Any:
     return node
 
 
-def lies_here(file: h5py.File, name: str) -> bool:
-    """Whether a dataset's numbers are in this file and in no other."""
-    dataset = hard_linked(file, name)
-    return isinstance(dataset, h5py.Dataset) and not dataset.is_virtual and dataset.external is None
-
-
-def _check_names(file: h5py.File, sizes: Sizes) -> None:
-    """Every name that is there belongs there, and what belongs there is a dataset or group in its own place."""
-    datasets = {*shapes_of(sizes), "prompts/missing", MANIFEST}
+def _check_names(file: h5py.File, datasets: set[str]) -> None:
+    """Refuse a name that does not belong there, and what belongs there but is no dataset or lies elsewhere."""
     groups = groups_of(sorted(datasets))
     waiting = [""]
     while waiting:
@@ -146,36 +130,28 @@ def _check_names(file: h5py.File, sizes: Sizes) -> None:
             if name in groups:
                 waiting.append(name)
     for name in sorted(datasets):
-        if not isinstance(hard_linked(file, name), h5py.Dataset):
+        dataset = _hard_linked(file, name)
+        if not isinstance(dataset, h5py.Dataset):
             _refuse(file, f"dataset {name} is missing")
-        if not lies_here(file, name):
+        if dataset.is_virtual or dataset.external is not None:
             _refuse(file, f"dataset {name} lies in another file")
 
 
-def _check_dataset(
-    file: h5py.File, name: str, dataset: h5py.Dataset, shape: tuple[int, ...] | None, number: str
-) -> None:
-    free = {"prompts/missing": (None, 2), MANIFEST: (None,)}
-    fits = dataset.shape == shape if shape else _matches(dataset.shape, free.get(name, ()))
-    if not fits:
-        raise CacheError(
-            f"cache {_name(file)}: dataset {name} is missing or not {shape or free[name]}: delete it and run again"
-        )
-    wanted = np.dtype(number).newbyteorder("<")
-    is_right = dataset.dtype.kind == "S" if name == "prompts/noun" else dataset.dtype == wanted
-    if not is_right:
+def _check_dataset(file: h5py.File, name: str, shape: Shape, number: str) -> None:
+    dataset = file[name]
+    if len(dataset.shape) != len(shape) or any(b not in {None, a} for a, b in zip(dataset.shape, shape, strict=True)):
+        wanted = f"({', '.join('any' if n is None else str(n) for n in shape)})"
+        _refuse(file, f"dataset {name} is {dataset.shape}, not {wanted}")
+    of_type = np.dtype(number).newbyteorder("<")
+    if not (dataset.dtype.kind == "S" if name == "prompts/noun" else dataset.dtype == of_type):
         _refuse(file, f"dataset {name} is of type {dataset.dtype}")
     if len(dataset.attrs):
         _refuse(file, f"dataset {name} has attributes")
     _check_storage(file, name, dataset)
 
 
-def _matches(shape: tuple[int, ...], pattern: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(pattern) and all(b is None or a == b for a, b in zip(shape, pattern, strict=True))
-
-
 def _check_storage(file: h5py.File, name: str, dataset: h5py.Dataset) -> None:
-    """Chunks of plain numbers: with nothing compressed, no shape can ask for more memory than the file is long."""
+    """Refuse all but chunks of plain numbers: then no shape can ask for more memory than the file is long."""
     plist = dataset.id.get_create_plist()
     filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
     if filters != [h5py.h5z.FILTER_FLETCHER32] or dataset.chunks is None:

@@ -1,4 +1,4 @@
-"""Run the model on one block of prompts, and read its weights out: everything of a build that needs torch.
+"""The model on one block of prompts, and the readouts of its weights: everything of a build that needs torch.
 
 `compute_part` is the task of a worker, in this process or on another machine: it gets paths and the number
 of a block, reads the plan and the checkpoint where it is, and leaves a finished part in the shared folder.
@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neurons.cache.half import rounded
+from neurons.cache.layout import rounded
 from neurons.cache.parts import Parts
-from neurons.cache.plan import Block, Plan, load_plan
+from neurons.cache.plan import ANSWER, Block, Plan, clear_counterfactual, load_plan
 from neurons.model.checkpoint import Model, load_model
 from neurons.model.forward import run
 from neurons.types import CheckpointError
@@ -54,7 +54,7 @@ def compute_part(task: Task) -> str:
 
 
 def worker_model(folder: str, fingerprint: str) -> Model:
-    """The model as a worker has it: loaded once, with one processor thread, so that its rounding is settled.
+    """Load a worker's model: once, with one processor thread, so that its rounding does not depend on the machine.
 
     Raises `CheckpointError` where other weights lie in the folder.
     """
@@ -83,14 +83,14 @@ def known(parts: Parts, block: Block) -> dict[str, np.ndarray] | None:
 def complete(
     model: Model, plan: Plan, block: Block, known: dict[str, np.ndarray] | None
 ) -> dict[str, Float[np.ndarray, "n _"] | Float[np.ndarray, " n"]]:
-    """A block's arrays, by name: `post_<layer>` [n, N] and what the final LayerNorm reads; row 0 is the 01-run's
-    where the block leads.
+    """Return a block's arrays, by name: `post_<layer>` [n, N], the final LayerNorm's scale [n] and the answer.
 
-    known: arrays with NaN where a number is missing. What is there is kept, the rest is computed.
+    Row 0 is the counterfactual's where the block leads. known: arrays with NaN where a number is missing. What is
+    there is kept, the rest is computed.
 
     Raises `CacheError` for a number that the type asked for cannot hold.
     """
-    rows, layers = _missing(known, len(block), plan.layers)
+    rows, layers = _missing(known, block, plan.layers)
     if known is not None and not rows.any():
         return rounded(known, plan.dtype)
     found = run(
@@ -101,22 +101,22 @@ def complete(
         year_token_ids=plan.year_token_ids,
     )
     arrays = {f"post_{layer}": post.numpy(force=True) for layer, post in found.post.items()}
-    arrays |= {
-        name: getattr(found, name).numpy(force=True) for name in ("scale", "residual", "year_logits", "logsumexp")
-    }
-    if block.leads and rows[0]:  # nobody asks for these of the 01-run, and the file does not hold them
-        arrays["scale"][0], arrays["residual"][0] = 0, 0
+    arrays |= {name: getattr(found, name).numpy(force=True) for name in ("scale", *ANSWER)}
+    if rows[0]:
+        clear_counterfactual(block, arrays)
     return rounded(arrays if known is None else _filled(known, arrays, rows), plan.dtype)
 
 
 def _missing(
-    known: dict[str, np.ndarray] | None, n: int, layers: tuple[int, ...]
+    known: dict[str, np.ndarray] | None, block: Block, layers: tuple[int, ...]
 ) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The rows of which something is missing, and the layers missing in any of them."""
+    """Return the rows of which something is missing, and the layers missing in any of them."""
     if known is None:
-        return np.ones(n, bool), layers
+        return np.ones(len(block), bool), layers
     absent = {name: _is_absent(array) for name, array in known.items()}
     rows = np.any(list(absent.values()), axis=0)
+    if block.leads and len(block.rows) and rows[1:].all():
+        rows[0] = True  # the whole block, as without other files: products of other sizes differ in the last bits
     return rows, tuple(layer for layer in layers if absent[f"post_{layer}"].any())
 
 
@@ -134,7 +134,7 @@ def _filled(known: dict[str, np.ndarray], arrays: dict[str, np.ndarray], rows: n
 
 @torch.inference_mode()
 def readouts(model: Model, plan: Plan) -> Iterator[tuple[str, np.ndarray]]:
-    """What each neuron writes on the years for each unit of a/sigma, and what its significance needs, by dataset.
+    """Yield each neuron's logits of the years for each unit of a/sigma, and what its significance needs, by dataset.
 
     Computed in float64 on the CPU, wherever the model is, and kept in float32: the sums over the residual
     dimensions are done once.
@@ -157,6 +157,6 @@ def _double(x: Tensor) -> Tensor:
 
 
 def visible_norm(W_out: Float[Tensor, "N d"], visible: Tensor) -> Float[Tensor, " N"]:
-    """Norm of each centred w_out, over the dimensions that the final gain lets through (all, in GPT-2)."""
+    """Return the norm of each centred w_out, over the dimensions that the final gain lets through (all, in GPT-2)."""
     centred = W_out - W_out.mean(1, keepdim=True)
     return centred[:, visible].norm(dim=1)

@@ -1,4 +1,4 @@
-"""The cache file: names, key, opening and checking. No torch, no model.
+"""The cache file: key, name, opening, reading and verification. No torch, no model.
 
 `docs/cache-format.md` is the format in words. A file is opened for each read and closed again, so a
 `Cache` can be copied, pickled and used from several processes.
@@ -19,12 +19,11 @@ import h5py
 import numpy as np
 from jaxtyping import Float, Int
 
-from neurons.cache import seal
+from neurons.cache import integrity
 from neurons.cache.checks import check_file
-from neurons.cache.layout import DTYPE, FORMAT_VERSION, HOOK, NEURON_CHUNK, PROMPT_CHUNK, SUFFIX, Dtype
-from neurons.cache.manifest import ROWS, bad_parts, read_manifest
-from neurons.cache.place import find_file
-from neurons.cache.seal import check_seal
+from neurons.cache.folder import find_file
+from neurons.cache.integrity import ROWS, bad_parts, check_seal, unreadable
+from neurons.cache.layout import DTYPE, HOOK, NEURON_CHUNK, PROMPT_CHUNK, SUFFIX, Dtype
 from neurons.model.files import Checkpoint
 from neurons.model.remembered import beside
 from neurons.shown import Shown
@@ -38,16 +37,19 @@ READ_AT_ONCE = ("prompts/start_year", "prompts/century", "prompts/noun", "prompt
 BLOCK_NUMBERS = 1 << 21
 """Numbers of one dataset that an analysis has in memory at once: 8 MB."""
 
+KEY_VERSION = 1
+"""Raised when the same request gives other numbers. A new layout of the file alone leaves it as it is."""
+
 
 def cache_key(checkpoint: Checkpoint, prompts: PromptSet, layers: Sequence[int], dtype: Dtype = DTYPE) -> str:
-    """SHA-256 of everything that changes the numbers: weights, config, prompts, layers, hook, type, format."""
+    """Return the SHA-256 of everything that changes the numbers: weights, config, prompts, layers, hook, type."""
     return key_of(checkpoint, prompts.digest, layers, dtype)
 
 
 def key_of(checkpoint: Checkpoint, prompts_sha256: str, layers: Sequence[int], dtype: Dtype) -> str:
-    """`cache_key` of prompts that are known by their digest."""
+    """Return the `cache_key` of prompts that are known by their digest."""
     parts = {
-        "format_version": FORMAT_VERSION,
+        "format_version": KEY_VERSION,
         "model": checkpoint.fingerprint,
         "config": asdict(checkpoint.config),
         "prompts": prompts_sha256,
@@ -59,14 +61,14 @@ def key_of(checkpoint: Checkpoint, prompts_sha256: str, layers: Sequence[int], d
 
 
 def cache_path(folder: Path, checkpoint: Checkpoint, key: str) -> Path:
-    """Where the cache of this key lies: the model's name in front, for people."""
+    """Return where the cache of this key lies: the model's name in front, for people."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", checkpoint.name).strip("._") or "model"
     return folder / f"{name[:60]}-{key[:16]}{SUFFIX}"
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[h5py.File]:
-    """The file opened for reading; every way in which that fails is one `CacheError`."""
+    """Open the file for reading; every way in which that fails is one `CacheError`."""
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file
@@ -74,7 +76,7 @@ def reading(path: Path) -> Iterator[h5py.File]:
         raise CacheError(f"cache {path} is not there: `neurons cache list` shows what is") from None
     except (OSError, LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CacheError(f"cache {path} cannot be read ({reason}): delete it and run again to rebuild it") from None
+        raise unreadable(path, reason) from None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -117,7 +119,7 @@ class Cache(Shown):
         }
 
     def read(self, dataset: str, part: Any = ()) -> np.ndarray:
-        """A dataset as stored, or a slice of it, never less than float32; units in `docs/cache-format.md`."""
+        """Read a dataset as stored, or a slice of it, never less than float32; units in `docs/cache-format.md`."""
         check_is("dataset", dataset, str, "the name of a dataset")
         with reading(self.path) as file:
             if not isinstance(file.get(dataset), h5py.Dataset):
@@ -130,7 +132,7 @@ class Cache(Shown):
             return _whole(file[dataset])
 
     def row_blocks(self, width: int) -> Iterator[slice]:
-        """The prompts, so many at a time that `width` numbers of each fit in a bounded memory."""
+        """Yield slices of the prompts, so many at a time that `width` numbers of each fit in a bounded memory."""
         size = max(1, BLOCK_NUMBERS // max(width, NEURON_CHUNK) // PROMPT_CHUNK) * PROMPT_CHUNK
         for start in range(0, len(self), size):
             yield slice(start, min(start + size, len(self)))
@@ -156,26 +158,22 @@ class Cache(Shown):
         return self.read("years/gram")
 
     def post(self, layer: int, neurons: slice = slice(None), rows: slice = slice(None)) -> Float[np.ndarray, "P N"]:
-        """Activations after the nonlinearity (`hook_post`) at END."""
+        """Read activations after the nonlinearity (`hook_post`) at END."""
         return self.read(f"mlp/{self.check_layer(layer)}/post", (rows, neurons))
 
-    def post_01(self, layer: int, neurons: slice = slice(None)) -> Float[np.ndarray, "Q N"]:
-        """Activations on the 01-counterfactuals; `counterfactual` [P] says which row is a prompt's own."""
-        return self.read(f"mlp/{self.check_layer(layer)}/post_01", (slice(None), neurons))
-
     def readout(self, layer: int, neurons: slice = slice(None), *, plain: bool = False) -> Float[np.ndarray, "N 100"]:
-        """Logits of the years for each unit of a/sigma; `plain`: W_out times the raw W_U, for each unit of a."""
+        """Read the years' logits for each unit of a/sigma; `plain`: W_out times the raw W_U, for each unit of a."""
         group = "readout_plain" if plain else "readout"
         return self.read(f"{group}/{self.check_layer(layer)}", (neurons,))
 
     def check_layer(self, layer: int) -> int:
-        """The layer, or `InputError` when it is not cached."""
+        """Return the layer; raises `InputError` when it is not cached."""
         if check_whole("layer", layer) not in self.layers:
             raise InputError(f"layer {layer} is not in this cache: it holds layers {format_layers(self.layers)}")
         return int(layer)
 
     def check_neuron(self, neuron: str | NeuronId) -> NeuronId:
-        """The neuron, or `InputError` when it is none or lies outside the cached layers."""
+        """Return the neuron; raises `InputError` when it is none or lies outside the cached layers."""
         found = NeuronId.parse(neuron)
         if found.layer not in self.layers:
             raise InputError(
@@ -188,7 +186,7 @@ class Cache(Shown):
 
 
 def format_layers(layers: Sequence[int]) -> str:
-    """`8-11` for consecutive layers, `3, 8` otherwise."""
+    """Write `8-11` for consecutive layers, `3, 8` otherwise."""
     layers = sorted(layers)
     if len(layers) > 1 and layers == list(range(layers[0], layers[-1] + 1)):
         return f"{layers[0]}-{layers[-1]}"
@@ -206,7 +204,7 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
     """
     check_is("path", path, str | os.PathLike, "the path of a cache file")
     path = find_file(path)
-    bytes_checked = check_seal(path, limit=seal.CHECK_LIMIT, remembered=beside(path.parent))
+    bytes_checked = check_seal(path, limit=integrity.CHECK_LIMIT, remembered=beside(path.parent))
     with reading(path) as file:
         attributes, sizes = check_file(file)
         cache = Cache(
@@ -228,13 +226,27 @@ def open_cache(path: str | os.PathLike[str]) -> Cache:
             missing=tuple(Missing(int(c), int(y)) for c, y in file["prompts/missing"][()]),
             bytes_checked=bytes_checked,
         )
-        for name in bad_parts(file, read_manifest(file), READ_AT_ONCE):
+        for name in bad_parts(file, READ_AT_ONCE):
             raise ValueError(f"{name}: not what was written")
         return cache
 
 
+def verify_cache(path: str | os.PathLike[str]) -> None:
+    """Check the seal over all bytes, whatever the file's size, then its structure and each dataset's digest.
+
+    Raises `CacheError`, which names the datasets that are bad where the seal is whole.
+    """
+    path = find_file(path)
+    check_seal(path)
+    open_cache(path)
+    with reading(path) as file:
+        bad = tuple(bad_parts(file))
+    if bad:
+        raise unreadable(path, f"it is damaged: {', '.join(bad)}")
+
+
 def _parts(dataset: h5py.Dataset) -> Iterator[np.ndarray]:
-    """The rows of a dataset, not all at once: HDF5 keeps some kilobytes for each chunk of a selection."""
+    """Yield the rows of a dataset, not all at once: HDF5 keeps some kilobytes for each chunk of a selection."""
     for start in range(0, len(dataset), ROWS):
         yield dataset[start : start + ROWS]
 
@@ -244,7 +256,7 @@ def _whole(dataset: h5py.Dataset) -> np.ndarray:
 
 
 def _words(dataset: h5py.Dataset) -> tuple[str, ...]:
-    """One string for each distinct word, however many prompts share it."""
+    """Return the words, with one string for each distinct one, however many prompts share it."""
     known: dict[bytes, str] = {}
     return tuple(
         known.get(word) or known.setdefault(word, word.decode("utf-8"))

@@ -1,4 +1,4 @@
-"""Finished parts of a long computation, kept beside the cache file, so that it can be interrupted at any moment.
+"""Finished parts of a long computation, kept beside the cache file so that it can be interrupted at any moment.
 
 A folder `<cache file's stem>.<what>-<hash>` (`.parts` for the file's own) belongs to one cache key and one
 setting of everything that changes the numbers. It holds npz files of plain arrays, each written under a
@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from neurons.cache.folder import not_written, replacing
 from neurons.cache.format import Cache
-from neurons.cache.locks import not_written
-from neurons.cache.replacing import replacing
+from neurons.cache.layout import FORMAT_VERSION
 
 PARTS_VERSION = 1
 
@@ -46,11 +46,11 @@ class Parts:
             raise not_written(self.folder, error) from None
 
     def names(self) -> set[str]:
-        """The names of all parts, readable or not."""
+        """Return the names of all parts, readable or not."""
         return {path.stem for path in self.folder.glob("*.npz")}
 
     def get(self, name: str) -> dict[str, np.ndarray] | None:
-        """The arrays of a part, or None where it is missing, damaged or another computation's."""
+        """Return the arrays of a part, or None where it is missing, damaged or another computation's."""
         arrays = _read(self.folder / f"{name}.npz")
         if arrays is None or str(arrays.pop("digest", "")) != self.digest:
             return None
@@ -76,7 +76,7 @@ class Parts:
         self._remove_empty()
 
     def load(self, prefix: str) -> Iterator[dict[str, np.ndarray]]:
-        """The arrays of every readable part whose name begins so."""
+        """Yield the arrays of every readable part whose name begins so."""
         for name in sorted(self.names()):
             if name.startswith(f"{prefix}-") and (arrays := self.get(name)) is not None:
                 yield arrays
@@ -105,24 +105,24 @@ class Parts:
 
 
 def parts_of(path: Path, key: str) -> Parts:
-    """Where the finished blocks of a cache file lie until it is whole."""
-    return Parts(path.with_suffix(".parts"), hashlib.sha256(json.dumps([PARTS_VERSION, key]).encode()).hexdigest())
+    """Return where the finished blocks of a cache file lie until it is whole."""
+    return Parts(path.with_suffix(".parts"), hashlib.sha256(json.dumps([FORMAT_VERSION, key]).encode()).hexdigest())
 
 
 def parts_beside(cache: Cache, what: str, settings: Mapping[str, Any]) -> Parts:
-    """Where the parts of this computation lie. `settings` are JSON values: all that changes the numbers."""
+    """Return where the parts of this computation lie. `settings` are JSON values: all that changes the numbers."""
     whole = json.dumps([PARTS_VERSION, cache.key, settings], sort_keys=True)
     digest = hashlib.sha256(whole.encode()).hexdigest()
     return Parts(cache.path.parent / f"{cache.path.stem}.{what}-{digest[:16]}", digest)
 
 
 def folders_beside(path: Path) -> list[Path]:
-    """Every folder of parts that belongs to a cache file."""
+    """Return every folder of parts that belongs to a cache file."""
     return sorted(found for found in path.parent.glob(f"{path.stem}.*") if found.is_dir())
 
 
 def count_blocks(path: Path) -> int:
-    """How many finished blocks a cache file that is not built yet has."""
+    """Count the finished blocks of a cache file that is not built yet."""
     return len(list(path.with_suffix(".parts").glob("block-*.npz")))
 
 
@@ -131,7 +131,7 @@ def _host() -> str:
 
 
 def _is_held(path: Path) -> bool:
-    """Whether the process that the temporary file is named after lives; one on another machine might."""
+    """Report whether the process that the temporary file is named after lives; one on another machine might."""
     host, _, number = path.name.removesuffix(".tmp").rpartition(".")[2].rpartition("-")
     if host != _host() or not number.isdigit():
         return True
@@ -145,7 +145,7 @@ def _is_held(path: Path) -> bool:
 
 
 def _read(path: Path) -> dict[str, np.ndarray] | None:
-    """The arrays, or None for a file that is damaged: npz carries a checksum of every array."""
+    """Return the arrays, or None for a file that is damaged: npz carries a checksum of every array."""
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}

@@ -1,94 +1,116 @@
-"""Finished results of an analysis, kept beside the cache file, so that a report shows them without the model.
+"""Results of an analysis kept beside the cache file, so that a later process needs neither the model nor the time.
 
-A result is a tree of frozen dataclasses, arrays, tuples, dicts and plain values. It is written as JSON in
-which each dataclass carries its name; only the classes that the reader names are made again. A file that
-cannot be read, or belongs to another cache or to other settings, counts as not there.
+A result is a tree of frozen dataclasses, arrays, tuples, dicts and plain values. Its file holds, in this order:
+
+1. a magic line, and the SHA-256 of all that follows;
+2. what the result was computed from, and by which version of the analysis;
+3. the result as MessagePack, each array as its type, its shape and its raw bytes.
+
+A file that is damaged, of another format, cache, settings or version, or no longer of the type that its reader asks
+for, counts as absent. Nothing in it can be run: the reader's type alone says which classes are made.
 """
 
-import json
+import hashlib
+import os
 import uuid
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import GenericAlias
+from typing import Any, TypeVar, get_origin
 
+import msgspec
 import numpy as np
 
 from neurons import __version__
+from neurons.cache.folder import replacing
 from neurons.cache.format import Cache
-from neurons.cache.replacing import replacing
+from neurons.types import NeuronsError
 
-RESULTS_VERSION = 1
+MAGIC = b"neurons-result 2\n"
+SUFFIX = ".result"
+
+T = TypeVar("T")
 
 
-def keep_result(cache: Cache, what: str, settings: Mapping[str, Any], result: Any) -> Path:
-    """Write a result under the cache file's name; the newest of its kind replaces the one before.
+class _Kept(msgspec.Struct, array_like=True):
+    """What a file holds: `origin` is compared byte for byte before `result` is decoded."""
+
+    origin: msgspec.Raw
+    result: msgspec.Raw
+
+
+def keep_result(cache: Cache, what: str, settings: Mapping[str, Any], result: object, *, version: str = "1") -> Path:
+    """Write a result under the cache file's name, where it replaces the last one of this name.
+
+    settings: all that changes the numbers, beside the cache's own key. version: of the analysis, raised when its code
+    gives other numbers.
 
     Raises `CacheError` when the folder cannot be written.
     """
     path = _path(cache, what)
-    document = {
-        "version": [RESULTS_VERSION, __version__],
-        "key": cache.key,
-        "settings": dict(settings),
-        "result": _encode(result),
-    }
+    body = msgspec.msgpack.encode(_Kept(_origin(cache, what, settings, version), msgspec.Raw(_encode(result))))
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
-    with replacing(path, temporary), temporary.open("x", encoding="utf-8") as file:
-        json.dump(document, file, sort_keys=True)
+    with replacing(path, temporary), temporary.open("xb") as file:
+        file.write(MAGIC + hashlib.sha256(body).digest())
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
     return path
 
 
-def kept_result(cache: Cache, what: str, settings: Mapping[str, Any], kind: Any) -> Any | None:
-    """The result kept for this cache and these settings, or None. `classes` are all that it may hold."""
-    import sys
+def kept_result(
+    cache: Cache, what: str, settings: Mapping[str, Any], of_type: type[T] | GenericAlias, *, version: str = "1"
+) -> T | None:
+    """Return the result kept for this cache, these settings and this version of the analysis, or None.
 
-    classes = (
-        [
-            cls
-            for module in list(sys.modules.values())
-            if module.__name__.startswith("neurons.")
-            for cls in vars(module).values()
-            if is_dataclass(cls) and isinstance(cls, type)
-        ]
-        if not isinstance(kind, tuple)
-        else kind
-    )
+    of_type: the dataclass, or a tuple of dataclasses, that was kept; its annotations say what is made again. Raises
+    `TypeError` for one that MessagePack cannot tell apart, such as a union of two tuples.
+    """
+    decoder = msgspec.msgpack.Decoder(of_type, dec_hook=_decode_array)
     try:
-        document = json.loads(_path(cache, what).read_text(encoding="utf-8"))
-        wanted = [[RESULTS_VERSION, __version__], cache.key, json.loads(json.dumps(dict(settings)))]
-        if [document["version"], document["key"], document["settings"]] != wanted:
+        raw = memoryview(_path(cache, what).read_bytes())
+        start = len(MAGIC) + hashlib.sha256().digest_size
+        if raw[:start] != MAGIC + hashlib.sha256(raw[start:]).digest():
             return None
-        return _decode(document["result"], {cls.__name__: cls for cls in classes})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        kept = msgspec.msgpack.decode(raw[start:], type=_Kept)
+        if bytes(kept.origin) != bytes(_origin(cache, what, settings, version)):
+            return None
+        found: T = decoder.decode(kept.result)
+        return found
+    except (OSError, msgspec.DecodeError, NeuronsError):
         return None
 
 
+def results_beside(path: Path) -> list[Path]:
+    """Return every kept result of a cache file, those of earlier versions (JSON) included."""
+    return sorted(found for suffix in (SUFFIX, ".json") for found in path.parent.glob(f"{path.stem}.*{suffix}"))
+
+
 def _path(cache: Cache, what: str) -> Path:
-    return cache.path.with_name(f"{cache.path.stem}.{what}.json")
+    return cache.path.with_name(f"{cache.path.stem}.{what}{SUFFIX}")
 
 
-def _encode(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        parts = {field.name: _encode(getattr(value, field.name)) for field in fields(value)}
-        return {"is": type(value).__name__, "of": parts}
-    if isinstance(value, np.ndarray):
-        return {"is": "array", "dtype": value.dtype.str, "shape": list(value.shape), "of": value.reshape(-1).tolist()}
-    if isinstance(value, tuple):
-        return {"is": "tuple", "of": [_encode(item) for item in value]}
-    if isinstance(value, dict):
-        return {"is": "dict", "of": [[_encode(key), _encode(item)] for key, item in value.items()]}
-    return value.item() if isinstance(value, np.generic) else value
+def _origin(cache: Cache, what: str, settings: Mapping[str, Any], version: str) -> msgspec.Raw:
+    origin = {"what": what, "key": cache.key, "settings": dict(settings), "version": version, "neurons": __version__}
+    return msgspec.Raw(msgspec.msgpack.encode(origin, order="deterministic"))
 
 
-def _decode(value: Any, classes: Mapping[str, type]) -> Any:
-    if not isinstance(value, dict):
-        return value
-    kind, of = value["is"], value["of"]
-    if kind == "array":
-        return np.array(of, dtype=np.dtype(value["dtype"])).reshape(value["shape"])
-    if kind == "tuple":
-        return tuple(_decode(item, classes) for item in of)
-    if kind == "dict":
-        return {_decode(key, classes): _decode(item, classes) for key, item in of}
-    return classes[kind](**{name: _decode(part, classes) for name, part in of.items()})
+def _encode(result: object) -> bytes:
+    return msgspec.msgpack.encode(result, enc_hook=_encode_array)
+
+
+def _encode_array(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return value.dtype.str, value.shape, value.tobytes()
+    raise TypeError(f"a kept result cannot hold a {type(value).__name__}")
+
+
+def _decode_array(wanted: Any, found: Any) -> np.ndarray:
+    """Make an array of a field annotated as one, with or without jaxtyping's type and shape."""
+    array = getattr(wanted, "array_type", None) or get_origin(wanted) or wanted  # jaxtyping's, numpy.typing's, plain
+    if array is not np.ndarray:
+        raise NotImplementedError(f"a kept result cannot hold a {wanted}")
+    dtype, shape, raw = found
+    return np.frombuffer(raw, dtype).reshape(shape).copy()

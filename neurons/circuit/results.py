@@ -291,12 +291,5 @@ class CircuitStudy:
         return {"nodes": nodes, "edges": edges}
 
 
-STUDY_CLASSES = (
-    CircuitStudy, Layout, Node, Edge, Circuit, Search, Found, Kept, Evaluation, Role, Projection, PreActivation,
-    NeuronId,
-)  # fmt: skip
-"""All that a study is made of, for keeping it."""
-
-
 def _strongest_first(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [entries[row] for row in descending(np.abs([entry["effect"] for entry in entries]))]

@@ -1,4 +1,4 @@
-"""`neurons cache`: build the cache of a model and prompt set, list, check, repair and delete what is there."""
+"""`neurons cache`: build the cache of a model and prompt set, list, verify and delete what is there."""
 
 import re
 import time
@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from neurons.cache.format import format_layers, open_cache
+from neurons.cache.folder import FOLDER, is_being_built, is_there
+from neurons.cache.format import format_layers, open_cache, verify_cache
 from neurons.cache.layout import SUFFIX
-from neurons.cache.locks import is_being_built
 from neurons.cache.parts import count_blocks, folders_beside
-from neurons.cache.place import FOLDER, is_there
+from neurons.cache.results import results_beside
 from neurons.cli.common import (
     JobsOption,
     JsonOption,
@@ -20,10 +20,8 @@ from neurons.cli.common import (
     note,
     print_json,
     print_table,
-    progress_bar,
 )
-from neurons.cli.options import MODEL, CacheDirOption, ModelOption, is_file, on_options, on_study
-from neurons.model.files import find_checkpoint
+from neurons.cli.options import CacheDirOption, is_file, on_options, on_study
 from neurons.study.study import Study
 from neurons.types import CacheError, InputError
 
@@ -93,28 +91,22 @@ def list_caches(cache_dir: CacheDirOption = FOLDER, as_json: JsonOption = False)
 def verify(
     files: FilesArgument = None,
     cache_dir: CacheDirOption = FOLDER,
-    repair: Annotated[bool, typer.Option("--repair", help="Recompute what is bad (loads the model).")] = False,
-    model: ModelOption = MODEL,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every byte of cache files (all in --cache-dir where none is named) and name the bad datasets."""
-    from neurons.cache.verify import verify_cache
-
-    if repair or model != MODEL:
-        find_checkpoint(model)  # an unknown name is told before the work
+    """Check every byte of cache files (all in --cache-dir where none is named) and name what is damaged."""
     results: dict[str, str] = {}
     for file in _named(files, cache_dir) if files else _all_files(cache_dir):
         try:
             verify_cache(file)
             results[str(file)] = "good"
         except CacheError as error:
-            results[str(file)] = _repaired(file, model) if repair else str(error)
+            results[str(file)] = str(error)
     if as_json:
         print_json([{"path": name, "state": state} for name, state in results.items()])
     for name, state in results.items():
-        if not as_json and state in {"good", "repaired"}:
-            print(f"{state} {name}")
-    bad = [state for state in results.values() if state not in {"good", "repaired"}]
+        if not as_json and state == "good":
+            print(f"good {name}")
+    bad = [state for state in results.values() if state != "good"]
     for state in bad[:-1]:
         note(f"neurons: {state}")
     if bad:
@@ -129,7 +121,7 @@ def delete(
     cache_dir: CacheDirOption = FOLDER,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete cache files, with the finished parts of builds and analyses beside them."""
+    """Delete cache files, with the finished parts of builds and analyses and the kept results beside them."""
     import shutil
 
     for file in _named(files, cache_dir, unfinished=True):
@@ -139,7 +131,8 @@ def delete(
             note(f"kept {file}")
             continue
         try:
-            file.unlink(missing_ok=True)
+            for kept in [file, *results_beside(file)]:
+                kept.unlink(missing_ok=True)
             for folder in folders_beside(file):
                 shutil.rmtree(folder)
         except OSError as error:
@@ -169,18 +162,6 @@ def _named(names: list[str], cache_dir: Path, *, unfinished: bool = False) -> li
     return found
 
 
-def _repaired(file: Path, model: str) -> str:
-    from neurons.cache.repair import repair_cache
-    from neurons.model.checkpoint import load_model
-
-    try:
-        with progress_bar("recomputing what is bad") as progress:
-            repair_cache(file, load_model(model), progress=progress)
-    except CacheError as error:
-        return str(error)
-    return "repaired"
-
-
 def _count(number: int | None) -> str:
     return "-" if number is None else str(number)
 
@@ -195,7 +176,7 @@ def _age(modified: float) -> str:
 
 def _bytes(file: Path) -> int:
     parts = [part for folder in folders_beside(file) for part in folder.iterdir()]
-    return sum(path.stat().st_size for path in [file, *parts] if path.exists())
+    return sum(path.stat().st_size for path in [file, *results_beside(file), *parts] if path.exists())
 
 
 def _describe(file: Path) -> dict[str, Any]:

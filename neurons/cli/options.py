@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from neurons.cache import place
+from neurons.cache import folder
 from neurons.cache.layout import DTYPE, Dtype
 from neurons.cli.common import note, progress_bar
 from neurons.study.study import Study
@@ -41,7 +41,7 @@ SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw
 DtypeOption = Annotated[
     Dtype, typer.Option("--dtype", help="Activations are stored as float32, or as float16 in half the space.")
 ]
-CacheDirOption = Annotated[Path, typer.Option("--cache-dir", envvar=place.VARIABLE, help="Folder of the cache files.")]
+CacheDirOption = Annotated[Path, typer.Option("--cache-dir", envvar=folder.VARIABLE, help="Folder of the cache files.")]
 DeviceOption = Annotated[
     Device, typer.Option("--device", help="Where the model runs, when it must (mps is checked against the CPU).")
 ]
@@ -73,7 +73,7 @@ def common_options(
     task: TaskOption = None,
     template: TemplateOption = None,
     dtype: DtypeOption = DTYPE,
-    cache_dir: CacheDirOption = place.FOLDER,
+    cache_dir: CacheDirOption = folder.FOLDER,
     device: DeviceOption = "cpu",
 ) -> dict[str, Any]:
     """The options as arguments of `Study`; raises `InputError` for text that cannot be read."""

@@ -29,7 +29,7 @@ from neurons.types import InputError
 
 Verdict = Literal["agrees", "differs", "none"]
 Side = Literal["above", "below"]
-Value = float | int | str | tuple[int, ...] | tuple[str, ...]
+Value = float | int | str | tuple[int | str, ...]
 
 SIGMAS = 3
 TOO_WIDE = 0.5
@@ -150,9 +150,6 @@ class Checks:
                 for layer, (share, error) in enumerate(self.mlp_shares)
             ],
         }
-
-
-RESULT_CLASSES = (Checks, Check)
 
 
 def unjudged(check: Check) -> Check:

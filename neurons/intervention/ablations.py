@@ -11,7 +11,6 @@ from typing import get_args
 import numpy as np
 from jaxtyping import Float
 
-from neurons.cache.tasks import is_spread
 from neurons.decomposition.effects import logit_effects
 from neurons.intervention.agreement import Agreement, agreement
 from neurons.intervention.context import AblationContext
@@ -20,6 +19,7 @@ from neurons.intervention.exact import group_effect, neuron_effects, references,
 from neurons.intervention.results import Ablations, Curves, NeuronEffects, PublishedCurve
 from neurons.intervention.screen import screen
 from neurons.intervention.sweep import sweep
+from neurons.parallel import is_spread
 from neurons.rounding import descending
 from neurons.task.intervention import Intervention
 from neurons.types import Bars, Measure, NeuronId, no_bars

@@ -268,10 +268,4 @@ class Ablations:
         return result
 
 
-RESULT_CLASSES = (
-    Ablations, NeuronEffects, References, GroupEffect, Curves, Curve, PublishedCurve, ComponentEffects, Agreement,
-    Intervention, NeuronId,
-)  # fmt: skip
-"""All that a kept `Ablations` may hold."""
-
 CurvesAndPublished = tuple[Curves, PublishedCurve]

@@ -15,9 +15,9 @@ import numpy as np
 from neurons.cache.compute import worker_model
 from neurons.cache.format import open_cache
 from neurons.cache.parts import Parts
-from neurons.cache.tasks import run_tasks
 from neurons.intervention.context import AblationContext
 from neurons.intervention.exact import check_neurons, effect_parts, fill_block
+from neurons.parallel import run_tasks
 from neurons.task.intervention import Intervention
 from neurons.types import CacheError, NeuronId, Progress
 
@@ -45,7 +45,7 @@ def sweep(
     scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Compute and keep the effects of these neurons; jobs and scheduler as in `neurons.cache.tasks`.
+    """Compute and keep the effects of these neurons; jobs and scheduler as in `neurons.parallel`.
 
     Raises `CacheError` when the folder cannot be written or seen by a worker.
     """

@@ -11,13 +11,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
+from neurons.cache.folder import default_folder, is_there
 from neurons.cache.format import Cache, open_cache
 from neurons.cache.layout import DTYPE, check_dtype
-from neurons.cache.place import default_folder, is_there
 from neurons.cache.results import keep_result, kept_result
-from neurons.cache.tasks import is_spread
 from neurons.model.files import Checkpoint, find_checkpoint
 from neurons.model.remembered import beside
+from neurons.parallel import is_spread
 from neurons.shown import Shown
 from neurons.study.settings import Plan, Settings
 from neurons.task.prompts import PromptSet

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from neurons.cache.folder import default_folder
 from neurons.cache.format import cache_key, cache_path
 from neurons.cache.layout import DTYPE, Dtype
-from neurons.cache.place import default_folder
 from neurons.model.files import Checkpoint
 from neurons.task.prompts import PromptSet, year_spans
 from neurons.task.tasks import DEFAULT, Task

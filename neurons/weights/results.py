@@ -1,7 +1,7 @@
 """What neurons' weights say over the whole vocabulary, and what neurons do on text, as frozen results.
 
 No model and no torch is needed to read or draw them: they are kept beside the cache
-(`neurons.cache.results`; `RESULT_CLASSES` are all the classes that they hold).
+(`neurons.cache.results`).
 
 All weights are taken as they act, which is what TransformerLens calls its processed weights and what Gurnee et
 al. (2024) measured: LayerNorm's gain folded in, the mean over residual dimensions taken out of what is written
@@ -217,12 +217,6 @@ class TextStudy(Shown):
         if one is None:
             raise InputError(f"{found} was not looked at on text: it was done for {len(self.neurons)} other neurons")
         return one
-
-
-RESULT_CLASSES = (
-    NeuronStatistics, TextStudy, NeuronText, VocabularyReadout, Tokens, PromptActivation, ControlCurve, NeuronId,
-)  # fmt: skip
-"""Every class that a kept result of this story may hold."""
 
 
 def _finite(value: np.floating[Any]) -> float | None:

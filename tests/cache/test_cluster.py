@@ -14,7 +14,7 @@ import pytest
 from cluster import Cluster, cluster
 from random_gpt2 import write_random_gpt2
 
-from neurons.cache.tasks import is_spread, run_tasks
+from neurons.parallel import is_spread, run_tasks
 from neurons.types import CacheError, InputError
 
 NOUNS, LAYERS = "6", "0-1"
@@ -147,7 +147,7 @@ pow_of_two = (2).__pow__
 
 @pytest.mark.long
 def test_a_killed_worker_process_is_one_line() -> None:
-    program = "import os\nfrom neurons.cache.tasks import run_tasks\nrun_tasks(os._exit, [9, 9], jobs=2)"
+    program = "import os\nfrom neurons.parallel import run_tasks\nrun_tasks(os._exit, [9, 9], jobs=2)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (
         "neurons.types.CacheError: a worker process was killed (out of memory?); what was finished is kept"
@@ -187,7 +187,7 @@ def test_workers_that_cannot_see_the_folder_are_one_line(running: Cluster, tmp_p
     task = {"checkpoint": "mini", "fingerprint": "0", "folder": str(tmp_path / "nowhere"), "digest": "0", "block": 0}
     program = (
         "import json, sys\nfrom neurons.cache.compute import Task, compute_part\n"
-        "from neurons.cache.tasks import run_tasks\n"
+        "from neurons.parallel import run_tasks\n"
         "run_tasks(compute_part, [Task(**json.loads(sys.argv[2]))], scheduler=sys.argv[1])"
     )
     command = [sys.executable, "-c", program, running.address, json.dumps(task)]

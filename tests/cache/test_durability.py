@@ -1,4 +1,4 @@
-"""A cache is never lost, never half there and never wrong: interruptions, reuse, damage, repair, locks."""
+"""A cache is never lost, never half there and never wrong: interruptions, reuse, damage, locks."""
 
 import os
 import pickle
@@ -23,14 +23,12 @@ from random_gpt2 import write_random_gpt2
 from sealed import edited
 
 import neurons.cache.compute as compute
-from neurons.cache import seal
+from neurons.cache import integrity
 from neurons.cache.build import cache_activations
-from neurons.cache.format import Cache, open_cache, reading
-from neurons.cache.locks import building, is_being_built, lock_path
-from neurons.cache.manifest import Manifest, read_manifest
+from neurons.cache.folder import building, is_being_built, lock_path
+from neurons.cache.format import Cache, open_cache, reading, verify_cache
+from neurons.cache.integrity import Manifest, read_manifest
 from neurons.cache.parts import Parts, folders_beside
-from neurons.cache.repair import repair_cache
-from neurons.cache.verify import verify_cache
 from neurons.model.checkpoint import Model, load_model
 from neurons.model.forward import EndRun, run
 from neurons.model.tokenizer import Gpt2Tokenizer
@@ -417,8 +415,8 @@ def test_more_years_compute_the_new_years_alone(
     assert sum(n for n, _ in runs) == len(prompts) - len(some)
     for layer in LAYERS:
         np.testing.assert_allclose(more.post(layer), whole.post(layer), rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(more.post_01(layer), whole.post_01(layer), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(more.year_logits, whole.year_logits, rtol=1e-5, atol=1e-5)
+    for name in ("final/year_logits", "counterfactual/year_logits"):
+        np.testing.assert_allclose(more.read(name), whole.read(name), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"layer_norm_epsilon": 1e-3}, {"activation_function": "relu"}])
@@ -430,13 +428,29 @@ def test_other_weights_or_config_reuse_nothing(
     assert sum(n for n, _ in runs) == len(prompts) + len(WORDS)
 
 
+def test_a_file_of_version_1_is_used_as_it_is_and_gives_its_numbers_to_others(
+    mini_tokenizer: Gpt2Tokenizer, tmp_path: Path, runs: list[Any]
+) -> None:
+    """The model and prompts that it was made from, made again: random weights, two nouns with five start years each."""
+    path = tmp_path / "tiny-1dc63f871eddefd7.h5"
+    shutil.copy(Path(__file__).parents[1] / "data" / "cache-v1.h5", path)
+    model = load_model(write_random_gpt2(tmp_path / "tiny", n_embd=8, n_inner=8, n_head=2))
+    prompts = spans(mini_tokenizer, "war", "siege")
+    few = only(prompts, np.flatnonzero(np.isin(prompts.start_year, [1, 2, 32, 33, 98])))
+    assert cache_activations(model, few, layers=[0, 1], cache_dir=tmp_path).path == path
+    cache_activations(model, few, layers=[1], cache_dir=tmp_path)
+    assert runs == []
+    cache_activations(model, prompts, layers=[1], cache_dir=tmp_path)
+    assert sum(n for n, _ in runs) == len(prompts) - len(few)
+
+
 def test_a_damaged_file_gives_nothing_away(tiny: Model, prompts: PromptSet, copy: Path, runs: list[Any]) -> None:
     flip(copy, copy.stat().st_size // 2)
     cache_activations(tiny, prompts, layers=[2], cache_dir=copy.parent)
     assert len(runs) == len(WORDS)
 
 
-# --- damage is found, named and repaired -----------------------------------------------------------
+# --- damage is found and named ---------------------------------------------------------------------
 
 
 def flip(path: Path, place: int, mask: int = 1) -> None:
@@ -461,11 +475,18 @@ def test_a_good_file_is_verified_without_a_word(copy: Path) -> None:
     verify_cache(copy)
 
 
-@pytest.mark.parametrize("dataset", ["mlp/2/post", "readout/1", "final/residual", "prompts/tokens"])
-def test_verify_names_the_bad_dataset(copy: Path, dataset: str) -> None:
-    flip(copy, place_of(copy, dataset) + 40)
-    with pytest.raises(CacheError, match=rf"is damaged \({dataset}\)"):
-        verify_cache(copy)
+def test_a_damaged_file_is_refused_by_name_until_it_is_deleted_and_built_again(
+    tiny: Model, prompts: PromptSet, whole: Cache, copy: Path
+) -> None:
+    flip(copy, place_of(copy, "mlp/2/post") + 40)
+    for read in (verify_cache, open_cache):
+        with pytest.raises(CacheError, match="it is damaged: its bytes are not those that were written") as error:
+            read(copy)
+        assert str(error.value).startswith(f"cache {copy} ")
+        assert str(error.value).endswith("delete it and run again to rebuild it")
+    copy.unlink()
+    cache_activations(tiny, prompts, layers=LAYERS, cache_dir=copy.parent)
+    assert copy.read_bytes() == whole.path.read_bytes()
 
 
 def test_verify_names_numbers_that_were_changed_behind_the_seal(copy: Path) -> None:
@@ -478,71 +499,11 @@ def test_verify_names_numbers_that_were_changed_behind_the_seal(copy: Path) -> N
         verify_cache(copy)
 
 
-def test_verify_survives_a_file_that_crashes_the_library(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flip(copy, 700)
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(CacheError, match="its bytes are not those that were written"):
-        verify_cache(copy)
-
-
-@pytest.mark.parametrize("dataset", ["mlp/2/post", "final/year_logits"])
-def test_a_repair_computes_the_bad_blocks_alone(
-    tiny: Model, whole: Cache, copy: Path, runs: list[Any], dataset: str
-) -> None:
-    with h5py.File(copy) as file:  # 64 rows in the first chunk: all of them of the first noun
-        assert file[dataset].chunks[0] == 64
-    flip(copy, place_of(copy, dataset) + 40)
-    repair_cache(copy, tiny)
-    assert len(runs) == 1
-    assert copy.read_bytes() == whole.path.read_bytes()
-    assert files(copy.parent) == [copy.name]
-
-
-@pytest.mark.parametrize("dataset", ["readout/1", "years/gram", "manifest"])
-def test_a_bad_readout_is_repaired_without_a_run(
-    tiny: Model, whole: Cache, copy: Path, runs: list[Any], dataset: str
-) -> None:
-    flip(copy, place_of(copy, dataset) + 70)
-    if dataset == "manifest":
-        with pytest.raises(CacheError, match="cannot be repaired"):
-            repair_cache(copy, tiny)
-        return
-    repair_cache(copy, tiny)
-    assert runs == []
-    assert copy.read_bytes() == whole.path.read_bytes()
-
-
-def test_a_broken_seal_alone_is_repaired_without_a_run(tiny: Model, whole: Cache, copy: Path, runs: list[Any]) -> None:
-    flip(copy, 30)
-    with pytest.raises(CacheError, match=r"is damaged \(the seal\)"):
-        verify_cache(copy)
-    repair_cache(copy, tiny)
-    assert runs == []
-    assert copy.read_bytes() == whole.path.read_bytes()
-
-
-def test_a_file_whose_prompts_are_damaged_is_not_repaired(tiny: Model, copy: Path) -> None:
-    flip(copy, place_of(copy, "prompts/tokens") + 40)
-    before = copy.read_bytes()
-    with pytest.raises(CacheError, match="what was asked cannot be read from it any more"):
-        repair_cache(copy, tiny)
-    assert copy.read_bytes() == before
-
-
-def test_a_repair_with_another_model_is_refused(copy: Path, tmp_path: Path) -> None:
-    other = load_model(write_random_gpt2(tmp_path / "other", n_layer=3, n_embd=16, n_inner=24, seed=7))
-    flip(copy, place_of(copy, "mlp/2/post") + 40)
-    before = copy.read_bytes()
-    with pytest.raises(CacheError, match="made with another model than other"):
-        repair_cache(copy, other)
-    assert copy.read_bytes() == before
-
-
 def test_a_file_beyond_the_limit_is_hashed_by_verify_alone(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seal, "CHECK_LIMIT", 10_000)
+    monkeypatch.setattr(integrity, "CHECK_LIMIT", 10_000)
     flip(copy, place_of(copy, "mlp/2/post") + 40)
     assert open_cache(copy).bytes_checked is False
-    with pytest.raises(CacheError, match="mlp/2/post"):
+    with pytest.raises(CacheError, match="its bytes are not those that were written"):
         verify_cache(copy)
     copy.write_bytes(copy.read_bytes()[:-1])
     with pytest.raises(CacheError, match="its seal does not fit its length"):
@@ -597,9 +558,8 @@ def double(file: h5py.File) -> None:
 
 
 def absurd(file: h5py.File) -> None:
-    for name in ("final/residual", "mlp/1/post"):
-        del file[name]
-        file.create_dataset(name, (len(file["prompts/noun"]), 1 << 40), "<f4", chunks=(1, 1024), fletcher32=True)
+    del file["prompts/missing"]
+    file.create_dataset("prompts/missing", (1 << 40, 2), "<i2", chunks=(1024, 2), fletcher32=True)
 
 
 def more(file: h5py.File) -> None:

@@ -15,9 +15,9 @@ from fuzzer import Watched, numbers_of_cache, numbers_of_checkpoint
 from random_gpt2 import write_random_gpt2
 from sealed import edited, written
 
-from neurons.cache.seal import SEAL_SIZE, write_seal
+from neurons.cache.integrity import SEAL_SIZE, write_seal
 
-ORIGINAL = Path(__file__).parents[1] / "data" / "cache-v1.h5"
+ORIGINAL = Path(__file__).parents[1] / "data" / "cache-v2.h5"
 Mutation = Callable[[Path, random.Random], None]
 
 pytestmark = pytest.mark.long
@@ -125,7 +125,7 @@ def change_the_shape(file: h5py.File, rng: random.Random) -> None:
 
 
 def ask_for_terabytes(file: h5py.File, rng: random.Random) -> None:
-    name = rng.choice(["final/residual", "mlp/0/post", "prompts/tokens", "prompts/missing", "manifest", "years/gram"])
+    name = rng.choice(["final/scale", "mlp/0/post", "prompts/tokens", "prompts/missing", "manifest", "years/gram"])
     shape = [rng.choice([1 << 20, 1 << 40, 1 << 62]) if rng.random() < 0.6 else n or 1 for n in file[name].shape]
     dtype, chunks = file[name].dtype, tuple(min(n, 16) for n in shape)
     del file[name]
@@ -207,7 +207,7 @@ def foreign_with_a_seal(path: Path, rng: random.Random) -> None:
     with written(path) as file:
         file["data"] = np.zeros(rng.randrange(1, 99))
         if rng.random() < 0.5:
-            file.attrs.update(format="neurons-cache", format_version=rng.choice([1, 2]), complete=True)
+            file.attrs.update(format="neurons-cache", format_version=rng.choice([1, 2, 3]), complete=True)
     if rng.random() < 0.3:
         path.write_bytes(bytes(SEAL_SIZE) + rng.randbytes(300))
         write_seal(path)

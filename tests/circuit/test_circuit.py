@@ -31,7 +31,7 @@ from neurons.circuit.graph import (
 )
 from neurons.circuit.inputs import explain_neurons, parts_of_neurons
 from neurons.circuit.paths import Patching, patching, patching_of
-from neurons.circuit.results import STUDY_CLASSES, CircuitStudy, Search
+from neurons.circuit.results import CircuitStudy, Search
 from neurons.circuit.search import find_circuit, search_parts
 from neurons.circuit.study import study_circuit
 from neurons.intervention.context import AblationContext, ablation_context
@@ -396,7 +396,7 @@ def test_what_is_printed_is_read_again_as_the_same_circuit(mini_study: CircuitSt
 
 def test_a_kept_study_is_the_study(mini_study: CircuitStudy, mini_cache: Cache) -> None:
     keep_result(mini_cache, "test-circuit", {}, mini_study)
-    again = kept_result(mini_cache, "test-circuit", {}, STUDY_CLASSES)
+    again = kept_result(mini_cache, "test-circuit", {}, CircuitStudy)
     assert again is not None
     assert again.to_json() == mini_study.to_json()
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from random_gpt2 import write_random_gpt2
 
-from neurons.cache.format import open_cache
-from neurons.cache.verify import verify_cache
+from neurons.cache.format import open_cache, verify_cache
 from neurons.model import remembered
 from neurons.model.files import find_checkpoint
 from neurons.model.remembered import MOST, NAME, Remembered, beside
@@ -201,7 +200,7 @@ def test_a_cache_is_hashed_once_and_refused_when_a_byte_changes(
 ) -> None:
     key = open_cache(cache_file).key
     with monkeypatch.context() as patched:
-        patched.setattr("neurons.cache.seal._digest", None)
+        patched.setattr("neurons.cache.integrity._digest", None)
         assert open_cache(cache_file).key == key
     flip(cache_file, cache_file.stat().st_size // 2)
     with pytest.raises(CacheError, match="its bytes are not those that were written"):

@@ -14,7 +14,7 @@ from neurons.model.checkpoint import Model
 from neurons.task.controls import controls
 from neurons.types import CacheError, InputError, NeuronId
 from neurons.weights.contexts import activations_on, control_curves, extreme_prompts
-from neurons.weights.results import RESULT_CLASSES, TextStudy
+from neurons.weights.results import TextStudy
 from neurons.weights.text import study_text
 from neurons.weights.vocabulary import vocabulary_readouts
 
@@ -158,7 +158,7 @@ def study(mini_model: Model, mini_cache: Cache) -> TextStudy:
 def test_a_study_comes_back_as_it_was_kept(study: TextStudy, mini_cache: Cache, tmp_path: Path) -> None:
     cache = replace(mini_cache, path=tmp_path / "mini-1.h5")
     keep_result(cache, "text", {}, study)
-    again = kept_result(cache, "text", {}, RESULT_CLASSES)
+    again = kept_result(cache, "text", {}, TextStudy)
     one, other = study.of("L8N3"), again.of("L8N3")
     assert other.vocabulary.promoted.texts == one.vocabulary.promoted.texts
     assert other.strongest[0].activation.tobytes() == one.strongest[0].activation.tobytes()

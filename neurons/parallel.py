@@ -1,4 +1,4 @@
-"""Independent tasks, in this process, in several, or on a cluster: the same code, the same results.
+"""Independent tasks in this process, in several, or on a cluster: the same code, the same results.
 
 A task is a module's function of one small argument (paths, numbers of blocks; never arrays). joblib runs
 them: in spawned processes with `jobs`, on a Dask cluster with `scheduler`, or wherever the caller's own
@@ -21,7 +21,7 @@ CONNECT_SECONDS = 10
 
 
 def is_spread(jobs: int | None, scheduler: str | None) -> bool:
-    """Whether tasks leave this process. Raises `InputError` for a number of jobs or an address that cannot be meant."""
+    """Report whether tasks leave this process; raises `InputError` for an invalid number of jobs or address."""
     if jobs is not None and check_whole("jobs", jobs) < 1:
         raise InputError(f"{jobs} jobs asked for: give 1 or more")
     if scheduler is not None and not (
@@ -39,7 +39,7 @@ def run_tasks(
     scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> list[Result]:
-    """`function` of every task, in their order.
+    """Return `function` of every task, in their order.
 
     jobs: processes on this machine; default the caller's joblib backend, else this process alone.
     scheduler: `tcp://host:port` of a running Dask scheduler. What a task raises is raised here, and the
@@ -93,7 +93,7 @@ def _in_parallel(
 
 @contextmanager
 def _backend(jobs: int | None, scheduler: str | None) -> Iterator[dict[str, Any]]:
-    """joblib's settings; a connection to the scheduler is closed again."""
+    """Yield joblib's settings; a connection to the scheduler is closed again."""
     if scheduler is None:
         yield {} if jobs is None else {"n_jobs": jobs, "backend": "loky"}
         return
@@ -122,7 +122,7 @@ def _client(scheduler: str) -> Iterator[Any]:
 
 
 def _has_own_backend() -> bool:
-    """Whether the caller set a joblib backend, by `joblib.parallel_config` or `parallel_backend`."""
+    """Report whether the caller set a joblib backend, by `joblib.parallel_config` or `parallel_backend`."""
     joblib = sys.modules.get("joblib.parallel")
     if joblib is None:  # who set one has imported it
         return False
