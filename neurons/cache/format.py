@@ -25,7 +25,7 @@ from neurons.cache.layout import DTYPE, FORMAT_VERSION, HOOK, NEURON_CHUNK, PROM
 from neurons.cache.manifest import ROWS, bad_parts, read_manifest
 from neurons.cache.seal import check_seal
 from neurons.model.files import Checkpoint
-from neurons.model.remembered import beside
+from neurons.remembered import beside
 from neurons.shown import Shown
 from neurons.task.prompts import Missing, PromptSet
 from neurons.task.years import N_YEARS

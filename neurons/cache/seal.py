@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from neurons.cache.layout import FORMAT
-from neurons.model.remembered import Remembered
+from neurons.remembered import Remembered
 from neurons.types import CacheError
 
 SEAL_SIZE = 512

@@ -13,7 +13,7 @@ from neurons.cli.compose import kept_kinds
 from neurons.cli.request import Choices, Request, with_choices
 from neurons.cli.tasks import ranked, scores_of
 from neurons.model.files import find_checkpoint
-from neurons.model.remembered import beside
+from neurons.remembered import beside
 from neurons.types import InputError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import typer
 from neurons.cache.format import cache_key, cache_path
 from neurons.cache.layout import DTYPE, Dtype, check_dtype
 from neurons.model.files import Checkpoint, find_checkpoint
-from neurons.model.remembered import beside
+from neurons.remembered import beside
 from neurons.task.prompts import PromptSet, year_spans
 from neurons.task.tasks import DEFAULT, TASKS, Task, custom_task, find_task
 from neurons.task.years import parse_years

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurons.model.checkpoint import Block, LayerNorm, Model
+from neurons.model.model import Block, LayerNorm, Model
 from neurons.types import InputError
 
 BLOCK = 256

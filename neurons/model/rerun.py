@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurons.model.checkpoint import Block, Model
 from neurons.model.forward import normalise, post_activation
+from neurons.model.model import Block, Model
 
 PROMPTS = 64
 """Prompts in one pass of a trace."""
