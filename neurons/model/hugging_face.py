@@ -22,7 +22,7 @@ import torch
 from neurons.model.config import check_config
 from neurons.model.files import Checkpoint
 from neurons.model.tokenizer import END_OF_TEXT, Gpt2Tokenizer
-from neurons.model.weights import expected_shapes
+from neurons.model.weights import expected_shapes, gpt2_names
 from neurons.types import CheckpointError, InputError
 
 if TYPE_CHECKING:
@@ -94,10 +94,9 @@ def checkpoint_in_memory(source: Any, *, tokenizer: Any, name: str | None) -> Me
 
 def state_of(hf_model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Its tensors by GPT-2's names, also where a bridge has wrapped its parts; they share the model's memory."""
-    return {
-        name.replace("_original_component.", "").removeprefix("transformer."): tensor.detach()
-        for name, tensor in hf_model.state_dict().items()
-    }
+    stored = {name.replace("_original_component.", ""): tensor for name, tensor in hf_model.state_dict().items()}
+    names = gpt2_names(stored)
+    return {names[name]: tensor.detach() for name, tensor in stored.items()}
 
 
 def _copy_weights(hf_model: torch.nn.Module, shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:

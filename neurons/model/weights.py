@@ -4,7 +4,7 @@ Torch is imported inside `read_weights`, for start-up time alone: a report opens
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +50,7 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of the folder's safetensors files, by name without the `transformer.` prefix."""
+    """Every tensor of the folder's safetensors files, by GPT-2's name."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():
         files = [single]
@@ -58,11 +58,22 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         files = _indexed_files(folder, index)
     else:
         raise InputError(f"{folder} holds no checkpoint: {_what_weights(folder)}")
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        for name, tensor in read_header(file):
-            tensors[name.removeprefix("transformer.")] = tensor
-    return tensors
+    stored = {name: tensor for file in files for name, tensor in read_header(file)}
+    names = gpt2_names(stored)
+    return {names[name]: tensor for name, tensor in stored.items()}
+
+
+def gpt2_names(stored: Iterable[str]) -> dict[str, str]:
+    """GPT-2's name of each tensor: without `transformer.`, and without a wrapper's prefix where all tensors have it.
+
+    Wrappers are DistributedDataParallel (`module.`), torch.compile (`_orig_mod.`) and modules of the user's own.
+    """
+    names = list(stored)
+    embeddings = [name for name in names if name.endswith(".wte.weight")]
+    prefix = embeddings[0].removesuffix("wte.weight").removesuffix("transformer.") if len(embeddings) == 1 else ""
+    if not all(name.startswith(prefix) for name in names):
+        prefix = ""
+    return {name: name.removeprefix(prefix).removeprefix("transformer.") for name in names}
 
 
 def _what_weights(folder: Path) -> str:
