@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 import neurons
 
 PACKAGE = Path(neurons.__file__).parent
-SHARED = ("neurons.types", "neurons.shown", "neurons.rounding", "neurons.parallel")
+SHARED = ("neurons.types", "neurons.shown", "neurons.rounding", "neurons.parallel", "neurons.remembered")
 """What every floor may import."""
 FLOORS = (
     "task", "model", "cache", "decomposition", "weights", "intervention", "clustering", "regression", "circuit",
@@ -21,7 +22,7 @@ FLOORS = (
 WITHOUT_A_MODEL = ("results", "graph", "agreement", "neighbours")
 """Modules of floors that run the model which open without one, so that a report loads no torch."""
 NEEDS_A_MODEL = {f"neurons.model.{module}" for module in
-                 ("checkpoint", "in_memory", "device", "trust", "forward", "at_end", "rerun")}  # fmt: skip
+                 ("checkpoint", "hugging_face", "model", "device", "forward", "at_end", "rerun")}  # fmt: skip
 NEEDS_A_MODEL |= {"neurons.cache.build", "neurons.cache.compute", "neurons.comparison.sampled"}
 NEEDS_A_MODEL |= {"neurons.comparison.replication"}
 """What runs with a model in memory, beside the floors that do. Nothing else may load torch, even through others."""
@@ -29,8 +30,8 @@ RUN_THE_MODEL = ("weights", "intervention", "circuit")
 HOMES = {
     "h5py": ("cache/",),
     "msgspec": ("cache/results.py",),
-    "transformer_lens": ("model/checkpoint.py",),
-    "transformers": ("model/checkpoint.py",),
+    "transformer_lens": ("model/hugging_face.py",),
+    "transformers": ("model/hugging_face.py",),
     "huggingface_hub": ("model/files.py",),
     "sklearn": ("clustering/clusters.py", "regression/composition.py"),
     "matplotlib": ("report/",),
@@ -64,6 +65,18 @@ def imports(name: str) -> set[str]:
     """Everything that a module imports anywhere, in functions and for annotations too."""
     tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
     return {found for node in ast.walk(tree) for found in imported_by(node)}
+
+
+def imports_to_run(name: str) -> set[str]:
+    """What a module imports to run, in functions too, but not for annotations alone."""
+    waiting: list[ast.AST] = [ast.parse(FILES[name].read_text(encoding="utf-8"))]
+    found: set[str] = set()
+    while waiting:
+        node = waiting.pop()
+        found.update(imported_by(node))
+        is_for_annotations = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        waiting += [] if is_for_annotations else ast.iter_child_nodes(node)
+    return found
 
 
 def imports_at_once(name: str) -> set[str]:
@@ -122,10 +135,18 @@ def test_what_is_shared_by_all_imports_no_floor(name: str) -> None:
     assert {module_of(found) for found in imports(name)} <= {None, *SHARED}
 
 
+def test_no_module_imports_itself_through_others() -> None:
+    modules = {name: {module_of(found) for found in imports_to_run(name)} - {None, name} for name in FILES}
+    try:
+        TopologicalSorter(modules).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
 @pytest.mark.parametrize("package", HOMES)
 def test_an_outside_package_stays_in_its_home(package: str) -> None:
     for name, file in FILES.items():
-        if package in {found.split(".")[0] for found in imports(name)}:
+        if package in {found.split(".")[0] for found in imports_to_run(name)}:
             place = file.relative_to(PACKAGE).as_posix()
             assert place.startswith(HOMES[package]), f"{place} imports {package}"
 
@@ -133,6 +154,16 @@ def test_an_outside_package_stays_in_its_home(package: str) -> None:
 @pytest.mark.parametrize("name", [name for name in FILES if not needs_a_model(name)])
 def test_what_needs_no_model_loads_no_torch(name: str) -> None:
     assert not loaded_with(name) & HEAVY
+
+
+def test_loading_a_checkpoint_imports_no_library_of_models() -> None:
+    program = (
+        "import sys, neurons\n"
+        "neurons.load_model('mini')\n"
+        "sys.exit(', '.join({'transformers', 'transformer_lens'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_importing_the_package_is_light() -> None:

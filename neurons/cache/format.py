@@ -25,7 +25,7 @@ from neurons.cache.folder import find_file
 from neurons.cache.integrity import ROWS, bad_parts, check_seal, unreadable
 from neurons.cache.layout import DTYPE, HOOK, NEURON_CHUNK, PROMPT_CHUNK, SUFFIX, Dtype
 from neurons.model.files import Checkpoint
-from neurons.model.remembered import beside
+from neurons.remembered import beside
 from neurons.shown import Shown
 from neurons.task.prompts import Missing, PromptSet
 from neurons.task.years import N_YEARS

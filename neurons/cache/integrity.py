@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from neurons.cache.layout import FORMAT, MANIFEST
-from neurons.model.remembered import Remembered
+from neurons.remembered import Remembered
 from neurons.types import CacheError
 
 SEAL_SIZE = 512

@@ -1,1 +1,8 @@
-"""Who answers: checkpoints and the forward at END."""
+"""The model: GPT-2 checkpoints, and the forward at END.
+
+`load_model` (checkpoint) gives a `Model` (model). To read in this order:
+
+1. `files`, `config`, `weights`, `tokenizer`: find a checkpoint and check it, without torch.
+2. `checkpoint`, `device`, `hugging_face`: load it, put it on a checked device, exchange it with other libraries.
+3. `forward`: run prompts; `at_end`: change what happens at END; `rerun`: run one head or MLP again at any position.
+"""

@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from neurons.model.checkpoint import Model
 from neurons.model.device import in_double
 from neurons.model.forward import TILE, EndTrace, attention_at_end, post_activation, resume
+from neurons.model.model import Model
 
 
 def after_write(

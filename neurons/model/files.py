@@ -9,12 +9,16 @@ import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neurons.model.config import ModelConfig, read_config
-from neurons.model.remembered import Remembered
 from neurons.model.tokenizer import Gpt2Tokenizer, load_tokenizer
-from neurons.model.weights import Tensor, check_tensors, expected_shapes, read_bytes, read_tensors
+from neurons.model.weights import Tensor, check_tensors, expected_shapes, read_bytes, read_tensors, read_weights
+from neurons.remembered import Remembered
 from neurons.types import CheckpointError, InputError
+
+if TYPE_CHECKING:
+    import torch
 
 BUNDLED = {"mini": Path(__file__).parent / "mini"}
 HUB_MODELS = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2")
@@ -55,6 +59,10 @@ class Checkpoint:
         files = sorted({tensor.file for tensor in self.tensors.values()})
         places = sorted((name, t.file.name, t.dtype, t.shape, t.start, t.stop) for name, t in self.tensors.items())
         return self.remembered.digest(f"fingerprint of {places}", files, self._hashed)
+
+    def read_weights(self) -> "dict[str, torch.Tensor]":
+        """Every tensor that GPT-2 uses, by its name without the `transformer.` prefix, in float32."""
+        return read_weights(self.tensors)
 
     def _hashed(self) -> str:
         h = hashlib.sha256()

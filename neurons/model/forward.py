@@ -1,15 +1,17 @@
-"""GPT-2's forward as this task needs it, in plain torch from the checkpoint's own weights.
+"""GPT-2's forward for prompts that are read at END, in plain torch from the checkpoint's own weights.
 
+There is one forward, `layer_passes`; `run` and `trace` here and `rerun.trace_from` keep different parts of it.
 Three facts of the task make it fast, and none is an approximation:
 - the answer is read at END, so the last layer's MLP and the unembedding run there alone;
 - prompts of one noun and century agree in everything before YY, so that part runs once for all of them;
-- nothing before END can see END, so a change made at END is followed from its layer on with every
-  earlier position's keys and values as they were (`resume`).
+- nothing before END attends to END, so a change at END is followed from its layer on with the keys and values of
+  every earlier position unchanged (`resume`).
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurons.model.checkpoint import Block, LayerNorm, Model
+from neurons.model.model import Block, LayerNorm, Model
 from neurons.types import InputError
 
 BLOCK = 256
@@ -26,6 +28,11 @@ TILE = 1 << 19
 """Logits held at once where only their sum is wanted: 2 MB in float32, so that they stay in the processor's cache."""
 VOCABULARY_TILE = 512
 """Tokens read at once where a matrix product makes the logits: a larger tile of W_U no longer stays in the cache."""
+_NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
+    **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh"), partial(F.gelu, approximate="tanh")), "gelu": F.gelu,
+    **dict.fromkeys(("silu", "swish"), F.silu), "relu": F.relu, "tanh": torch.tanh,
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,27 +69,32 @@ class EndTrace:
     after: tuple[Float[Tensor, "P d"], ...]
 
 
+@dataclass(frozen=True, eq=False)
+class LayerPass:
+    """One layer's pass over the last R of T positions of P prompts.
+
+    pre [P, R, d]: the residual before the layer. queries [P, H, R, d_head]; keys, values [P, H, T, d_head] of all
+    positions. z [P, H, R, d_head]: each head's weighted sum of values before W_O. mid, after [P, R, d]: the residual
+    before and after the MLP. post [P, R, N]: the neurons after the nonlinearity.
+    """
+
+    pre: Float[Tensor, "P R d"]
+    queries: Float[Tensor, "P H r dh"]
+    keys: Float[Tensor, "P H T dh"]
+    values: Float[Tensor, "P H T dh"]
+    z: Float[Tensor, "P H r dh"]
+    mid: Float[Tensor, "P r d"]
+    post: Float[Tensor, "P r N"]
+    after: Float[Tensor, "P r d"]
+
+
 def normalise(x: Float[Tensor, "... d"], ln: LayerNorm, eps: float) -> Float[Tensor, "... d"]:
     return F.layer_norm(x, x.shape[-1:], ln.gain, ln.bias, eps)
 
 
 def activate(model: Model, pre: Float[Tensor, "... N"]) -> Float[Tensor, "... N"]:
     """The MLP's nonlinearity."""
-    match model.config.activation:
-        case "gelu_new" | "gelu_pytorch_tanh":
-            return F.gelu(pre, approximate="tanh")
-        case "gelu":
-            return F.gelu(pre)
-        case "relu":
-            return F.relu(pre)
-        case "silu" | "swish":
-            return F.silu(pre)
-        case "quick_gelu":
-            return pre * torch.sigmoid(1.702 * pre)
-        case "tanh":
-            return torch.tanh(pre)
-        case other:
-            raise InputError(f"activation function {other!r} is not supported")
+    return _NONLINEARITIES[model.config.activation](pre)
 
 
 def post_activation(model: Model, layer: int, mid: Float[Tensor, "... d"]) -> Float[Tensor, "... N"]:
@@ -130,19 +142,11 @@ def run(
 
     The prefixes that occur are run once each, then every prompt's remaining positions.
     """
-    _check_tokens(model, tokens)
-    x, past, rows = _prefixes(model, tokens, shared)
     post: dict[int, Tensor] = {}
-    last = model.config.n_layers - 1
-    for layer in range(model.config.n_layers):
-        mid, _, _, _ = _attend(model, layer, x, past[layer], rows, only_end=layer == last)
-        neurons = post_activation(model, layer, mid)
+    for layer, one in enumerate(layer_passes(model, tokens, shared=shared, only_end=True)):
         if layer in layers:
-            post[layer] = neurons[:, -1].clone()
-        block = model.blocks[layer]
-        x = mid + _affine(neurons, block.W_out, block.b_out)
-    residual = x[:, -1]
-    ids = torch.as_tensor(year_token_ids, dtype=torch.long, device=residual.device)
+            post[layer] = one.post[:, -1].clone()
+    residual, ids = one.after[:, -1], torch.as_tensor(year_token_ids, dtype=torch.long, device=model.device)
     return EndRun(
         post=post,
         residual=residual,
@@ -169,29 +173,23 @@ def run_in_blocks(
 
 @torch.no_grad()
 def trace(model: Model, tokens: Int[np.ndarray, "P T"], *, shared: int) -> EndTrace:
-    """One pass that keeps what interventions at END need, gradients through `resume` among it: see `EndTrace`."""
-    _check_tokens(model, tokens)
-    x, past, rows = _prefixes(model, tokens, shared)
-    embedding = x[:, -1]
+    """One pass that keeps what interventions at END need, gradients through `resume` included."""
     keys, values, heads, mids, posts, after = [], [], [], [], [], []
-    for layer, block in enumerate(model.blocks):
-        mid, k, v, z = _attend(model, layer, x, past[layer], rows)
-        neurons = post_activation(model, layer, mid)
-        x = mid + _affine(neurons, block.W_out, block.b_out)
-        keys.append(k[:, :, :-1].contiguous())
-        values.append(v[:, :, :-1].contiguous())
-        heads.append(z[:, :, -1].clone())
-        mids.append(mid[:, -1].clone())
-        posts.append(neurons[:, -1].clone())
-        after.append(x[:, -1].clone())
+    for one in layer_passes(model, tokens, shared=shared):
+        keys.append(one.keys[:, :, :-1].contiguous())
+        values.append(one.values[:, :, :-1].contiguous())
+        heads.append(one.z[:, :, -1].clone())
+        mids.append(one.mid[:, -1].clone())
+        posts.append(one.post[:, -1].clone())
+        after.append(one.after[:, -1].clone())
+    embedding = _embed(model, tokens[:, -1:], first=tokens.shape[1] - 1)[:, 0]
     return EndTrace(embedding, *(tuple(p) for p in (keys, values, heads, mids, posts, after)))
 
 
 def resume(model: Model, kept: EndTrace, residual: Float[Tensor, "n P d"], *, after: int) -> Float[Tensor, "n P d"]:
     """The final residual at END when the residual after layer `after` was changed to `residual`.
 
-    n variants of the same P prompts at once. Earlier positions are as they were, exactly, because
-    they cannot see END.
+    n variants of the same P prompts at once. Earlier positions stay exactly as they were: they cannot see END.
     """
     x = residual
     for layer in range(after + 1, model.config.n_layers):
@@ -200,22 +198,22 @@ def resume(model: Model, kept: EndTrace, residual: Float[Tensor, "n P d"], *, af
 
 
 def attention_at_end(model: Model, layer: int, x: Float[Tensor, "n P d"], kept: EndTrace) -> Float[Tensor, "n P d"]:
-    """What the layer's attention writes at END when END's residual before the layer is `x`."""
-    block, config = model.blocks[layer], model.config
+    """The output of the layer's attention at END when the residual there before the layer is `x`."""
+    block = model.blocks[layer]
     q, k, v = _query_key_value(model, block, x)
     keys, values = kept.keys[layer], kept.values[layer]
-    q = q * _attention_scale(model, layer)
+    q = q * attention_scale(model, layer)
     earlier = torch.einsum("nphd,phtd->npht", q, keys)
     pattern = torch.cat([earlier, (q * k).sum(-1, keepdim=True)], -1).softmax(-1)
     z = torch.einsum("npht,phtd->nphd", pattern[..., :-1], values) + pattern[..., -1:] * v
-    return _affine(z.reshape(*x.shape[:-1], config.d_model), block.W_O, block.b_O)
+    return _affine(z.flatten(-2), block.W_O, block.b_O)
 
 
 def _affine(x: Float[Tensor, "... a"], W: Float[Tensor, "a b"], b: Float[Tensor, " b"]) -> Float[Tensor, "... b"]:
     return torch.addmm(b, x.reshape(-1, x.shape[-1]), W).view(*x.shape[:-1], W.shape[1])
 
 
-def _attention_scale(model: Model, layer: int) -> float:
+def attention_scale(model: Model, layer: int) -> float:
     scale = 1 / math.sqrt(model.config.d_head)
     return scale / (layer + 1) if model.config.scale_attn_by_inverse_layer_idx else scale
 
@@ -227,58 +225,58 @@ def _query_key_value(model: Model, block: Block, x: Float[Tensor, "... d"]) -> t
     return tuple(part.unflatten(-1, (config.n_heads, config.d_head)) for part in joint.split(config.d_model, -1))
 
 
-def _prefixes(
-    model: Model, tokens: Int[np.ndarray, "P T"], shared: int
-) -> tuple[Float[Tensor, "P R d"], list[tuple[Tensor, Tensor]], Int[Tensor, " P"]]:
-    """Run each distinct prefix once; return the suffixes' embeddings, each layer's prefix keys and values, and
-    which prefix a prompt has."""
-    if not 0 <= shared < tokens.shape[1]:
-        raise InputError(f"{shared} shared positions do not leave a last one of {tokens.shape[1]}")
-    distinct, which = np.unique(tokens[:, :shared], axis=0, return_inverse=True)
-    device = model.W_E.device
-    rows = torch.as_tensor(which.reshape(-1), device=device)
-    x = _embed(model, distinct, first=0)
-    past = []
+def layer_passes(
+    model: Model, tokens: Int[np.ndarray, "P T"], *, shared: int, only_end: bool = False
+) -> Iterator[LayerPass]:
+    """Run the layers in turn over positions `shared` and later; the positions before, once for each distinct prefix.
+
+    only_end: of the last layer, END alone (R = 1): all that the logits need.
+    Raises `InputError` for tokens that do not fit the model, or where `shared` leaves no position.
+    """
+    _check_tokens(model, tokens, shared)
+    prefixes, which = np.unique(tokens[:, :shared], axis=0, return_inverse=True)
+    rows = torch.as_tensor(which.reshape(-1), device=model.device)
+    before, x = _embed(model, prefixes, first=0), _embed(model, tokens[:, shared:], first=shared)
     for layer in range(model.config.n_layers):
-        x, keys, values = _prefix_layer(model, layer, x)
-        past.append((keys, values))
-    return _embed(model, tokens[:, shared:], first=shared), past, rows
+        is_last = layer == model.config.n_layers - 1
+        keys, values, before = _prefix_layer(model, layer, before, is_last=is_last)
+        one = _layer_pass(model, layer, x, keys[rows], values[rows], only_end=only_end and is_last)
+        yield one
+        x = one.after
 
 
 def _prefix_layer(
-    model: Model, layer: int, x: Float[Tensor, "U S d"]
-) -> tuple[Float[Tensor, "U S d"], Float[Tensor, "U H S dh"], Float[Tensor, "U H S dh"]]:
+    model: Model, layer: int, x: Float[Tensor, "U S d"], *, is_last: bool
+) -> tuple[Float[Tensor, "U H S dh"], Float[Tensor, "U H S dh"], Float[Tensor, "U S d"]]:
+    """Keys and values of the prefixes, and their residual after the layer (before the last, which nobody reads)."""
+    if is_last or x.shape[1] == 0:
+        _, keys, values = (part.transpose(1, 2) for part in _query_key_value(model, model.blocks[layer], x))
+        return keys, values, x
     empty = x.new_zeros(len(x), model.config.n_heads, 0, model.config.d_head)
-    mid, keys, values, _ = _attend(model, layer, x, (empty, empty), torch.arange(len(x), device=x.device))
-    if layer == model.config.n_layers - 1 or x.shape[1] == 0:
-        return mid, keys, values
-    return mlp(model, layer, mid), keys, values
+    one = _layer_pass(model, layer, x, empty, empty)
+    return one.keys, one.values, one.after
 
 
-def _attend(
+def _layer_pass(
     model: Model,
     layer: int,
     x: Float[Tensor, "P R d"],
-    past: tuple[Tensor, Tensor],
-    rows: Int[Tensor, " P"],
+    earlier_keys: Float[Tensor, "P H S dh"],
+    earlier_values: Float[Tensor, "P H S dh"],
     *,
     only_end: bool = False,
-) -> tuple[Float[Tensor, "P r d"], Float[Tensor, "P H T dh"], Float[Tensor, "P H T dh"], Float[Tensor, "P H r dh"]]:
-    """Add the attention's output to x; also keys, values of all positions and each head's mixed values.
-
-    With `only_end` the last position alone attends (r = 1): all that is needed of the last layer.
-    """
+) -> LayerPass:
     block = model.blocks[layer]
     q, k, v = (part.transpose(1, 2) for part in _query_key_value(model, block, x))
-    keys = torch.cat([past[0][rows], k], 2)
-    values = torch.cat([past[1][rows], v], 2)
-    if only_end:
-        q, x = q[:, :, -1:], x[:, -1:]
-    behind = keys.shape[2] - q.shape[2]
-    mask = torch.ones(q.shape[2], keys.shape[2], dtype=torch.bool, device=x.device).tril(behind)
-    z = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=_attention_scale(model, layer))
-    written = _affine(z.transpose(1, 2).flatten(2), block.W_O, block.b_O)
-    return x + written, keys, values, z
+    keys, values = torch.cat([earlier_keys, k], 2), torch.cat([earlier_values, v], 2)
+    read = slice(-1 if only_end else 0, None)
+    q = q[:, :, read]
+    R, T = q.shape[2], keys.shape[2]
+    mask = torch.ones(R, T, dtype=torch.bool, device=x.device).tril(T - R)
+    z = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=attention_scale(model, layer))
+    mid = x[:, read] + _affine(z.transpose(1, 2).flatten(2), block.W_O, block.b_O)
+    post = post_activation(model, layer, mid)
+    return LayerPass(x, q, keys, values, z, mid, post, after=mid + _affine(post, block.W_out, block.b_out))
 
 
 def _embed(model: Model, tokens: Int[np.ndarray, "P R"], *, first: int) -> Float[Tensor, "P R d"]:
@@ -286,11 +284,13 @@ def _embed(model: Model, tokens: Int[np.ndarray, "P R"], *, first: int) -> Float
     return model.W_E[ids] + model.W_pos[first : first + tokens.shape[1]]
 
 
-def _check_tokens(model: Model, tokens: Int[np.ndarray, "P T"]) -> None:
+def _check_tokens(model: Model, tokens: Int[np.ndarray, "P T"], shared: int) -> None:
     if tokens.size == 0:
         raise InputError("no prompts to run")
     if tokens.shape[1] > model.config.n_ctx:
         raise InputError(f"prompts of {tokens.shape[1]} tokens do not fit the model's context of {model.config.n_ctx}")
+    if not 0 <= shared < tokens.shape[1]:
+        raise InputError(f"{shared} shared positions do not leave a last one of {tokens.shape[1]}")
     outside = tokens[(tokens < 0) | (tokens >= model.config.d_vocab)]
     if outside.size:
         raise InputError(

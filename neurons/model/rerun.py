@@ -1,11 +1,11 @@
-"""Every position from YY on kept in full, and any one head or MLP run again there on a changed input.
+"""Run one head or MLP again on a changed input, at any position from YY on.
 
-1. `trace_from` runs prompts once and keeps, for the positions that can see YY, every residual, query and head;
+1. `trace_from` runs prompts once and keeps every residual, query and head of the positions that attend to YY, and the
    keys and values of all positions.
-2. `head_again` and `mlp_again` take what is added to the residual that one component reads, and give what that
-   adds to the component's output. Nothing else is run.
+2. `head_again` and `mlp_again` take the change of the residual that one component reads, and return the change of the
+   component's output. Nothing else is run.
 
-Heads write `z @ W_O`, without the output bias: a bias is the same in every run, and no change.
+The output of a head is `z @ W_O`, without the bias, which is the same in every run.
 """
 
 import math
@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurons.model.checkpoint import Block, Model
-from neurons.model.forward import normalise, post_activation
+from neurons.model.forward import attention_scale, layer_passes, normalise, post_activation
+from neurons.model.model import Block, Model
 
 PROMPTS = 64
 """Prompts in one pass of a trace."""
@@ -57,62 +57,49 @@ class PositionTrace:
 
 @torch.inference_mode()
 def trace_from(model: Model, tokens: Int[np.ndarray, "P T"], *, first: int) -> PositionTrace:
-    """Run the prompts and keep what is at positions `first` and later."""
+    """Run the prompts, `PROMPTS` at a time, and keep what is at positions `first` and later."""
     parts = [_trace(model, tokens[start : start + PROMPTS], first) for start in range(0, len(tokens), PROMPTS)]
     fields = zip(*(vars(part).values() for part in parts), strict=True)
     return PositionTrace(*(tuple(torch.cat(list(x)) for x in zip(*kept, strict=True)) for kept in fields))
 
 
 def _trace(model: Model, tokens: Int[np.ndarray, "P T"], first: int) -> PositionTrace:
-    ids = torch.as_tensor(tokens, dtype=torch.long, device=model.W_E.device)
-    x = model.W_E[ids] + model.W_pos[: tokens.shape[1]]
     pre, mids, queries, keys, values, heads = [], [], [], [], [], []
-    for layer, block in enumerate(model.blocks):
-        pre.append(x[:, first:].clone())
-        normed = normalise(x, block.ln_1, model.config.layer_norm_eps)
-        joint = (normed @ block.qkv + block.b_qkv).split(model.config.d_model, -1)
-        q, k, v = (part.unflatten(-1, (model.config.n_heads, -1)) for part in joint)
-        z = torch.einsum("phrt,pthe->prhe", attention_pattern(model, layer, q, k), v)
-        x = x + z.flatten(2) @ block.W_O + block.b_O
-        mids.append(x[:, first:].clone())
-        x = x + post_activation(model, layer, x) @ block.W_out + block.b_out
-        queries.append(q[:, first:].clone())
-        keys.append(k.contiguous())
-        values.append(v.contiguous())
-        heads.append(z[:, first:].clone())
-    pre.append(x[:, first:].clone())
+    for one in layer_passes(model, tokens, shared=first):
+        pre.append(one.pre)
+        mids.append(one.mid)
+        queries.append(one.queries.transpose(1, 2).contiguous())
+        keys.append(one.keys.transpose(1, 2))
+        values.append(one.values.transpose(1, 2))
+        heads.append(one.z.transpose(1, 2))
+    pre.append(one.after)
     return PositionTrace(*(tuple(kept) for kept in (pre, mids, queries, keys, values, heads)))
 
 
 def attention_pattern(
     model: Model, layer: int, queries: Float[Tensor, "P R H dh"], keys: Float[Tensor, "P T H dh"]
 ) -> Float[Tensor, "P H R T"]:
-    """Where each of the last R positions looks."""
+    """The attention of each of the last R positions over all T."""
     scores = torch.einsum("prhe,pthe->phrt", queries, keys) * attention_scale(model, layer)
     R, T = scores.shape[-2:]
     seen = torch.ones(R, T, dtype=torch.bool, device=scores.device).tril(T - R)
     return scores.masked_fill(~seen, -math.inf).softmax(-1)
 
 
-def attention_scale(model: Model, layer: int) -> float:
-    scale = 1 / math.sqrt(model.config.d_head)
-    return scale / (layer + 1) if model.config.scale_attn_by_inverse_layer_idx else scale
-
-
 def head_write(model: Model, layer: int, head: int, z: Float[Tensor, "... dh"]) -> Float[Tensor, "... d"]:
-    """What a head adds to the residual for its weighted sum of values."""
+    """The output of a head, from its weighted sum of values."""
     return z @ model.blocks[layer].W_O[_columns(model, head)]
 
 
 def mlp_output(kept: PositionTrace, layer: int, position: int) -> Float[Tensor, "P d"]:
-    """What an MLP wrote at a position, its output bias included."""
+    """The output of an MLP at a position, its bias included."""
     return kept.pre[layer + 1][:, position] - kept.mid[layer][:, position]
 
 
 def mlp_again(
     model: Model, kept: PositionTrace, layer: int, position: int, added: Float[Tensor, "n P d"]
 ) -> Float[Tensor, "n P d"]:
-    """The change of what the MLP writes when `added` is added to the residual that it reads."""
+    """The change of the MLP's output when `added` is added to the residual that it reads."""
     block = model.blocks[layer]
     before = post_activation(model, layer, kept.mid[layer][:, position])
     change = post_activation(model, layer, kept.mid[layer][:, position] + added) - before
@@ -130,10 +117,10 @@ def head_again(
     keys: Mapping[int, Float[Tensor, "n P d"]],
     values: Mapping[int, Float[Tensor, "n P d"]],
 ) -> Float[Tensor, "n P d"]:
-    """The change of what the head writes when residuals that it reads have something added.
+    """The change of the head's output when something is added to the residuals that it reads.
 
-    query: added where the query is read; keys, values: added at each position (counted from YY) where a key or
-    a value is read. Positions before YY cannot change.
+    query: added where the query is read; keys, values: added where a key or a value is read, by position counted
+    from YY. Positions before YY cannot change.
     """
     first = kept.keys[layer].shape[1] - kept.n_positions
     seen = first + position + 1

@@ -1,6 +1,5 @@
 """GPT-2's byte-level tokenizer from a checkpoint's files, without importing transformers."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,16 +50,9 @@ def load_tokenizer(folder: Path) -> Gpt2Tokenizer:
 
 
 def _from_merges(vocab: Path, merges: Path) -> tokenizers.Tokenizer:
-    ids = json.loads(vocab.read_text(encoding="utf-8"))
-    lines = merges.read_text(encoding="utf-8").split("\n")
-    wanted = (line.partition(" ") for line in lines if line.strip() and not line.startswith("#version"))
-    pairs = [(left, right) for left, _, right in wanted]
-    named = {token for left, right in pairs for token in (left, right, left + right)}
-    if unknown := sorted(named - ids.keys()):
-        raise ValueError(f"merges.txt names {unknown[0]!r}, which vocab.json has not")
-    backend = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=ids, merges=pairs))
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(str(vocab), str(merges)))
     backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = tokenizers.decoders.ByteLevel()
-    if END_OF_TEXT in ids:
+    if backend.token_to_id(END_OF_TEXT) is not None:
         backend.add_special_tokens([END_OF_TEXT])
     return backend

@@ -1,12 +1,22 @@
-"""The safetensors files of a checkpoint, without torch: what is in them, where, and whether it is GPT-2's."""
+"""The safetensors files of a checkpoint: what is in them, where, whether it is GPT-2's, and its numbers.
+
+Torch is imported inside `read_weights`, for start-up time alone: a report opens a checkpoint without it.
+"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neurons.model.config import ModelConfig
 from neurons.types import CheckpointError, InputError
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""What torch calls the types of safetensors that are read."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of the folder's safetensors files, by name without the `transformer.` prefix."""
+    """Every tensor of the folder's safetensors files, by GPT-2's name."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():
         files = [single]
@@ -48,11 +58,22 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         files = _indexed_files(folder, index)
     else:
         raise InputError(f"{folder} holds no checkpoint: {_what_weights(folder)}")
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        for name, tensor in read_header(file):
-            tensors[name.removeprefix("transformer.")] = tensor
-    return tensors
+    stored = {name: tensor for file in files for name, tensor in read_header(file)}
+    names = gpt2_names(stored)
+    return {names[name]: tensor for name, tensor in stored.items()}
+
+
+def gpt2_names(stored: Iterable[str]) -> dict[str, str]:
+    """GPT-2's name of each tensor: without `transformer.`, and without a wrapper's prefix where all tensors have it.
+
+    Wrappers are DistributedDataParallel (`module.`), torch.compile (`_orig_mod.`) and modules of the user's own.
+    """
+    names = list(stored)
+    embeddings = [name for name in names if name.endswith(".wte.weight")]
+    prefix = embeddings[0].removesuffix("wte.weight").removesuffix("transformer.") if len(embeddings) == 1 else ""
+    if not all(name.startswith(prefix) for name in names):
+        prefix = ""
+    return {name: name.removeprefix(prefix).removeprefix("transformer.") for name in names}
 
 
 def _what_weights(folder: Path) -> str:
@@ -116,5 +137,26 @@ def check_tensors(folder: Path, config: ModelConfig, tensors: dict[str, Tensor])
         found = tensors[name]
         if found.shape != shape:
             raise CheckpointError(f"{folder}: tensor {name} has shape {found.shape}, config.json asks for {shape}")
-        if found.dtype not in {"F64", "F32", "F16", "BF16"}:
+        if found.dtype not in DTYPES:
             raise CheckpointError(f"{folder}: tensor {name} holds {found.dtype}, not floating-point numbers")
+
+
+def read_weights(tensors: dict[str, Tensor]) -> "dict[str, torch.Tensor]":
+    """The tensors in float32, each read from its place in its file.
+
+    Read and not mapped: a checkpoint that training overwrites later changes nothing here, and cannot end the process.
+    Memory is one copy of the weights, and of the largest tensor alone a second one where its type is another.
+    """
+    return {name: _read(tensor) for name, tensor in tensors.items()}
+
+
+def _read(tensor: Tensor) -> "torch.Tensor":
+    import torch
+
+    found = torch.empty(tensor.shape, dtype=getattr(torch, DTYPES[tensor.dtype]))
+    into = found.view(-1).view(torch.uint8).numpy().data
+    with tensor.file.open("rb") as stream:
+        stream.seek(tensor.start)
+        if stream.readinto(into) != tensor.stop - tensor.start:
+            raise CheckpointError(f"{tensor.file} became shorter while it was read: run again")
+    return found.float()

@@ -16,8 +16,8 @@ from neurons.cache.format import Cache, open_cache
 from neurons.cache.layout import DTYPE, check_dtype
 from neurons.cache.results import keep_result, kept_result
 from neurons.model.files import Checkpoint, find_checkpoint
-from neurons.model.remembered import beside
 from neurons.parallel import is_spread
+from neurons.remembered import beside
 from neurons.shown import Shown
 from neurons.study.settings import Plan, Settings
 from neurons.task.prompts import PromptSet

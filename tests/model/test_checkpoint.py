@@ -10,6 +10,7 @@ import pytest
 import torch
 from checkpoints import as_older_checkpoints, put_snapshot, rewrite, shard
 from random_gpt2 import write_random_gpt2
+from safetensors import torch as torch_files
 from safetensors.numpy import load_file, save_file
 
 from neurons.model.checkpoint import Model, load_model
@@ -90,6 +91,41 @@ def test_weights_of_another_precision_are_read_as_float32(folder: Path, dtype: t
     assert np.array_equal(model.W_E, expected)
 
 
+def test_bfloat16_is_read_as_float32(folder: Path) -> None:
+    tensors = torch_files.load_file(folder / "model.safetensors")
+    torch_files.save_file({name: t.bfloat16() for name, t in tensors.items()}, folder / "model.safetensors")
+    expected = tensors["transformer.h.0.mlp.c_fc.weight"].bfloat16().float()
+    assert torch.equal(load_model(folder).blocks[0].W_in, expected)
+
+
+def test_a_checkpoint_that_is_overwritten_later_changes_nothing(folder: Path) -> None:
+    model = load_model(folder)
+    before = model.blocks[1].W_out.clone()
+    file = folder / "model.safetensors"
+    size = file.stat().st_size
+    with file.open("r+b") as stream:
+        stream.truncate(0)
+        stream.truncate(size)
+    assert torch.equal(model.blocks[1].W_out, before)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="peak memory is read from Linux's /proc")
+def test_loading_holds_one_copy_of_the_weights(gpt2_shaped: Model) -> None:
+    """Peak above torch's own memory, in a process of its own: within 1.2 times the weights."""
+    folder = gpt2_shaped.checkpoint.folder
+    program = (
+        "import re, neurons.model.checkpoint as checkpoint\n"
+        "def kib(name): return int(re.search(name + r':\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
+        "before = kib('VmRSS')\n"
+        f"model = checkpoint.load_model({str(folder)!r})\n"
+        "print((kib('VmHWM') - before) * 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    weights = (folder / "model.safetensors").stat().st_size
+    assert int(done.stdout) / weights < 1.2
+
+
 def test_gpt2_loads_from_the_hub_s_cache_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -131,7 +167,11 @@ def test_a_checkpoint_without_a_tokenizer_is_refused(folder: Path) -> None:
     assert "has no tokenizer: put GPT-2's vocab.json and merges.txt" in refusal(folder, InputError)
 
 
-def test_what_the_library_cannot_load_is_one_line(folder: Path) -> None:
+def test_what_the_libraries_refuse_is_one_line_and_changes_no_number(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"resid_pdrop": "none"}))
-    assert refusal(folder, CheckpointError).startswith(f"{folder} cannot be loaded: ")
+    model = load_model(folder)
+    with pytest.raises(CheckpointError) as error:
+        model.bridge  # noqa: B018
+    assert str(error.value).startswith(f"{folder} cannot be loaded: ")
+    assert "\n" not in str(error.value)

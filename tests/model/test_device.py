@@ -25,8 +25,7 @@ from neurons.intervention.curves import published_curve
 from neurons.intervention.groups import MEASURES, group_mask, group_measures, logit_changes
 from neurons.intervention.screen import screen
 from neurons.model.checkpoint import Model, load_model
-from neurons.model.device import find_device
-from neurons.model.trust import check_against
+from neurons.model.device import check_against, find_device
 from neurons.task.intervention import Intervention
 from neurons.types import Device, DeviceError, Effect, NeuronId
 

@@ -25,6 +25,13 @@ def test_ids_are_those_of_transformers_with_gpt2_s_files(gpt2_tokenizer_folder: 
     assert ours == reference(gpt2_tokenizer_folder).encode(text, add_special_tokens=False)  # type: ignore[attr-defined]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("text", TEXTS)
+def test_ids_are_those_of_transformers_with_mini_s_files(mini_tokenizer: Gpt2Tokenizer, text: str) -> None:
+    expected = reference(MINI).encode(text, add_special_tokens=False)  # type: ignore[attr-defined]
+    assert mini_tokenizer.encode(text) == expected
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_tokens_decode_to_the_text(mini_tokenizer: Gpt2Tokenizer, text: str) -> None:
     if text.isascii():

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from random_gpt2 import write_random_gpt2
 
+from neurons import remembered
 from neurons.cache.format import open_cache, verify_cache
-from neurons.model import remembered
 from neurons.model.files import find_checkpoint
-from neurons.model.remembered import MOST, NAME, Remembered, beside
+from neurons.remembered import MOST, NAME, Remembered, beside
 from neurons.types import CacheError
 
-OLD = Path(__file__).parents[1] / "data" / "cache-v1.h5"
+OLD = Path(__file__).parent / "data" / "cache-v1.h5"
 CLOCK_STEP = 0.02
 """Longer than a step of the kernel's clock, so that two writes have different times."""
 

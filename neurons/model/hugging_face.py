@@ -1,23 +1,33 @@
-"""A checkpoint that is in memory already: a Hugging Face `GPT2LMHeadModel`, or a `TransformerBridge` around one.
+"""Hugging Face and TransformerLens: models of theirs as a checkpoint, and a checkpoint as a model of theirs.
 
-1. Its config is checked as a directory's is. 2. Its weights are copied, so that training that goes on
-afterwards changes nothing here. 3. The fingerprint is taken over the same bytes as that of the directory
-which `save_pretrained` would write, so both share one cache.
+The only module that knows transformers and transformer_lens. Both are imported inside functions, for start-up time
+alone: loading a checkpoint and running it needs neither.
+
+A model in memory: 1. Check its config as that of a directory. 2. Copy its weights, so that training may go on.
+3. Take the fingerprint over the bytes that `save_pretrained` would write, so that both share one cache.
 """
 
 import hashlib
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from neurons.model.config import check_config
 from neurons.model.files import Checkpoint
-from neurons.model.tokenizer import Gpt2Tokenizer
-from neurons.model.weights import expected_shapes
+from neurons.model.tokenizer import END_OF_TEXT, Gpt2Tokenizer
+from neurons.model.weights import expected_shapes, gpt2_names
 from neurons.types import CheckpointError, InputError
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import GPT2LMHeadModel
 
 WHERE = Path("model-in-memory")
 """Stands in messages where a directory would."""
@@ -45,6 +55,9 @@ class MemoryCheckpoint(Checkpoint):
             h.update(f"{name} {DTYPES[tensor.dtype]} {tuple(tensor.shape)}\n".encode())
             h.update(tensor.contiguous().view(torch.uint8).numpy().data)
         return h.hexdigest()
+
+    def read_weights(self) -> dict[str, torch.Tensor]:
+        return {name: tensor.float() for name, tensor in self.state.items()}
 
     @property
     def for_workers(self) -> str:
@@ -81,10 +94,9 @@ def checkpoint_in_memory(source: Any, *, tokenizer: Any, name: str | None) -> Me
 
 def state_of(hf_model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Its tensors by GPT-2's names, also where a bridge has wrapped its parts; they share the model's memory."""
-    return {
-        name.replace("_original_component.", "").removeprefix("transformer."): tensor.detach()
-        for name, tensor in hf_model.state_dict().items()
-    }
+    stored = {name.replace("_original_component.", ""): tensor for name, tensor in hf_model.state_dict().items()}
+    names = gpt2_names(stored)
+    return {names[name]: tensor.detach() for name, tensor in stored.items()}
 
 
 def _copy_weights(hf_model: torch.nn.Module, shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
@@ -107,3 +119,79 @@ def _tokenizer(given: Any) -> Gpt2Tokenizer:
     if backend is None:
         raise InputError("a model in memory needs its tokenizer: load_model(model, tokenizer=GPT2TokenizerFast...)")
     return Gpt2Tokenizer(backend)
+
+
+def boot_bridge(checkpoint: Checkpoint) -> "TransformerBridge":
+    """The checkpoint as a `TransformerBridge`: raw weights, eager attention, float32, no network.
+
+    Raises `CheckpointError` where a library refuses the config: it reads fields that change no number here.
+    """
+    with _quiet(), _folder_with_config(checkpoint) as folder:
+        from transformer_lens.model_bridge import TransformerBridge
+        from transformers import PreTrainedTokenizerFast
+
+        try:
+            tokenizer = PreTrainedTokenizerFast(
+                tokenizer_object=checkpoint.tokenizer.backend,
+                bos_token=END_OF_TEXT,
+                eos_token=END_OF_TEXT,
+                unk_token=END_OF_TEXT,
+                name_or_path=folder,
+            )
+            return TransformerBridge.boot_transformers(
+                folder, hf_model=_hf_model(checkpoint, folder), tokenizer=tokenizer, device="cpu"
+            )
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CheckpointError(f"{checkpoint.folder} cannot be loaded: {reason}") from None
+
+
+def _hf_model(checkpoint: Checkpoint, folder: str) -> "GPT2LMHeadModel":
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    state = {
+        name if name.startswith("lm_head") else f"transformer.{name}": tensor
+        for name, tensor in checkpoint.read_weights().items()
+    }
+    model: GPT2LMHeadModel = GPT2LMHeadModel.from_pretrained(
+        None,
+        config=GPT2Config.from_pretrained(folder, local_files_only=True),
+        state_dict=state,
+        attn_implementation="eager",
+        dtype=torch.float32,
+    )
+    return model.eval()
+
+
+@contextmanager
+def _folder_with_config(checkpoint: Checkpoint) -> Iterator[str]:
+    """A directory with config.json, from which the bridge reads the config even when it is given the model."""
+    if not isinstance(checkpoint, MemoryCheckpoint):
+        yield str(checkpoint.folder)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.hf_config.save_pretrained(folder)
+        yield folder
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' notes and progress bars off standard error while a model loads."""
+    import logging
+
+    import transformers.utils.logging as hf_logging
+
+    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    disabled = logging.root.manager.disable
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+        hf_logging.set_verbosity(level)
+        if bars:
+            hf_logging.enable_progress_bar()

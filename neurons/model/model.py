@@ -1,0 +1,138 @@
+"""A GPT-2 in memory: its weights in float32, as the checkpoint has them.
+
+Nothing is folded or centred. The gain, centring and scale of LayerNorm are applied where they are used, so that
+every number can be traced to a tensor of the file.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neurons.model.config import ModelConfig
+from neurons.model.files import Checkpoint
+from neurons.model.hugging_face import boot_bridge
+from neurons.model.tokenizer import Gpt2Tokenizer
+from neurons.shown import Shown
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+
+@dataclass(frozen=True, eq=False)
+class LayerNorm:
+    gain: Float[Tensor, " d"]
+    bias: Float[Tensor, " d"]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One layer's weights, oriented as in the checkpoint: inputs are rows, outputs are columns.
+
+    `qkv` [d, 3d] holds query, key and value side by side; head h of each takes d_head columns.
+    `W_O` [d, d] takes the heads' outputs side by side. `W_in` [d, N], `W_out` [N, d].
+    """
+
+    ln_1: LayerNorm
+    qkv: Float[Tensor, "d d3"]
+    b_qkv: Float[Tensor, " d3"]
+    W_O: Float[Tensor, "d d"]
+    b_O: Float[Tensor, " d"]
+    ln_2: LayerNorm
+    W_in: Float[Tensor, "d N"]
+    b_in: Float[Tensor, " N"]
+    W_out: Float[Tensor, "N d"]
+    b_out: Float[Tensor, " d"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Model(Shown):
+    """A GPT-2 in memory: the checkpoint's own weights in float32 (units of the residual stream).
+
+    `W_E` [V, d] and `W_pos` [C, d] have a row a token and a position; `W_U` [V, d] a row a token (the embedding
+    itself when tied).
+    """
+
+    checkpoint: Checkpoint
+    W_E: Float[Tensor, "V d"]
+    W_pos: Float[Tensor, "C d"]
+    blocks: tuple[Block, ...]
+    ln_final: LayerNorm
+    W_U: Float[Tensor, "V d"]
+
+    @property
+    def name(self) -> str:
+        """What results and files are called by."""
+        return self.checkpoint.name
+
+    def facts(self) -> dict[str, object]:
+        config = self.config
+        return {
+            "name": self.name,
+            "layers": config.n_layers,
+            "heads": config.n_heads,
+            "width": config.d_model,
+            "neurons": f"{config.d_mlp} a layer",
+            "vocabulary": config.d_vocab,
+            "sha256": self.fingerprint[:12],
+        }
+
+    @property
+    def config(self) -> ModelConfig:
+        """The part of the config that changes the numbers."""
+        return self.checkpoint.config
+
+    @property
+    def tokenizer(self) -> Gpt2Tokenizer:
+        """GPT-2's tokenizer, as the checkpoint has it."""
+        return self.checkpoint.tokenizer
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights."""
+        return self.checkpoint.fingerprint
+
+    @cached_property
+    def bridge(self) -> "TransformerBridge":
+        """The same checkpoint as a TransformerBridge (raw weights, eager attention, float32), for checks."""
+        return boot_bridge(self.checkpoint)
+
+    def year_readout(self, year_token_ids: Int[Tensor, "100"]) -> Float[Tensor, "d 100"]:
+        """What a residual direction does to the year logits once the final scale is divided out.
+
+        In logits for each unit of x / sigma. Columns are the year rows of the unembedding times the final
+        gain, centred over the residual dimensions, because the final LayerNorm subtracts the mean.
+        """
+        direction = self.W_U[year_token_ids] * self.ln_final.gain
+        return (direction - direction.mean(1, keepdim=True)).T
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are: what runs the model makes its tensors there."""
+        return self.W_E.device
+
+    def to(self, target: torch.dtype | torch.device) -> "Model":
+        """The same model with every weight in another floating-point type, or on another device."""
+
+        def cast(x: Tensor) -> Tensor:
+            return x.to(target)
+
+        def norm(ln: LayerNorm) -> LayerNorm:
+            return LayerNorm(cast(ln.gain), cast(ln.bias))
+
+        def block(b: Block) -> Block:
+            tensors = {name: cast(part) for name, part in vars(b).items() if isinstance(part, Tensor)}
+            return replace(b, ln_1=norm(b.ln_1), ln_2=norm(b.ln_2), **tensors)
+
+        W_E = cast(self.W_E)
+        return replace(
+            self,
+            W_E=W_E,
+            W_pos=cast(self.W_pos),
+            blocks=tuple(block(b) for b in self.blocks),
+            ln_final=norm(self.ln_final),
+            W_U=W_E if self.W_U is self.W_E else cast(self.W_U),
+        )

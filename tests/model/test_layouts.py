@@ -1,0 +1,92 @@
+"""The same model as others store it: each checkpoint gives Hugging Face's logits, or is refused in one line."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import rewrite
+from oracle import hooked_run, relative, some_tokens
+from random_gpt2 import write_random_gpt2
+from transformers import GPT2LMHeadModel
+
+from neurons.model.checkpoint import Model, load_model
+from neurons.model.forward import run
+from neurons.task.prompts import PromptSet
+from neurons.types import CheckpointError
+
+SINGLE = 1e-5
+"""Of the largest value: float32 sums in another order."""
+
+Tensors = dict[str, np.ndarray]
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    """A checkpoint as `save_pretrained` writes it."""
+    return write_random_gpt2(tmp_path / "plain")
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """The same checkpoint, to be stored in another way."""
+    return write_random_gpt2(tmp_path / "other")
+
+
+def assert_computes_as_hugging_face(model: Model, plain: Path, prompts: PromptSet) -> None:
+    """The logits of the model are those of Hugging Face from the plain checkpoint."""
+    tokens, ids = some_tokens(prompts, 12), prompts.year_token_ids
+    found = run(model, tokens, shared=prompts.year_position, layers=(0, 1), year_token_ids=ids)
+    expected = hooked_run(load_model(plain), tokens, torch.float32)
+    assert relative(found.residual, expected.residual) < SINGLE
+    assert relative(found.year_logits, expected.logits[:, ids]) < SINGLE
+    assert relative(found.logsumexp, expected.logits.logsumexp(-1)) < SINGLE
+
+
+def rename(change: Callable[[str], str]) -> Callable[[Tensors], None]:
+    def apply(tensors: Tensors) -> None:
+        for name in list(tensors):
+            tensors[change(name)] = tensors.pop(name)
+
+    return apply
+
+
+# --- names -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "my.own.wrapper."])
+@pytest.mark.parametrize("inner", ["transformer.", ""])
+def test_a_prefix_that_all_tensors_share_is_left_out(
+    plain: Path, other: Path, mini_prompts: PromptSet, prefix: str, inner: str
+) -> None:
+    rewrite(other, rename(lambda name: prefix + inner + name.removeprefix("transformer.")))
+    model = load_model(other)
+    assert model.fingerprint == load_model(plain).fingerprint
+    assert_computes_as_hugging_face(model, plain, mini_prompts)
+
+
+def test_a_prefix_goes_from_an_untied_head_too(tmp_path: Path, mini_prompts: PromptSet) -> None:
+    plain, other = (write_random_gpt2(tmp_path / name, tie_word_embeddings=False) for name in ("plain", "other"))
+    rewrite(other, rename(lambda name: f"module.{name}"))
+    assert_computes_as_hugging_face(load_model(other), plain, mini_prompts)
+
+
+def test_a_prefix_of_some_tensors_alone_is_refused(other: Path) -> None:
+    rewrite(other, rename(lambda name: name if "ln_f" in name else f"module.{name}"))
+    with pytest.raises(CheckpointError, match=r"tensor wte\.weight is missing"):
+        load_model(other)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
+def test_a_compiled_model_in_memory_is_its_directory(plain: Path) -> None:
+    saved = load_model(plain)
+    compiled = torch.compile(GPT2LMHeadModel.from_pretrained(plain, local_files_only=True))
+    assert load_model(compiled, tokenizer=saved.tokenizer).fingerprint == saved.fingerprint  # type: ignore[arg-type]
+
+
+def test_a_vocabulary_padded_to_a_multiple_of_64_works(tmp_path: Path, mini_prompts: PromptSet) -> None:
+    plain = write_random_gpt2(tmp_path / "padded", vocab_size=1088)
+    model = load_model(plain)
+    assert model.tokenizer.vocab_size < model.config.d_vocab == 1088
+    assert_computes_as_hugging_face(model, plain, mini_prompts)
