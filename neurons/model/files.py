@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from neurons.model.config import ModelConfig, read_config
 from neurons.model.tokenizer import Gpt2Tokenizer, load_tokenizer
-from neurons.model.weights import Tensor, check_tensors, expected_shapes, read_bytes, read_tensors, read_weights
+from neurons.model.weights import Tensor, gpt2_tensors, read_bytes, read_tensors, read_weights
 from neurons.remembered import Remembered
 from neurons.types import CheckpointError, InputError
 
@@ -62,7 +62,7 @@ class Checkpoint:
 
     def read_weights(self) -> "dict[str, torch.Tensor]":
         """Every tensor that GPT-2 uses, by its name without the `transformer.` prefix, in float32."""
-        return read_weights(self.tensors)
+        return read_weights(self.config, self.tensors)
 
     def _hashed(self) -> str:
         h = hashlib.sha256()
@@ -83,10 +83,8 @@ def find_checkpoint(name: str | os.PathLike[str], *, remembered: Remembered | No
     """
     folder = _locate(os.fspath(name))
     config = read_config(folder)
-    tensors = read_tensors(folder)
-    check_tensors(folder, config, tensors)
-    used = {name: tensor for name, tensor in tensors.items() if name in expected_shapes(config)}
-    return Checkpoint(_display_name(os.fspath(name), folder), folder, config, used, remembered=remembered)
+    tensors = gpt2_tensors(folder, config, read_tensors(folder))
+    return Checkpoint(_display_name(os.fspath(name), folder), folder, config, tensors, remembered=remembered)
 
 
 def _display_name(name: str, folder: Path) -> str:

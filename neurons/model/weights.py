@@ -5,7 +5,7 @@ Torch is imported inside `read_weights`, for start-up time alone: a report opens
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """What torch calls the types of safetensors that are read."""
+LINEAR = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+"""Ends of the names of matrices that are [in, out] in GPT-2's own files, and [out, in] as an nn.Linear."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Tensor:
     shape: tuple[int, ...]
     start: int
     stop: int
+    is_transposed: bool = False
+    """Stored as nn.Linear has it, [out, in]; GPT-2's own files have [in, out]."""
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -129,25 +133,59 @@ def read_bytes(tensor: Tensor, size: int = 1 << 24) -> Iterator[bytes]:
             yield chunk
 
 
-def check_tensors(folder: Path, config: ModelConfig, tensors: dict[str, Tensor]) -> None:
-    """Raise `CheckpointError` where a tensor is missing, or has another shape or type than GPT-2's."""
-    for name, shape in expected_shapes(config).items():
-        if name not in tensors:
+def gpt2_tensors(folder: Path, config: ModelConfig, stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that GPT-2 uses, and which of them are stored transposed.
+
+    Biases may be absent from all layers (nanoGPT's `bias=False`): they are zero.
+    Raises `CheckpointError` where a tensor is missing or has another shape or type than config.json asks for.
+    """
+    shapes = _stored_shapes(config, stored)
+    for name in shapes:
+        if name not in stored:
             raise CheckpointError(f"{folder}: tensor {name} is missing, though config.json asks for it")
-        found = tensors[name]
-        if found.shape != shape:
+    is_linear = _is_linear(folder, shapes, stored)
+    used = {}
+    for name, shape in shapes.items():
+        found, is_transposed = stored[name], is_linear and name.endswith(LINEAR)
+        if found.shape != (shape[::-1] if is_transposed else shape):
             raise CheckpointError(f"{folder}: tensor {name} has shape {found.shape}, config.json asks for {shape}")
         if found.dtype not in DTYPES:
             raise CheckpointError(f"{folder}: tensor {name} holds {found.dtype}, not floating-point numbers")
+        used[name] = replace(found, is_transposed=is_transposed)
+    return used
 
 
-def read_weights(tensors: dict[str, Tensor]) -> "dict[str, torch.Tensor]":
-    """The tensors in float32, each read from its place in its file.
+def _stored_shapes(config: ModelConfig, stored: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors that must be stored: all but the biases where there is none."""
+    shapes = expected_shapes(config)
+    if any(name.endswith(".bias") for name in shapes.keys() & set(stored)):
+        return shapes
+    return {name: shape for name, shape in shapes.items() if not name.endswith(".bias")}
+
+
+def _is_linear(folder: Path, shapes: dict[str, tuple[int, ...]], stored: dict[str, Tensor]) -> bool:
+    """Whether the weights are [out, in]: told by those that are not square, which must agree."""
+    oblong = [name for name, shape in shapes.items() if name.endswith(LINEAR) and shape[0] != shape[1]]
+    linear = [name for name in oblong if stored[name].shape == shapes[name][::-1]]
+    own = [name for name in oblong if stored[name].shape == shapes[name]]
+    if linear and own:
+        raise CheckpointError(
+            f"{folder}: tensor {linear[0]} is stored as [out, in] and {own[0]} as [in, out], so that the orientation of"
+            " the square attn.c_proj.weight cannot be told: save all in one orientation"
+        )
+    return bool(linear)
+
+
+def read_weights(config: ModelConfig, tensors: dict[str, Tensor]) -> "dict[str, torch.Tensor]":
+    """Every tensor of GPT-2 in float32 and as [in, out], each read from its place in its file; absent biases are zero.
 
     Read and not mapped: a checkpoint that training overwrites later changes nothing here, and cannot end the process.
-    Memory is one copy of the weights, and of the largest tensor alone a second one where its type is another.
+    Memory is one copy of the weights, and a second one of one tensor at a time where it is converted or transposed.
     """
-    return {name: _read(tensor) for name, tensor in tensors.items()}
+    import torch
+
+    shapes = expected_shapes(config)
+    return {name: _read(tensors[name]) if name in tensors else torch.zeros(shape) for name, shape in shapes.items()}
 
 
 def _read(tensor: Tensor) -> "torch.Tensor":
@@ -159,4 +197,4 @@ def _read(tensor: Tensor) -> "torch.Tensor":
         stream.seek(tensor.start)
         if stream.readinto(into) != tensor.stop - tensor.start:
             raise CheckpointError(f"{tensor.file} became shorter while it was read: run again")
-    return found.float()
+    return (found.T if tensor.is_transposed else found).float().contiguous()

@@ -90,3 +90,68 @@ def test_a_vocabulary_padded_to_a_multiple_of_64_works(tmp_path: Path, mini_prom
     model = load_model(plain)
     assert model.tokenizer.vocab_size < model.config.d_vocab == 1088
     assert_computes_as_hugging_face(model, plain, mini_prompts)
+
+
+# --- orientation and biases ------------------------------------------------------------------------
+
+
+def as_linear(tensors: Tensors) -> None:
+    """Matrices as nn.Linear stores them, [out, in]; embeddings and the head are the same in both."""
+    for name, tensor in tensors.items():
+        if ".h." in name and tensor.ndim == 2:
+            tensors[name] = np.ascontiguousarray(tensor.T)
+
+
+def test_weights_of_nn_linear_are_transposed(plain: Path, other: Path, mini_prompts: PromptSet) -> None:
+    rewrite(other, as_linear)
+    model = load_model(other)
+    assert torch.equal(model.blocks[1].W_O, load_model(plain).blocks[1].W_O)
+    assert model.blocks[1].W_in.is_contiguous()
+    assert_computes_as_hugging_face(model, plain, mini_prompts)
+
+
+def test_square_mlps_follow_the_orientation_of_the_others(tmp_path: Path, mini_prompts: PromptSet) -> None:
+    plain, other = (write_random_gpt2(tmp_path / name, n_inner=32) for name in ("plain", "other"))
+    rewrite(other, as_linear)
+    assert_computes_as_hugging_face(load_model(other), plain, mini_prompts)
+
+
+def test_mixed_orientations_are_refused_with_the_reason(other: Path) -> None:
+    def mix(tensors: Tensors) -> None:
+        name = "transformer.h.1.mlp.c_fc.weight"
+        tensors[name] = np.ascontiguousarray(tensors[name].T)
+
+    rewrite(other, mix)
+    with pytest.raises(CheckpointError, match=r"h\.1\.mlp\.c_fc\.weight is stored as \[out, in\] .* cannot be told"):
+        load_model(other)
+
+
+def silence_biases(tensors: Tensors) -> None:
+    for name, tensor in tensors.items():
+        if name.endswith(".bias"):
+            tensor.fill(0)
+
+
+def leave_out_biases(tensors: Tensors) -> None:
+    for name in [name for name in tensors if name.endswith(".bias")]:
+        del tensors[name]
+
+
+def test_absent_biases_are_zero(plain: Path, other: Path, mini_prompts: PromptSet) -> None:
+    rewrite(other, leave_out_biases)
+    rewrite(plain, silence_biases)
+    assert_computes_as_hugging_face(load_model(other), plain, mini_prompts)
+
+
+def test_some_absent_biases_are_refused(other: Path) -> None:
+    rewrite(other, lambda tensors: tensors.__delitem__("transformer.h.0.ln_2.bias"))
+    with pytest.raises(CheckpointError, match=r"tensor h\.0\.ln_2\.bias is missing"):
+        load_model(other)
+
+
+def test_the_bridge_of_another_layout_is_that_of_the_model(plain: Path, other: Path, mini_prompts: PromptSet) -> None:
+    rewrite(other, as_linear)
+    tokens = torch.as_tensor(some_tokens(mini_prompts, 3), dtype=torch.long)
+    with torch.no_grad():
+        found, expected = (load_model(folder).bridge(tokens) for folder in (other, plain))
+    assert relative(found, expected) < SINGLE
