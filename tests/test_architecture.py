@@ -15,18 +15,18 @@ PACKAGE = Path(neurons.__file__).parent
 SHARED = ("neurons.types", "neurons.shown", "neurons.rounding", "neurons.parallel", "neurons.remembered")
 """What every floor may import."""
 FLOORS = (
-    "task", "model", "cache", "decomposition", "weights", "intervention", "clustering", "regression", "circuit",
-    "comparison", "report", "study", "cli",
+    "task", "model", "cache", "decomposition", "weights", "intervention", "attribution", "clustering", "regression",
+    "circuit", "comparison", "report", "study", "cli",
 )  # fmt: skip
 """From the top of the house down: a floor imports only floors above it, what is shared and itself."""
-WITHOUT_A_MODEL = ("results", "graph", "agreement", "neighbours")
+WITHOUT_A_MODEL = ("results", "graph", "agreement", "neighbours", "draws")
 """Modules of floors that run the model which open without one, so that a report loads no torch."""
 NEEDS_A_MODEL = {f"neurons.model.{module}" for module in
                  ("checkpoint", "hugging_face", "model", "device", "forward", "at_end", "rerun")}  # fmt: skip
 NEEDS_A_MODEL |= {"neurons.cache.build", "neurons.cache.compute", "neurons.comparison.sampled"}
 NEEDS_A_MODEL |= {"neurons.comparison.replication"}
 """What runs with a model in memory, beside the floors that do. Nothing else may load torch, even through others."""
-RUN_THE_MODEL = ("weights", "intervention", "circuit")
+RUN_THE_MODEL = ("weights", "intervention", "attribution", "circuit")
 HOMES = {
     "h5py": ("cache/",),
     "msgspec": ("cache/results.py",),

@@ -36,6 +36,14 @@ _NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True, eq=False)
+class Blend:
+    """Embeddings other + alpha (own - other): a point between two prompts."""
+
+    other: Int[np.ndarray, "P T"]
+    alpha: float
+
+
+@dataclass(frozen=True, eq=False)
 class EndRun:
     """What the model computes at END for P prompts.
 
@@ -172,17 +180,20 @@ def run_in_blocks(
 
 
 @torch.no_grad()
-def trace(model: Model, tokens: Int[np.ndarray, "P T"], *, shared: int) -> EndTrace:
-    """One pass that keeps what interventions at END need, gradients through `resume` included."""
+def trace(model: Model, tokens: Int[np.ndarray, "P T"], *, shared: int, blend: Blend | None = None) -> EndTrace:
+    """One pass that keeps what interventions at END need, gradients through `resume` included.
+
+    blend: other prompts with the same shared positions, towards whose embeddings these are moved.
+    """
     keys, values, heads, mids, posts, after = [], [], [], [], [], []
-    for one in layer_passes(model, tokens, shared=shared):
+    embedding = _embedded(model, tokens, shared, blend)[:, -1]
+    for one in layer_passes(model, tokens, shared=shared, blend=blend):
         keys.append(one.keys[:, :, :-1].contiguous())
         values.append(one.values[:, :, :-1].contiguous())
         heads.append(one.z[:, :, -1].clone())
         mids.append(one.mid[:, -1].clone())
         posts.append(one.post[:, -1].clone())
         after.append(one.after[:, -1].clone())
-    embedding = _embed(model, tokens[:, -1:], first=tokens.shape[1] - 1)[:, 0]
     return EndTrace(embedding, *(tuple(p) for p in (keys, values, heads, mids, posts, after)))
 
 
@@ -226,7 +237,7 @@ def _query_key_value(model: Model, block: Block, x: Float[Tensor, "... d"]) -> t
 
 
 def layer_passes(
-    model: Model, tokens: Int[np.ndarray, "P T"], *, shared: int, only_end: bool = False
+    model: Model, tokens: Int[np.ndarray, "P T"], *, shared: int, only_end: bool = False, blend: Blend | None = None
 ) -> Iterator[LayerPass]:
     """Run the layers in turn over positions `shared` and later; the positions before, once for each distinct prefix.
 
@@ -236,7 +247,7 @@ def layer_passes(
     _check_tokens(model, tokens, shared)
     prefixes, which = np.unique(tokens[:, :shared], axis=0, return_inverse=True)
     rows = torch.as_tensor(which.reshape(-1), device=model.device)
-    before, x = _embed(model, prefixes, first=0), _embed(model, tokens[:, shared:], first=shared)
+    before, x = _embed(model, prefixes, first=0), _embedded(model, tokens, shared, blend)
     for layer in range(model.config.n_layers):
         is_last = layer == model.config.n_layers - 1
         keys, values, before = _prefix_layer(model, layer, before, is_last=is_last)
@@ -277,6 +288,14 @@ def _layer_pass(
     mid = x[:, read] + _affine(z.transpose(1, 2).flatten(2), block.W_O, block.b_O)
     post = post_activation(model, layer, mid)
     return LayerPass(x, q, keys, values, z, mid, post, after=mid + _affine(post, block.W_out, block.b_out))
+
+
+def _embedded(model: Model, tokens: Int[np.ndarray, "P T"], shared: int, blend: Blend | None) -> Float[Tensor, "P R d"]:
+    """Embeddings of the positions that are not shared."""
+    own = _embed(model, tokens[:, shared:], first=shared)
+    if blend is None:
+        return own
+    return torch.lerp(_embed(model, blend.other[:, shared:], first=shared), own, blend.alpha)
 
 
 def _embed(model: Model, tokens: Int[np.ndarray, "P R"], *, first: int) -> Float[Tensor, "P R d"]:

@@ -1,0 +1,213 @@
+"""Shares of neurons in an answer: Aumann-Shapley values between a random other year and the prompt's own.
+
+1. At END every neuron n of the chosen layers is h_n = a'_n + m_n (post_n - a'_n): post is computed again from the
+   residual as it then is, a' is the activation on a prompt of the same noun and century with another start year.
+2. With all masks m = alpha, the share of n is the integral over alpha from 0 to 1 of dF/dm_n, which is dF/dh_n
+   (post_n - a'_n); the gradient runs through later neurons, which respond by alpha times theirs. Shares add up to
+   F(1) - F(0), clean minus floor (Aumann and Shapley 1974; Sundararajan et al. 2017).
+3. The written share is the same with all neurons held at a' + alpha (a - a'): later neurons cannot respond.
+4. The integral is taken at Gauss-Legendre nodes, as many as it takes: what a sum of shares misses of clean minus
+   floor is its error.
+
+dF/dh of the written share is W_out times the gradient at the residual, so its product stands outside the integral.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neurons.attribution.draws import DRAWS
+from neurons.attribution.end import Block, blocks, held_between, toward_clean
+from neurons.attribution.results import Attribution
+from neurons.intervention.context import AblationContext
+from neurons.intervention.groups import MEASURES
+from neurons.model.forward import normalise
+from neurons.types import InputError, Measure, Progress
+
+STEPS = (4, 6, 8, 12, 16, 24, 32, 48, 64)
+"""Numbers of nodes tried, one after the other."""
+TOLERANCE = 0.005
+"""Largest error of a sum of shares, as a part of what the measure moves between floor and clean."""
+
+
+@dataclass(frozen=True, eq=False)
+class Nodes:
+    """Where an integral from 0 to 1 is taken, and with what weights."""
+
+    at: Float[Tensor, " n"]
+    weight: Float[Tensor, " n"]
+
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """K measures at P prompts, M neurons layer by layer, averaged over draws. share, written [K, P, M];
+    clean, floor [K, P].
+    """
+
+    share: Float[Tensor, "K P M"]
+    written: Float[Tensor, "K P M"]
+    clean: Float[Tensor, "K P"]
+    floor: Float[Tensor, "K P"]
+
+    @property
+    def missing(self) -> Float[Tensor, "2 K P"]:
+        """What the sums of share and written share miss of clean minus floor."""
+        return torch.stack([self.share.sum(-1), self.written.sum(-1)]) - (self.clean - self.floor)
+
+
+def attribute(
+    ctx: AblationContext,
+    *,
+    measures: Sequence[Measure] = MEASURES,
+    draws: int = DRAWS,
+    seed: int = 0,
+    steps: int | None = None,
+    progress: Progress | None = None,
+) -> dict[Measure, Attribution]:
+    """Share and written share of every neuron of the cached layers, in units of each measure.
+
+    draws: other prompts drawn for each prompt. steps: nodes of the integral; default as many as keep the error of
+    the sum (`Attribution.sum_error`) under 0.5 %, at most 64. progress: prompts done.
+
+    Raises `InputError` for fewer than one draw or step, or a noun with one start year alone in its century.
+    """
+    if steps is not None and steps < 1:
+        raise InputError(f"{steps} steps asked for: the integral needs at least 1")
+    ladder = [steps] if steps else _enough_steps(ctx, measures, draws, seed)
+    for tried in ladder:
+        totals = Totals.empty(ctx, measures)
+        for block in blocks(ctx, measures, draws=draws, seed=seed):
+            totals.add(ctx, block, shares_of_block(ctx, block, gauss(tried, ctx)))
+            if progress:
+                progress(int(totals.count.sum()), len(ctx))
+        found = totals.results(ctx, draws=draws, seed=seed, steps=tried)
+        if max(one.sum_error for one in found.values()) <= TOLERANCE:
+            break
+    return found
+
+
+def _enough_steps(ctx: AblationContext, measures: Sequence[Measure], draws: int, seed: int) -> tuple[int, ...]:
+    """The numbers of nodes that are left to try: the first has no more than the error allowed on the first block."""
+    block = next(blocks(ctx, measures, draws=draws, seed=seed))
+    for place, steps in enumerate(STEPS[:-1]):
+        found = shares_of_block(ctx, block, gauss(steps, ctx))
+        moved = (found.clean - found.floor).abs().mean(-1)
+        if (found.missing.mean(-1).abs() <= TOLERANCE * moved).all():
+            return STEPS[place:]
+    return STEPS[-1:]
+
+
+def gauss(steps: int, ctx: AblationContext) -> Nodes:
+    """Gauss-Legendre nodes on [0, 1]."""
+    x, weight = np.polynomial.legendre.leggauss(steps)
+    return Nodes(*(torch.as_tensor(values).to(ctx.model.W_E) for values in ((x + 1) / 2, weight / 2)))
+
+
+def shares_of_block(ctx: AblationContext, block: Block, nodes: Nodes) -> Shares:
+    """Both shares of every neuron for the prompts of a block."""
+    norm = block.answer.model.ln_final, ctx.model.config.layer_norm_eps
+    with torch.no_grad():
+        clean = block.answer.values(normalise(block.kept.after[-1], *norm)[None])[:, 0]
+        zero = torch.zeros(1).to(ctx.model.W_E)
+        floors = [block.answer.values(held_between(ctx, block, other, zero).normed)[:, 0] for other in block.drawn]
+    share = torch.stack([_share(ctx, block, draw, nodes) for draw in range(len(block.drawn))]).mean(0)
+    written = torch.stack([_written(ctx, block, draw, nodes) for draw in range(len(block.drawn))]).mean(0)
+    return Shares(share, written, clean, torch.stack(floors).mean(0))
+
+
+def _share(ctx: AblationContext, block: Block, draw: int, nodes: Nodes) -> Float[Tensor, "K P M"]:
+    with torch.enable_grad():
+        path = toward_clean(ctx, block, block.drawn[draw], nodes.at)
+    parts = []
+    for gradients in gradients_of(block, path.normed, list(path.at.values())):
+        of_layers = []
+        for gradient, away in zip(gradients, path.away.values(), strict=True):
+            total = torch.zeros_like(away[0])
+            for weight, one, distance in zip(nodes.weight, gradient, away, strict=True):
+                total.addcmul_(one * weight, distance)
+            of_layers.append(total)
+        parts.append(torch.cat(of_layers, -1))
+    return torch.stack(parts)
+
+
+def _written(ctx: AblationContext, block: Block, draw: int, nodes: Nodes) -> Float[Tensor, "K P M"]:
+    with torch.enable_grad():
+        path = held_between(ctx, block, block.drawn[draw], nodes.at)
+    parts = []
+    for gradients in gradients_of(block, path.normed, list(path.at.values())):
+        of_layers = []
+        for layer, gradient in zip(path.at, gradients, strict=True):
+            whole = torch.einsum("n,npd->pd", nodes.weight, gradient)
+            distance = block.kept.post[layer] - block.drawn[draw][layer]
+            of_layers.append((whole @ ctx.model.blocks[layer].W_out.T) * distance)
+        parts.append(torch.cat(of_layers, -1))
+    return torch.stack(parts)
+
+
+def gradients_of(block: Block, normed: Float[Tensor, "n P d"], at: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    """For each measure, its gradient with respect to each of `at`."""
+    with torch.no_grad():
+        _, outer = block.answer.with_gradient(normed)
+    for k, gradient in enumerate(outer):
+        yield torch.autograd.grad(normed, at, gradient, retain_graph=k + 1 < len(outer))
+
+
+@dataclass(frozen=True, eq=False)
+class Totals:
+    """Sums over the prompts of each century and start year: C x Y cells. share, written [K, C, Y, M];
+    clean, floor [K, C, Y]; count [C, Y]."""
+
+    measures: tuple[Measure, ...]
+    centuries: tuple[int, ...]
+    share: Float[Tensor, "K C Y M"]
+    written: Float[Tensor, "K C Y M"]
+    clean: Float[Tensor, "K C Y"]
+    floor: Float[Tensor, "K C Y"]
+    count: Float[Tensor, "C Y"]
+
+    @classmethod
+    def empty(cls, ctx: AblationContext, measures: Sequence[Measure]) -> "Totals":
+        centuries = tuple(np.unique(ctx.cache.century[ctx.rows]).tolist())
+        cells = len(measures), len(centuries), len(ctx.start_years)
+        M = len(ctx.cache.layers) * ctx.cache.d_mlp
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=ctx.model.W_E.dtype)
+
+        return cls(tuple(measures), centuries, zeros(*cells, M), zeros(*cells, M), zeros(*cells), zeros(*cells),
+                   zeros(*cells[1:]))  # fmt: skip
+
+    def add(self, ctx: AblationContext, block: Block, found: Shares) -> None:
+        c = np.searchsorted(self.centuries, ctx.cache.century[block.rows])
+        y = np.searchsorted(ctx.start_years, ctx.cache.start_year[block.rows])
+        cell = torch.as_tensor(c * len(ctx.start_years) + y)
+        for name in ("share", "written", "clean", "floor"):
+            getattr(self, name).flatten(1, 2).index_add_(1, cell, getattr(found, name).cpu())
+        self.count.flatten().index_add_(0, cell, torch.ones(len(cell), dtype=self.count.dtype))
+
+    def results(self, ctx: AblationContext, *, draws: int, seed: int, steps: int) -> dict[Measure, Attribution]:
+        """The means of the cells, a result for each measure."""
+        count = self.count.numpy()
+        with np.errstate(invalid="ignore"):  # cells without a prompt become NaN
+            return {
+                measure: Attribution(
+                    model=ctx.cache.model,
+                    measure=measure,
+                    layers=ctx.cache.layers,
+                    start_years=ctx.start_years,
+                    centuries=self.centuries,
+                    n_prompts=count.astype(int),
+                    by_century=self.share[k].numpy() / count[..., None],
+                    written_by_century=self.written[k].numpy() / count[..., None],
+                    clean_by_century=self.clean[k].numpy() / count,
+                    floor_by_century=self.floor[k].numpy() / count,
+                    draws=draws,
+                    seed=seed,
+                    steps=steps,
+                )
+                for k, measure in enumerate(self.measures)
+            }
