@@ -128,7 +128,7 @@ def test_where_it_is_linear_both_shares_and_single_effects_are_the_shapley_value
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("circuit", CIRCUITS)
 def test_the_table_of_each_circuit(case: Case, circuit: str, seed: int) -> None:
-    """Printed (pytest -rP); the planted neurons come first by either value, and differ by less than a fifth."""
+    """Printed (pytest -rP); by either value the planted neurons come first."""
     one, measure = case(circuit, seed), OWN_MEASURE[circuit]
     sys.stdout.write(f"\n{circuit}, seed {seed}: " + table(one, measure))
     strong = [n for n in one.players if one.role(n) != "smooth"]
