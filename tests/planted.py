@@ -375,7 +375,7 @@ def _write(
     if markers is not None:
         _plant_marker(tensors, space, shape, head, [vocab[f"\u0120{word}"] for word in markers])
         _plant_gates(tensors, space, neurons)
-    _save(folder, tensors, tokenizer, shape, vocab)
+    save_checkpoint(folder, tensors, tokenizer, shape, vocab)
     roles: dict[str, list[NeuronId]] = {}
     for place, planting in neurons.items():
         roles.setdefault(planting.role, []).append(place)
@@ -501,7 +501,7 @@ def _plant_neurons(
         tensors[at + "c_proj.weight"][place.index] = write
 
 
-def _save(
+def save_checkpoint(
     folder: Path, tensors: Mapping[str, np.ndarray], tokenizer: Path, shape: Shape, vocab: Mapping[str, int]
 ) -> None:
     end_of_text = vocab["<|endoftext|>"]
