@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from circuit_cases import CIRCUITS, LATE, MEASURES, OWN_MEASURE, SEEDS, CircuitCase, circuit_case, of_rows, table
-from neurons.intervention.attribution import attribute
-from neurons.intervention.draws import random_years
-from neurons.intervention.sets import first_of, kept_measures
-from neurons.intervention.shapley import shapley
 
+from neurons.attribution.draws import random_years
+from neurons.attribution.sets import first_of, kept_measures
+from neurons.attribution.shapley import shapley
+from neurons.attribution.shares import attribute
 from neurons.cache.build import cache_activations
 from neurons.intervention.context import Experiment, experiment
 from neurons.intervention.results import Attribution
