@@ -12,12 +12,12 @@ import torch
 from circuit_cases import CIRCUITS, LATE, MEASURES, OWN_MEASURE, SEEDS, CircuitCase, circuit_case, of_rows, table
 
 from neurons.attribution.draws import random_years
+from neurons.attribution.results import Attribution
 from neurons.attribution.sets import first_of, kept_measures
 from neurons.attribution.shapley import shapley
 from neurons.attribution.shares import attribute
 from neurons.cache.build import cache_activations
-from neurons.intervention.context import Experiment, experiment
-from neurons.intervention.results import Attribution
+from neurons.intervention.context import AblationContext, ablation_context
 from neurons.model.checkpoint import load_model
 from neurons.types import Measure, NeuronId
 
@@ -31,7 +31,7 @@ class Joined:
     """A planted circuit with the pairing that `attribute` draws, and the tool's view of it in float64."""
 
     truth: CircuitCase
-    on: Experiment
+    on: AblationContext
     seed: int
 
     @cached_property
@@ -63,7 +63,7 @@ def joined(folder: Path, circuit: str, seed: int) -> Joined:
     truth = circuit_case(folder / "model", circuit, seed, centuries=(13, 16))
     model = load_model(truth.planted.folder)
     cached = cache_activations(model, truth.prompts, layers=LATE, cache_dir=folder)
-    on = experiment(model.to(torch.float64), cached, years=np.unique(truth.prompts.start_year).tolist())
+    on = ablation_context(model.to(torch.float64), cached, years=np.unique(truth.prompts.start_year).tolist())
     return Joined(replace(truth, other=random_years(cached, draws=1, seed=seed)[0]), on, seed)
 
 
@@ -170,7 +170,7 @@ def test_sampled_shapley_values_are_within_three_standard_errors(circuit: str, s
     few = of_rows(truth.prompts, np.arange(len(truth.prompts))[::3])
     model = load_model(truth.planted.folder)
     cached = cache_activations(model, few, layers=LATE, cache_dir=tmp_path)
-    on = experiment(model.to(torch.float64), cached, years=few.start_year.tolist())
+    on = ablation_context(model.to(torch.float64), cached, years=few.start_year.tolist())
     expected = every_pairing(truth)
     for measure, found in shapley(on, truth.players, samples=400, seed=seed).items():
         values = np.array(list(expected.shapley(measure).values()))
