@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command()(check)
 
 
-@on_study("task", "template")
+@on_study("task", "template", "attribution")
 def check(
     study: Study,
     sample: Annotated[

@@ -94,7 +94,7 @@ def _print_pair(first: str, pair: "Pair") -> None:
         correlation = "-" if sharing.rank_correlation is None else f"{sharing.rank_correlation:+.3f}"
         same = "-" if pair.same_index is None else f"{pair.same_index:+.3f}"
         print(
-            f"  rank correlation of the scores: {correlation}; what neurons of equal index write: median cosine {same}"
+            f"  rank correlation of the shares: {correlation}; what neurons of equal index write: median cosine {same}"
         )
         for name, neurons in (("kept", sharing.both), ("lost", sharing.only_first), ("gained", sharing.only_second),
                               ("undecided", sharing.undecided)):  # fmt: skip

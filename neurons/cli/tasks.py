@@ -59,7 +59,7 @@ def print_transfer(found: "Transfer") -> None:
         ["task", "boosting", "suppressing", "rank correlation", "in both", "by chance", f"only {name}", "only here",
          "undecided", f"{name}'s carry", "its own carry"],
         [_agreement(task) for task in found.tasks],
-        caption="in both: boosting in each (q < 0.05 for both); only: boosting there, and the score reliably lower in"
+        caption="in both: boosting in each; only: boosting there, and the share reliably lower in"
         " the other; carry: share of the change of the probability difference when all neurons of the layers are held"
         " at the 01-run",
     )  # fmt: skip

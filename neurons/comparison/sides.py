@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from neurons.attribution.ranking_results import Ranking
 from neurons.clustering.results import Clustering
 from neurons.comparison.overlap import Scores, Sharing, scores_of, share
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.measured import MeasuredBehaviour
-from neurons.decomposition.ranking import Ranking
 from neurons.regression.results import Composition
 from neurons.rounding import largest
 from neurons.types import InputError

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from neurons.attribution.ranking_results import Ranking
 from neurons.circuit.results import CircuitStudy
 from neurons.clustering.results import Clustering
 from neurons.comparison.published import Checks
 from neurons.decomposition.effects import LogitEffects
-from neurons.decomposition.ranking import Ranking
 from neurons.intervention.results import Ablations
 from neurons.regression.results import Composition
 from neurons.report.blocks import Page, Section

@@ -1,7 +1,7 @@
 """Every number of the report, as plain dicts and lists: what the pages show and `report.json` holds.
 
 The pages are made from these and from nothing else, so the two cannot differ. Everything comes from the
-cache file. Arrays are rounded to `DIGITS` significant digits; scores and p values are not.
+cache file. Arrays are rounded to `DIGITS` significant digits; scores and shares are not.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from neurons.attribution.ranking_results import Ranking
 from neurons.cache.format import Cache
 from neurons.clustering.tuning import NeuronTuning, Tuning
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.measured import mean_probability, mean_year_logits, measured_behaviour, measured_rows
-from neurons.decomposition.ranking import Ranking
 from neurons.decomposition.significance import RESAMPLES, interval, noun_resamples
 from neurons.report.weight_numbers import DIGITS, FromWeights
 from neurons.rounding import MARGIN, is_nothing, largest, sign_of_largest
@@ -91,6 +91,7 @@ def called_numbers(ranking: Ranking) -> dict[str, Any]:
         "suppressing": int(ranking.suppressing.sum()),
         "boosting_contrast": float(ranking.score[ranking.boosting].sum()),
         "contrast": float(ranking.score.sum()),
+        "boosting_share": None if ranking.answer is None else float(ranking.share[ranking.boosting].sum()),
     }
 
 

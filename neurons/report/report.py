@@ -17,11 +17,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from neurons.attribution.ranking_results import COLUMNS, Ranking
 from neurons.cache.format import Cache
 from neurons.clustering.tuning import Tuning
 from neurons.decomposition.effects import LogitEffects
-from neurons.decomposition.ranking import COLUMNS, Ranking
-from neurons.decomposition.significance import RESAMPLES
 from neurons.report.blocks import INDEX, FileLink, Page, PageLink, Section
 from neurons.report.explorer import EXPLORER, Labels, write_explorer
 from neurons.report.folder import FORMAT, MARK, replacing_folder, write_json, write_text
@@ -43,7 +42,11 @@ from neurons.types import FileFormat, NeuronId, Progress
 
 FORMAT_VERSION = 1
 DIRECT_EFFECTS = "exact, in logits, through the final LayerNorm with its scale frozen; from the cache alone"
-RANKING = f"boosting scores with {RESAMPLES:,} bootstrap resamples over nouns, and false discovery rate"
+BY_SHARE = (
+    "by share of the probability difference between a random other start year and the prompt's own, 95 % intervals over"
+    " centuries"
+)
+BY_DIRECT_EFFECT = "by direct effect, 95 % intervals over centuries; no attribution"
 SUPPRESSING_SHARE = 4
 """One page in this many is kept for the strongest suppressing neurons."""
 
@@ -132,10 +135,16 @@ def report_numbers(
         "behaviour": behaviour_numbers(effects),
         "layers": layer_numbers(effects),
         "called": called_numbers(ranking),
+        "answer": None if ranking.answer is None else dict(vars(ranking.answer)),
         "ranking": [ranking.record(row) for row in range(len(ranking))],
         "neurons": neuron_numbers(effects, ranking, neurons, tuning=tuning, weights=weights, clusters=clusters),
-        "provenance": provenance(effects.cache, analyses),
+        "provenance": provenance(effects.cache, {"ranking": ranked_by(ranking), **analyses}),
     }
+
+
+def ranked_by(ranking: Ranking) -> str:
+    """How the neurons of a report were ranked."""
+    return BY_DIRECT_EFFECT if ranking.answer is None else BY_SHARE
 
 
 def provenance(cache: Cache, analyses: Mapping[str, str]) -> dict[str, Any]:
@@ -150,7 +159,7 @@ def provenance(cache: Cache, analyses: Mapping[str, str]) -> dict[str, Any]:
         "cache_key": cache.key,
         "cache_file": cache.path.name,
         "cache_written": _written(cache.path),
-        "analyses": {"direct effects": DIRECT_EFFECTS, "ranking": RANKING, **analyses},
+        "analyses": {"direct effects": DIRECT_EFFECTS, **analyses},
         "versions": dict(sorted((cache.versions | drawn_by).items())),
     }
 

@@ -34,6 +34,7 @@ KEPT = {
     "statistics": "neurons.weights.results:NeuronStatistics",
     "text": "neurons.weights.results:TextStudy",
     "neighbours": "neurons.weights.neighbours:NeighboursOfAll",
+    "attribution": "neurons.attribution.results:Attributed",
     "ablations": "neurons.intervention.results:Ablations",
     "curves": "neurons.intervention.results:CurvesAndPublished",
     "components": "neurons.intervention.results:ComponentEffects",
@@ -43,6 +44,8 @@ KEPT = {
     "check": "neurons.comparison.published:Checks",
 }
 """The results that are kept beside the cache, and the type of each."""
+OF_THE_RANKING = {"clusters", "composition", "circuit"}
+"""Results of neurons that the ranking chooses: by attribution or by direct effect."""
 OF_WEIGHTS = {"statistics", "text", "neighbours"}
 """Results that depend on neither start years nor seed."""
 
@@ -61,7 +64,8 @@ class Opened(Shown):
     model: `mini`, a GPT-2 of the hub, a checkpoint directory, or what `load_model` returned. layers: the MLP layers
     that are cached and analysed; default the last third. years: the start years measured; default those of 02-98 that
     have a prompt. nouns, centuries, seed: as in `year_spans`. task or template: other prompts; prompts: a prompt set
-    of your own. device: where the model runs. bars: opens a progress bar for each long computation; note: called with
+    of your own. attribution: whether the ranking is by attribution, which runs the model once; else by direct effect.
+    device: where the model runs. bars: opens a progress bar for each long computation; note: called with
     each message to the person. jobs, scheduler: where the cache is built, see docs/cluster.md.
 
     Nothing is loaded or written here. Raises `InputError` for settings that do not fit the model, `CheckpointError`
@@ -81,6 +85,7 @@ class Opened(Shown):
         template: str | None = None,
         prompts: PromptSet | None = None,
         dtype: str = DTYPE,
+        attribution: bool = True,
         device: str = "cpu",
         cache_dir: str | os.PathLike[str] | None = None,
         jobs: int | None = None,
@@ -97,6 +102,7 @@ class Opened(Shown):
             task=task if isinstance(task, Task) else choose_task(task, template),
             prompts=prompts,
             dtype=check_dtype(dtype),
+            attribution=attribution,
             device=parse_device(device),
             cache_dir=default_folder() if cache_dir is None else Path(cache_dir),
         )
@@ -138,6 +144,7 @@ class Opened(Shown):
             task=chosen,
             prompts=settings.prompts if chosen is settings.task else None,
             dtype=settings.dtype,
+            attribution=settings.attribution,
             device=settings.device,
             cache_dir=settings.cache_dir,
             bars=self.bars,
@@ -238,4 +245,5 @@ class Opened(Shown):
 
     def _key(self, name: str) -> dict[str, Any]:
         """What a result depends on beside the cache: the weights' results on nothing."""
-        return {} if name in OF_WEIGHTS else self.plan.key
+        chosen = {"attribution": self.plan.settings.attribution} if name in OF_THE_RANKING else {}
+        return {} if name in OF_WEIGHTS else self.plan.key | chosen

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from neurons.study.opened import Opened
 from neurons.task.intervention import Intervention
-from neurons.types import NeuronId
+from neurons.types import InputError, NeuronId
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float
 
+    from neurons.attribution.ranking_results import Order, Ranking
+    from neurons.attribution.results import Attributed, Attribution, ShapleyValues
     from neurons.circuit.graph import Circuit
     from neurons.circuit.results import CircuitStudy, PreActivation, Search
     from neurons.clustering.results import Clustering, Method
@@ -32,12 +34,12 @@ if TYPE_CHECKING:
     from neurons.comparison.transfer import Transfer
     from neurons.decomposition.effects import LogitEffects
     from neurons.decomposition.measured import MeasuredBehaviour
+    from neurons.decomposition.pairing import Pairing
     from neurons.decomposition.population import Population
-    from neurons.decomposition.ranking import Ranking
     from neurons.intervention.results import Ablations, ComponentEffects, Curves, PublishedCurve
     from neurons.regression.results import Composition
     from neurons.report.weight_numbers import FromWeights
-    from neurons.types import FileFormat
+    from neurons.types import FileFormat, Measure
     from neurons.weights.neighbours import Neighbours
     from neurons.weights.results import NeuronStatistics, TextStudy
 
@@ -90,12 +92,65 @@ class Study(Opened):
 
         return LogitEffects(self.cache, self.plan.years).of(neuron, start_year=start_year)
 
-    def ranking(self, start_year: int | None = None) -> "Ranking":
-        """Every neuron in rank order; start_year: for one start year only."""
-        from neurons.decomposition.ranking import rank
+    def attributed(self) -> "Attributed":
+        """Shares of every neuron in every measure, and how many neurons it takes; runs the model once."""
 
-        make = partial(rank, self.effects(), start_year=start_year, seed=self.plan.settings.seed)
-        return self._once(f"ranking {start_year}", make)
+        def make() -> "Attributed":
+            from neurons.attribution.recovery import attributed
+
+            with self.bars("attributing the answer to neurons") as progress:
+                return attributed(self.context(), seed=self.plan.settings.seed, progress=progress)
+
+        return self._keep("attribution", make)
+
+    def attribution(self, measure: "Measure" = "probability_difference") -> "Attribution":
+        """Every neuron's share and written share in one measure, with intervals over centuries."""
+        return self.attributed().share(measure)
+
+    def sufficient_set(
+        self, part: float = 0.9, *, measure: "Measure" = "probability_difference"
+    ) -> tuple[NeuronId, ...]:
+        """The first neurons by share that recover this part of clean minus floor on centuries held out.
+
+        measure: probability_difference or cutoff_sharpness. Raises `InputError` where no set does.
+        """
+        found = self.attributed()
+        k = found.recovery(measure).fewest(part)
+        if k is None:
+            raise InputError(f"no set of neurons recovers {part:.0%} of the {measure}: it does not move")
+        share = found.share(measure)
+        return tuple(share.neurons[row] for row in share.order()[:k].tolist())
+
+    def shapley(
+        self,
+        neurons: Sequence[str | NeuronId],
+        *,
+        samples: int = 100,
+        measure: "Measure" = "probability_difference",
+    ) -> "ShapleyValues":
+        """Sampled Shapley values of chosen neurons among all of the layers, with standard errors; runs the model."""
+        from neurons.attribution.shapley import shapley
+
+        named, seed = tuple(map(self.check_neuron, neurons)), self.plan.settings.seed
+        with self.bars("sampling Shapley values") as progress:
+            found = shapley(self.context(), named, samples=samples, measures=[measure], seed=seed, progress=progress)
+        return found[measure]
+
+    def ranking(self, start_year: int | None = None, *, order: "Order | None" = None) -> "Ranking":
+        """Every neuron in rank order, by share of the answer; start_year: for one start year only.
+
+        order: by attribution, direct effect, sharpness or total effect.
+        """
+        from neurons.attribution.ranking import rank
+
+        found = self.attributed() if self.plan.settings.attribution else None
+        make = partial(rank, self.effects(), attribution=found, start_year=start_year, order=order)
+        return self._once(f"ranking {start_year} {order}", make)
+
+    def pairing(self) -> "dict[int, Pairing]":
+        """For each layer, whether its neurons write on the start years that they are tuned to."""
+        found = self.ranking()
+        return dict(zip(found.layers, found.pairing, strict=True))
 
     def neuron_statistics(self) -> "NeuronStatistics":
         """What the weights of the cached layers' neurons show over the whole vocabulary."""

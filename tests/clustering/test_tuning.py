@@ -8,13 +8,13 @@ from conftest import PlantedCase
 from populations import KINDS, YEARS, of_kinds, permuted, population, sums_of, with_sums
 from scipy import stats
 
+from neurons.attribution.ranking import rank
 from neurons.cache.format import Cache
 from neurons.clustering.families import FAMILIES, n_parameters
 from neurons.clustering.heuristics import matches
 from neurons.clustering.tuning import Tuning, is_constant, tune, year_fold
 from neurons.decomposition.effects import logit_effects, plain_logit_lens
 from neurons.decomposition.population import Population, neuron_population, strongest
-from neurons.decomposition.ranking import rank
 from neurons.types import InputError
 
 SEEDS = (0, 1, 2)

@@ -13,13 +13,13 @@ import pytest
 from random_gpt2 import MINI, write_random_gpt2
 from safetensors.numpy import load_file, save_file
 
+from neurons.attribution.ranking import rank
 from neurons.cache.format import Cache
 from neurons.cli.compare import folder_name
 from neurons.cli.main import main
 from neurons.comparison.overlap import Scores
 from neurons.comparison.sides import Comparison, Kind, Side, compare_sides, cosine
 from neurons.decomposition.effects import logit_effects
-from neurons.decomposition.ranking import rank
 from neurons.report.folder import MARK
 from neurons.report.pages.comparison import comparison_page, write_comparison
 from neurons.report.render import Site, to_html

@@ -11,13 +11,14 @@ import pytest
 from conftest import LATE
 from planted import Planted, write_two_tasks
 
+from neurons.attribution.ranking import rank
+from neurons.attribution.ranking_results import Ranking
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.cli.main import main
 from neurons.comparison.overlap import Scores, rank_correlation, scores_of, share
 from neurons.comparison.transfer import Carried, carried, groups
 from neurons.decomposition.effects import logit_effects
-from neurons.decomposition.ranking import Ranking, rank
 from neurons.intervention.context import ablation_context
 from neurons.intervention.exact import group_effect
 from neurons.intervention.groups import group_measures

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neurons.attribution.ranking import rank
+from neurons.attribution.ranking_results import Ranking
 from neurons.decomposition.effects import LogitEffects, logit_effects
-from neurons.decomposition.ranking import Ranking, rank
 from neurons.report.blocks import decimals_for, number
 from neurons.report.explorer import write_explorer
 from neurons.report.render import Site

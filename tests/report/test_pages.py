@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neurons.attribution.ranking import rank
+from neurons.attribution.ranking_results import COLUMNS, Ranking
 from neurons.cache.format import Cache
 from neurons.clustering.tuning import tune
 from neurons.decomposition.effects import LogitEffects, logit_effects
 from neurons.decomposition.population import neuron_population
-from neurons.decomposition.ranking import COLUMNS, Ranking, rank
 from neurons.report import markdown
 from neurons.report.blocks import (
     Code,

@@ -10,8 +10,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from neurons.attribution.ranking import rank
+from neurons.attribution.ranking_results import Ranking
 from neurons.decomposition.effects import LogitEffects, logit_effects
-from neurons.decomposition.ranking import Ranking, rank
 from neurons.report.pages.index import index_page
 from neurons.report.pages.neuron import neuron_page
 from neurons.report.pages.provenance import provenance_page

@@ -10,9 +10,10 @@ import pytest
 from conftest import PlantedCase
 from scipy.stats import kstest
 
+from neurons.attribution.ranking import rank
+from neurons.attribution.ranking_results import COLUMNS, Ranking
 from neurons.cache.format import Cache
 from neurons.decomposition.effects import LogitEffects, logit_effects, plain_logit_lens
-from neurons.decomposition.ranking import COLUMNS, Ranking, rank
 from neurons.rounding import RESOLUTION
 from neurons.task.years import MEASURED, contrast_weights
 from neurons.types import InputError, NeuronId
