@@ -15,7 +15,7 @@ from neurons.attribution.results import Attributed, Attribution, Recovery
 from neurons.attribution.sets import first_of, kept_measures
 from neurons.attribution.shares import attribute
 from neurons.intervention.context import AblationContext
-from neurons.types import Measure, Progress, check_is
+from neurons.types import Measure, Progress, check_is, check_whole
 
 MEASURES: tuple[Measure, ...] = ("probability_difference", "cutoff_sharpness")
 """Those in which sets are measured: both are of the whole answer."""
@@ -32,6 +32,7 @@ def attributed(ctx: AblationContext, *, seed: int = 0, progress: Progress | None
     Raises `InputError` where a noun has one start year alone in its century.
     """
     check_is("ctx", ctx, AblationContext, "what ablation_context returns")
+    check_whole("seed", seed, least=0)
     shares = attribute(ctx, seed=seed, progress=progress)
     return Attributed(tuple(shares.values()), recoveries(ctx, shares, seed=seed))
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from neurons.intervals import Cells, Interval, interval, year_means
 from neurons.rounding import descending, reaches
 from neurons.shown import Shown
-from neurons.types import InputError, Measure, NeuronId, check_choice, check_whole
+from neurons.types import InputError, Measure, NeuronId, check_choice, check_whole, told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -215,10 +215,12 @@ class Recovery(Shown):
         return {"measure": self.measure, "k for 90 %": self.fewest(0.9), "held out": self.held_out}
 
     def fewest(self, part: float) -> int | None:
-        """The first k that recover this part (0.9: 90 %); None where nothing moves.
+        """The first k that recover this part (0.9: 90 %); None where nothing moves. `InputError` for no such part.
 
         Between the sizes that were run by straight line: where the curve bends down, k is a little too large.
         """
+        if isinstance(part, bool) or not isinstance(part, int | float) or not 0 < part <= 1:
+            raise InputError(f"part must be a number above 0 and at most 1, not {told(part)}")
         reached = [reaches(value, part) for value in self.recovered.tolist()]
         if True not in reached:
             return None

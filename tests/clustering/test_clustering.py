@@ -108,7 +108,7 @@ def test_a_mirror_image_is_another_kind() -> None:
 @pytest.mark.parametrize("method", ["hdbscan", "agglomerative"])
 def test_shares_and_the_rest_are_the_total_contrast(mini_cache: Cache, method: str) -> None:
     effects = logit_effects(mini_cache)
-    ranking = rank(effects, resamples=50)
+    ranking = rank(effects)
     called = ranking.neurons[:40] + ranking.neurons[-10:]
     found = cluster(neuron_population(effects), called, method=method, resamples=2)
     direct = sum(effects.layer_contrast(layer).astype(float).mean(0).sum() for layer in effects.layers)
@@ -121,7 +121,7 @@ def test_shares_and_the_rest_are_the_total_contrast(mini_cache: Cache, method: s
 
 def test_a_share_is_the_contrast_of_the_members_maps(mini_cache: Cache) -> None:
     effects = logit_effects(mini_cache)
-    ranking = rank(effects, resamples=50)
+    ranking = rank(effects)
     biggest = cluster(neuron_population(effects), ranking.neurons[:30], resamples=2).clusters[0]
     direct = sum(effects.contrast(neuron).astype(float).mean() for neuron in biggest.members)
     assert biggest.share == pytest.approx(direct, rel=1e-5)

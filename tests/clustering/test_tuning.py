@@ -172,7 +172,7 @@ def test_nouns_that_disagree_have_no_family() -> None:
 
 def test_gathered_curves_and_scores_are_those_of_effects_and_ranking(mini_cache: Cache) -> None:
     effects = logit_effects(mini_cache)
-    found, ranking = neuron_population(effects), rank(effects, resamples=10)
+    found, ranking = neuron_population(effects), rank(effects)
     layer = found.layer == 9
     np.testing.assert_allclose(found.curve[:, layer], effects.tuning(9), atol=1e-6)
     order = found.rows(ranking.neurons)

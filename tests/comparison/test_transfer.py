@@ -27,7 +27,7 @@ from neurons.model.files import BUNDLED
 from neurons.study.study import Study
 from neurons.task.prompts import year_spans
 from neurons.task.tasks import TASKS
-from neurons.types import InputError, NeuronId
+from neurons.types import InputError
 
 
 def scores(score: list[float], *, boosting: list[int], width: float = 0.1) -> Scores:
@@ -37,9 +37,9 @@ def scores(score: list[float], *, boosting: list[int], width: float = 0.1) -> Sc
         layer=np.zeros(len(values), int),
         index=np.arange(len(values)),
         score=values,
+        share=values,
         ci_low=values - width,
         ci_high=values + width,
-        p_value=np.where(called, 1e-6, 1.0),
         boosting=called,
         suppressing=~called,
     )
@@ -119,7 +119,7 @@ def test_of_the_other_task_the_first_s_neurons_carry_what_the_shared_ones_do(cas
 # --- made up ---------------------------------------------------------------------------------------
 
 
-def test_boosting_in_one_alone_needs_a_score_that_is_reliably_lower_in_the_other() -> None:
+def test_boosting_in_one_alone_needs_a_share_that_is_reliably_lower_in_the_other() -> None:
     first = scores([1.0, 1.0, 1.0], boosting=[0, 1, 2])
     second = scores([0.0, 0.9, 1.0], boosting=[2])
     found = share(first, second)
@@ -127,15 +127,6 @@ def test_boosting_in_one_alone_needs_a_score_that_is_reliably_lower_in_the_other
     assert names(found.only_first) == ["L0N0"]
     assert names(found.undecided) == ["L0N1"]
     assert found.only_second == ()
-
-
-def test_what_is_weakly_significant_in_both_needs_to_be_so_among_all_neurons() -> None:
-    """Of 40 neurons 20 boost in each, 2 in both, at p = 0.02: 40 * 0.02 / 2 = 0.4, although 40 * 0.02 / 20 = 0.04."""
-    one, other = scores([1.0] * 40, boosting=list(range(20))), scores([1.0] * 40, boosting=list(range(18, 38)))
-    weak = [replace(side, p_value=np.where(side.boosting, 0.02, 1.0)) for side in (one, other)]
-    assert share(one, other).both == (NeuronId(0, 18), NeuronId(0, 19))
-    assert share(*weak).both == ()
-    assert set(share(*weak).undecided) >= {NeuronId(0, 18), NeuronId(0, 19)}
 
 
 def test_the_interval_of_a_difference_of_equal_widths_is_wider_by_the_root_of_two() -> None:
@@ -184,7 +175,7 @@ def test_neurons_of_other_layers_are_not_compared() -> None:
         share(one, replace(one, layer=np.ones(2, int)))
 
 
-def test_a_top_is_cut_from_the_boosting_neurons_by_score() -> None:
+def test_a_top_is_cut_from_the_boosting_neurons_by_share() -> None:
     one = scores([0.1, 0.5, 0.9, 0.3], boosting=[0, 1, 3])
     assert one.top_boosting().tolist() == [True, True, False, True]
     assert one.top_boosting(2).tolist() == [False, True, False, True]

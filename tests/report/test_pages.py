@@ -248,7 +248,7 @@ def test_names_with_tags_quotes_and_newlines_are_shown_as_text(effects, tmp_path
     nouns = tuple(f"{noun}</td><script>" for noun in effects.cache.noun)
     cache = dataclasses.replace(effects.cache, model=NASTY, noun=nouns)
     nasty = dataclasses.replace(effects, cache=cache)
-    ranking = rank(nasty, resamples=10)
+    ranking = rank(nasty)
     folder = tmp_path / "reports" / "safe"
     write_report(nasty, ranking, folder=folder, command=f"neurons report --model {NASTY!r}", top=1)
     for file in html_files(folder):
