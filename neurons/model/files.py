@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 from neurons.model.config import ModelConfig, read_config
 from neurons.model.tokenizer import Gpt2Tokenizer, load_tokenizer
-from neurons.model.weights import Tensor, gpt2_tensors, read_bytes, read_tensors, read_weights
+from neurons.model.weights import (
+    Tensor,
+    gpt2_tensors,
+    layout_notes,
+    read_bytes,
+    read_tensors,
+    read_weights,
+    refuse_nanogpt,
+)
 from neurons.remembered import Remembered
 from neurons.types import CheckpointError, InputError
 
@@ -34,12 +42,16 @@ HUB_FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "vocab.
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A GPT-2 checkpoint on disk, checked but not loaded. `remembered`: where its fingerprint may be known from."""
+    """A GPT-2 checkpoint on disk, checked but not loaded.
+
+    notes: what a reader of results must know of how it is stored. remembered: where its fingerprint may be known from.
+    """
 
     name: str
     folder: Path
     config: ModelConfig
     tensors: dict[str, Tensor]
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
     remembered: Remembered | None = field(default=None, kw_only=True)
 
     @cached_property
@@ -82,9 +94,12 @@ def find_checkpoint(name: str | os.PathLike[str], *, remembered: Remembered | No
     `CheckpointError` for damaged files, or a hub model that is not on disk and cannot be fetched.
     """
     folder = _locate(os.fspath(name))
+    refuse_nanogpt(folder)
     config = read_config(folder)
-    tensors = gpt2_tensors(folder, config, read_tensors(folder))
-    return Checkpoint(_display_name(os.fspath(name), folder), folder, config, tensors, remembered=remembered)
+    stored = read_tensors(folder)
+    used = gpt2_tensors(folder, config, stored)
+    notes = layout_notes(config, stored, used)
+    return Checkpoint(_display_name(os.fspath(name), folder), folder, config, used, notes=notes, remembered=remembered)
 
 
 def _display_name(name: str, folder: Path) -> str:

@@ -78,6 +78,7 @@ class Model(Shown):
             "neurons": f"{config.d_mlp} a layer",
             "vocabulary": config.d_vocab,
             "sha256": self.fingerprint[:12],
+            **({"notes": "; ".join(self.checkpoint.notes)} if self.checkpoint.notes else {}),
         }
 
     @property

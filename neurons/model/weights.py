@@ -21,6 +21,24 @@ LINEAR = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_
 """Ends of the names of matrices that are [in, out] in GPT-2's own files, and [out, in] as an nn.Linear."""
 
 
+NANOGPT = (
+    "import json, pathlib, torch; from safetensors.torch import save_file;"
+    " saved = torch.load('ckpt.pt', map_location='cpu', weights_only=True); sizes = saved['model_args'];"
+    " save_file({name: x.clone() for name, x in saved['model'].items()}, 'model.safetensors');"
+    " config = {'model_type': 'gpt2', 'activation_function': 'gelu', 'n_positions': sizes['block_size']};"
+    " config |= {name: sizes[name] for name in ('n_layer', 'n_head', 'n_embd', 'vocab_size')};"
+    " pathlib.Path('config.json').write_text(json.dumps(config))"
+)
+"""Converts nanoGPT's ckpt.pt in its directory, running no code of it (`weights_only`). Its GELU is the exact one."""
+HEADS = {
+    "score.": "GPT2ForSequenceClassification",
+    "classifier.": "GPT2ForTokenClassification",
+    "qa_outputs.": "GPT2ForQuestionAnswering",
+    "multiple_choice_head.": "GPT2DoubleHeadsModel",
+}
+"""Tensors of other heads, and the class of Hugging Face that writes them."""
+
+
 @dataclass(frozen=True)
 class Tensor:
     """Where one tensor's bytes lie: `file[start:stop]`."""
@@ -51,6 +69,15 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     if not config.tied:
         shapes["lm_head.weight"] = (config.d_vocab, d)
     return shapes
+
+
+def refuse_nanogpt(folder: Path) -> None:
+    """Raise `InputError`, with the lines that convert it, where the folder holds nanoGPT's ckpt.pt alone."""
+    if (folder / "ckpt.pt").is_file() and not any(folder.glob("*.safetensors")):
+        raise InputError(
+            f"{folder} holds nanoGPT's ckpt.pt, a pickle, which can run code and is never opened: convert it there with"
+            f" `{NANOGPT}` and put GPT-2's vocab.json and merges.txt beside it"
+        )
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -142,7 +169,9 @@ def gpt2_tensors(folder: Path, config: ModelConfig, stored: dict[str, Tensor]) -
     shapes = _stored_shapes(config, stored)
     for name in shapes:
         if name not in stored:
-            raise CheckpointError(f"{folder}: tensor {name} is missing, though config.json asks for it")
+            head = other_head(stored) if name == "lm_head.weight" else None
+            lost = f": {head} was saved without the language head" if head else ""
+            raise CheckpointError(f"{folder}: tensor {name} is missing, though config.json asks for it{lost}")
     is_linear = _is_linear(folder, shapes, stored)
     used = {}
     for name, shape in shapes.items():
@@ -153,6 +182,23 @@ def gpt2_tensors(folder: Path, config: ModelConfig, stored: dict[str, Tensor]) -
             raise CheckpointError(f"{folder}: tensor {name} holds {found.dtype}, not floating-point numbers")
         used[name] = replace(found, is_transposed=is_transposed)
     return used
+
+
+def other_head(stored: Iterable[str]) -> str | None:
+    """The class of Hugging Face whose head is stored beside GPT-2, if one is."""
+    return next((head for name in stored for start, head in HEADS.items() if name.startswith(start)), None)
+
+
+def layout_notes(config: ModelConfig, stored: Iterable[str], used: dict[str, Tensor]) -> tuple[str, ...]:
+    """What a reader of results must know of how the checkpoint is stored."""
+    notes = []
+    if any(tensor.is_transposed for tensor in used.values()):
+        notes.append("matrices are stored as nn.Linear has them and were transposed")
+    if len(used) < len(expected_shapes(config)):
+        notes.append("no bias is stored: all are zero")
+    if head := other_head(stored):
+        notes.append(f"saved by {head}: the language head is {'the embedding' if config.tied else 'its own'}")
+    return tuple(notes)
 
 
 def _stored_shapes(config: ModelConfig, stored: Iterable[str]) -> dict[str, tuple[int, ...]]:
