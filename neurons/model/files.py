@@ -1,7 +1,7 @@
-"""Find a checkpoint on disk and say what it is, without torch: config, weight files, tokenizer, fingerprint.
+"""Find a checkpoint on disk and describe it, without torch: config, weight files, tokenizer, fingerprint.
 
-Three kinds of name: `mini` (bundled), a directory, a name of the hub. The last is looked up in the hub's
-local cache first, so a second run needs no network. Everything is safetensors; no code is ever loaded.
+A name is `mini` (bundled), a directory, or a name of the hub. A hub name is looked up in the hub's local cache first,
+so that a second run needs no network. Weights are safetensors; no code is ever loaded.
 """
 
 import hashlib
@@ -86,12 +86,12 @@ class Checkpoint:
 
 
 def find_checkpoint(name: str | os.PathLike[str], *, remembered: Remembered | None = None) -> Checkpoint:
-    """The checkpoint that `name` means: `mini`, a directory, or a name of the hub.
+    """Find the checkpoint by its name: `mini`, a directory, or a name of the hub.
 
-    remembered: digests known from earlier; the weights are read for their fingerprint only where it is not there.
+    remembered: digests of earlier runs; the weights are read for their fingerprint only where it is not among them.
 
     Raises `InputError` for an unknown name, a directory without a checkpoint or another architecture;
-    `CheckpointError` for damaged files, or a hub model that is not on disk and cannot be fetched.
+    `CheckpointError` for damaged files, or a hub model that is neither on disk nor within reach.
     """
     folder = _locate(os.fspath(name))
     refuse_nanogpt(folder)

@@ -1,4 +1,4 @@
-"""The safetensors files of a checkpoint: what is in them, where, whether it is GPT-2's, and its numbers.
+"""Safetensors files of a checkpoint: find every tensor, check it against the config, read its numbers.
 
 Torch is imported inside `read_weights`, for start-up time alone: a report opens a checkpoint without it.
 """
@@ -41,7 +41,7 @@ HEADS = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """Where one tensor's bytes lie: `file[start:stop]`."""
+    """The place of one tensor's bytes: `file[start:stop]`."""
 
     file: Path
     dtype: str
@@ -53,7 +53,7 @@ class Tensor:
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor that GPT-2 uses, without the `transformer.` prefix."""
+    """Name, without `transformer.`, and shape of every tensor that GPT-2 uses."""
     d, m = config.d_model, config.d_mlp
     shapes: dict[str, tuple[int, ...]] = {"wte.weight": (config.d_vocab, d), "wpe.weight": (config.n_ctx, d)}
     for layer in range(config.n_layers):
@@ -88,7 +88,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     elif index.is_file():
         files = _indexed_files(folder, index)
     else:
-        raise InputError(f"{folder} holds no checkpoint: {_what_weights(folder)}")
+        raise InputError(f"{folder} holds no checkpoint: {_weights_found(folder)}")
     stored = {name: tensor for file in files for name, tensor in read_header(file)}
     names = gpt2_names(stored)
     return {names[name]: tensor for name, tensor in stored.items()}
@@ -107,7 +107,7 @@ def gpt2_names(stored: Iterable[str]) -> dict[str, str]:
     return {name: name.removeprefix(prefix).removeprefix("transformer.") for name in names}
 
 
-def _what_weights(folder: Path) -> str:
+def _weights_found(folder: Path) -> str:
     pickles = [p.name for p in sorted(folder.iterdir()) if p.suffix in {".bin", ".pt", ".pth"}]
     if pickles:
         return (
