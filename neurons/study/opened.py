@@ -101,13 +101,12 @@ class Opened(Shown):
             device=parse_device(device),
             cache_dir=default_folder() if cache_dir is None else Path(cache_dir),
         )
-        if is_spread(jobs, scheduler) and settings.device != "cpu":
-            raise InputError(f"jobs and scheduler compute on the CPU: leave them out to use {device}")
         self.jobs, self.scheduler, self.bars, self.note = jobs, scheduler, bars, note
         self._models: dict[str, Model] = {}
         self._results: dict[str, Any] = {}
         self.plan: Plan = settings.on(self._find(model, settings.cache_dir))
         """What the settings mean for this checkpoint: prompts, layers, start years, where the cache lies."""
+        self.check_spread(jobs, scheduler)
 
     def _find(self, model: Any, cache_dir: Path) -> Checkpoint:
         if isinstance(model, str | os.PathLike):
@@ -152,6 +151,12 @@ class Opened(Shown):
         named = NeuronId.parse(neuron)
         self.plan.checkpoint.config.check_neuron(named, self.plan.layers)
         return named
+
+    def check_spread(self, jobs: int | None, scheduler: str | None) -> None:
+        """Raise `InputError` for processes that cannot be asked for, or not with this device."""
+        device = self.plan.settings.device
+        if is_spread(jobs, scheduler) and device != "cpu":
+            raise InputError(f"jobs and scheduler compute on the CPU: leave them out to use {device}")
 
     def check_nouns(self, count: int | None) -> None:
         """Raise `InputError` for more nouns than the prompts have. Nothing is loaded."""

@@ -157,6 +157,8 @@ class Study(Opened):
         """
         from neurons.intervention.ablations import Wanted, ablations
 
+        self.check_spread(jobs, scheduler)
+
         def make() -> "Ablations":
             wanted = Wanted(intervention or Intervention(), exact)
             return ablations(self.context(nouns=nouns), wanted, jobs=jobs, scheduler=scheduler, bars=self.bars)
