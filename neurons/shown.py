@@ -9,20 +9,20 @@ ROWS = 12
 
 
 class Shown:
-    """A result that says what it is: `facts` in words, and the first rows of `to_frame` where it has one."""
+    """A result that says what it is: `summary` in words, and the first rows of `to_frame` where it has one."""
 
-    def facts(self) -> Mapping[str, object]:
+    def summary(self) -> Mapping[str, object]:
         """What a reader wants to know first, by name."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in self.facts().items())})"
+        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in self.summary().items())})"
 
     def _repr_html_(self) -> str:
         left = "style='text-align:left'"
         rows = "".join(
             f"<tr><th {left}>{escape(name)}</th><td {left}>{escape(str(value))}</td></tr>"
-            for name, value in self.facts().items()
+            for name, value in self.summary().items()
         )
         return f"<b>{type(self).__name__}</b><table>{rows}</table>{self._table()}"
 

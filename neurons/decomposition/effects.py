@@ -52,7 +52,7 @@ class LogitEffects(Shown):
         """The cached layers."""
         return self.cache.layers
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {
             "model": self.cache.model,
             "neurons": len(self.layers) * self.cache.d_mlp,

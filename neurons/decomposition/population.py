@@ -72,7 +72,7 @@ class Population(Shown):
     def __len__(self) -> int:
         return len(self.layer)
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {"model": self.model, "neurons": len(self), "start years": len(self.start_years), "nouns": self.n_nouns}
 
     @property

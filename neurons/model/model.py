@@ -68,7 +68,7 @@ class Model(Shown):
         """What results and files are called by."""
         return self.checkpoint.name
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         config = self.config
         return {
             "name": self.name,

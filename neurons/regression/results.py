@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from neurons.clustering.tuning import Tuning
-from neurons.regression.terms import Regression
-from neurons.rounding import reaches
+from neurons.clustering.results import Tuning
+from neurons.rounding import largest, reaches
 from neurons.shown import Shown
 from neurons.types import NeuronId
 
@@ -19,11 +18,57 @@ if TYPE_CHECKING:
 SIGN_BAR = 0.95
 LEVELS = (0.9, 0.99)
 """Shares of a map asked for: how many components, how many neurons."""
+LEAST_ALONE = 0.1
+"""R^2 by itself from which a term is what a map is."""
+WRITES = {
+    "slope": "a lean to late years",
+    "step": "the triangle",
+    "decay": "a slope after the start year",
+    "diagonal": "the diagonal",
+    "span_limit": "the span limit",
+}
 
 
 def reached(curve: Sequence[float], level: float) -> int | None:
     """How many it takes until a curve of 1, 2, ... reaches the level; None where it never does."""
     return next((k for k, value in enumerate(curve, 1) if reaches(value, level)), None)
+
+
+@dataclass(frozen=True)
+class Term:
+    """coefficient and its 95 % interval over nouns (None with one noun) in logits for each unit of the term.
+
+    share: R^2 lost without the term. alone: R^2 of the term by itself.
+    """
+
+    term: str
+    coefficient: float
+    ci_low: float | None
+    ci_high: float | None
+    share: float
+    alone: float
+
+
+@dataclass(frozen=True)
+class Regression:
+    """r2: of all terms, over the cells of the year-centred map (None for a map of zeros)."""
+
+    r2: float | None
+    terms: tuple[Term, ...]
+
+    @property
+    def writes(self) -> str:
+        """What the map is, in words: the term that explains most by itself, or nothing that has a name."""
+        if self.r2 is None:
+            return "nothing"
+        best = self.terms[int(largest(np.array([term.alone for term in self.terms])))]
+        if not reaches(best.alone, LEAST_ALONE):
+            return "nothing that has a name here"
+        return WRITES.get(best.term, "a last-digit pattern")
+
+    def record(self) -> list[dict[str, Any]]:
+        """`basis` in the JSON of `neurons compose`."""
+        return [vars(term) for term in self.terms]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +180,7 @@ class Composition(Shown):
     bias_contrast: dict[int, float]
     notes: tuple[str, ...]
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {
             "model": self.model,
             "neurons": self.whole.n_neurons,

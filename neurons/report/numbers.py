@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.cache.format import Cache
-from neurons.clustering.tuning import NeuronTuning, Tuning
+from neurons.clustering.results import NeuronTuning, Tuning
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.measured import mean_probability, mean_year_logits, measured_behaviour, measured_rows
 from neurons.decomposition.ranking import Ranking
@@ -45,7 +45,7 @@ def behaviour_numbers(effects: LogitEffects) -> dict[str, Any]:
     cache, years = effects.cache, effects.start_years
     return {
         "n_prompts": len(measured_rows(cache, years)),
-        **{name: found.summary() for name, found in measured_behaviour(cache, years).items()},
+        **{name: found.means() for name, found in measured_behaviour(cache, years).items()},
         "mean_probability": rounded(mean_probability(cache, years)),
     }
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from neurons.types import NeuronId
-from neurons.weights.neighbours import Neighbours
 from neurons.weights.results import (
     ControlCurve,
+    Neighbours,
     NeuronStatistics,
     NeuronText,
     PromptActivation,

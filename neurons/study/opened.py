@@ -33,14 +33,14 @@ Result = TypeVar("Result")
 KEPT = {
     "statistics": "neurons.weights.results:NeuronStatistics",
     "text": "neurons.weights.results:TextStudy",
-    "neighbours": "neurons.weights.neighbours:NeighboursOfAll",
+    "neighbours": "neurons.weights.results:NeighboursOfAll",
     "ablations": "neurons.intervention.results:Ablations",
-    "curves": "neurons.intervention.results:CurvesAndPublished",
+    "curves": "neurons.intervention.curve_results:CurvesAndPublished",
     "components": "neurons.intervention.results:ComponentEffects",
     "clusters": "neurons.clustering.results:Clustering",
     "composition": "neurons.regression.results:Composition",
     "circuit": "neurons.circuit.results:CircuitStudy",
-    "check": "neurons.comparison.published:Checks",
+    "check": "neurons.comparison.results:Checks",
 }
 """The results that are kept beside the cache, and the type of each."""
 OF_WEIGHTS = {"statistics", "text", "neighbours"}
@@ -119,7 +119,7 @@ class Opened(Shown):
         self._models[loaded.device.type] = loaded
         return loaded.checkpoint
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         settings, prompts = self.plan.settings, self.plan.prompts
         return {"model": self.plan.checkpoint.name, "layers": list(self.plan.layers), "prompts": len(prompts),
                 "task": settings.task.name, "seed": settings.seed}  # fmt: skip

@@ -85,7 +85,7 @@ class NeuronStatistics(Shown):
         found = zip(self.layer, self.index, self.kind, strict=True)
         return tuple(NeuronId(int(layer), int(index)) for layer, index, one in found if one == kind)
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         kinds = {kind: self.kind.count(kind) for kind in ("prediction", "suppression", "entropy")}
         return {"model": self.model, "neurons": len(self), "tokens": self.n_tokens, **kinds}
 
@@ -206,7 +206,7 @@ class TextStudy(Shown):
     neurons: tuple[NeuronText, ...]
     left_out: dict[str, str]
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         kinds = [curve.kind for curve in self.neurons[0].controls] if self.neurons else []
         return {"model": self.model, "neurons": len(self.neurons), "prompts": ", ".join(kinds)}
 
@@ -217,6 +217,28 @@ class TextStudy(Shown):
         if one is None:
             raise InputError(f"{found} was not looked at on text: it was done for {len(self.neurons)} other neurons")
         return one
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The K neurons most like `neuron`, the most alike first, by each kind of feature; cosine [K] of each."""
+
+    neuron: NeuronId
+    closest: dict[str, tuple[NeuronId, ...]]
+    cosine: dict[str, Float[np.ndarray, " K"]]
+
+    def record(self) -> dict[str, list[dict[str, Any]]]:
+        """For JSON: the neighbours by kind of feature, cosines to four digits."""
+        return {
+            kind: [
+                {"neuron": str(other), "cosine": float(f"{cosine:.4g}")}
+                for other, cosine in zip(names, self.cosine[kind].tolist(), strict=True)
+            ]
+            for kind, names in self.closest.items()
+        }
+
+
+NeighboursOfAll = tuple[Neighbours, ...]
 
 
 def _finite(value: np.floating[Any]) -> float | None:
