@@ -175,7 +175,7 @@ def neuron_population(effects: LogitEffects, *, progress: Progress | None = None
 
 
 def _bias_contrast(effects: LogitEffects, layer: int) -> float:
-    return float((effects.bias_map(layer) * contrast_weights(effects.start_years)).sum(1).mean())
+    return float((effects.bias_map_array(layer) * contrast_weights(effects.start_years)).sum(1).mean())
 
 
 @contextmanager

@@ -60,7 +60,8 @@ def layer_numbers(effects: LogitEffects) -> dict[str, Any]:
     total = (mean_year_logits(effects.cache, effects.start_years) * weights).sum(1)
     parts = []
     for layer in effects.layers:
-        neurons, bias = ((values * weights).sum(1) for values in (effects.layer_map(layer), effects.bias_map(layer)))
+        maps = effects.layer_map_array(layer), effects.bias_map_array(layer)
+        neurons, bias = ((values * weights).sum(1) for values in maps)
         parts.append(_part(f"MLP {layer}", neurons, bias))
     cached = sum((part["neurons_by_start_year"] + part["bias_by_start_year"] for part in parts), np.zeros(len(total)))
     parts.append(_part("rest of the model", total - cached, np.zeros(len(total))))

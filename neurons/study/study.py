@@ -88,7 +88,7 @@ class Study(Opened):
         """What one neuron adds to the logits of the 100 years at one start year, whether it is measured or not."""
         from neurons.decomposition.effects import LogitEffects
 
-        return LogitEffects(self.cache, self.plan.years).of(neuron, start_year=start_year)
+        return LogitEffects(self.cache, self.plan.years).of_array(neuron, start_year=start_year)
 
     def ranking(self, start_year: int | None = None) -> "Ranking":
         """Every neuron in rank order; start_year: for one start year only."""

@@ -356,7 +356,7 @@ import neurons
 from neurons.report.report import write_report
 effects = neurons.logit_effects(neurons.open_cache({str(mini_cache.path)!r}))
 write_report(effects, neurons.rank(effects), folder=Path({str(tmp_path / "r")!r}), command="x", top=1)
-loaded = {{"torch", "transformer_lens", "transformers", "pandas", "matplotlib.pyplot"}} & set(sys.modules)
+loaded = {{"torch", "transformer_lens", "transformers", "pandas", "xarray", "matplotlib.pyplot"}} & set(sys.modules)
 assert not loaded, loaded
 """
     subprocess.run([sys.executable, "-c", program], check=True)
