@@ -24,7 +24,7 @@ class Behaviour(Shown):
     probability_difference: Float[np.ndarray, " P"]
     cutoff_sharpness: Float[np.ndarray, " P"]
 
-    def means(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         spread = {name: f"{value['mean']:+.4f} (sd {value['sd']:.4f})" for name, value in self.means().items()}
         return {"prompts": len(self.probability_difference), **spread}
 
