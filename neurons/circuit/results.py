@@ -1,7 +1,7 @@
 """What the study of a circuit finds, as frozen results: no model and no torch is needed to read or draw them."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -9,8 +9,14 @@ from jaxtyping import Float
 from neurons.circuit.graph import Circuit, Edge, Layout, Node
 from neurons.circuit.search_results import Found, Search
 from neurons.decomposition.shapes import Shape
+from neurons.labelled import labelled
 from neurons.rounding import is_nothing
+from neurons.shown import Shown
 from neurons.types import NeuronId
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 N_RANDOM = 100
 PROMPTS = 200
@@ -83,8 +89,8 @@ class Evaluation:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class PreActivation:
+@dataclass(frozen=True, eq=False, repr=False)
+class PreActivation(Shown):
     """One neuron's pre-activation and its parts, means over the prompts of each of Y start years.
 
     parts [C, Y]: of each component at END, in order of depth: `embed`, `a0.h0`, ..., `m0`, ..., and last `bias`.
@@ -96,6 +102,23 @@ class PreActivation:
     start_years: tuple[int, ...]
     components: tuple[str, ...]
     parts: Float[np.ndarray, "C Y"]
+
+    def summary(self) -> dict[str, object]:
+        return {"neuron": self.neuron, "start years": len(self.start_years), "components": len(self.components),
+                "mean": f"{self.total.mean():+.4f}"}  # fmt: skip
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a component: its share of the tuning, and its mean over start years."""
+        import pandas as pd
+
+        return pd.DataFrame({"component": self.components, "share": self.carried, "mean": self.parts.mean(1)})
+
+    def to_xarray(self) -> "xr.DataArray":
+        """The parts by component and start year, in units of the pre-activation."""
+        about = {"neuron": str(self.neuron), "layer": self.neuron.layer}
+        return labelled(
+            self.parts, unit="pre-activation", about=about, component=self.components, start_year=self.start_years
+        )
 
     @property
     def total(self) -> Float[np.ndarray, " Y"]:
@@ -166,8 +189,8 @@ class Projection:
     explained: tuple[float, float]
 
 
-@dataclass(frozen=True, eq=False)
-class CircuitStudy:
+@dataclass(frozen=True, eq=False, repr=False)
+class CircuitStudy(Shown):
     """All that `neurons circuit` shows. found None: the circuit was given, not discovered.
 
     asked: how it was searched for, the prompts and the random circuits asked for.
@@ -185,6 +208,22 @@ class CircuitStudy:
     @property
     def circuit(self) -> Circuit:
         return self.evaluation.circuit
+
+    def summary(self) -> dict[str, object]:
+        return {
+            "model": self.model,
+            "circuit": self.circuit.name,
+            "nodes": len(self.circuit.nodes),
+            "edges": len(self.circuit.edges),
+            "prompts": self.evaluation.n_prompts,
+            "share": f"{self.evaluation.share:.3f}",
+        }
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a node, as in `to_json`: its effect on the probability difference, and the share of the behaviour's."""
+        import pandas as pd
+
+        return pd.DataFrame(self.to_json()["nodes"])
 
     def to_json(self) -> dict[str, Any]:
         """The JSON of `neurons circuit`. A node's effect in a circuit that was given is what leaving it out does."""

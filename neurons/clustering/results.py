@@ -10,12 +10,15 @@ from jaxtyping import Float, Int
 
 from neurons.clustering.families import FAMILIES, Family
 from neurons.clustering.heuristics import Match
+from neurons.labelled import labelled, together
 from neurons.rounding import reaches, whole
 from neurons.shown import Shown
+from neurons.task.years import N_YEARS
 from neurons.types import NeuronId
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 Method = Literal["hdbscan", "agglomerative"]
 STABILITY_BAR = 0.75
@@ -99,6 +102,20 @@ class Tuning(Shown):
 
         columns = ("neuron", "score", "family", "r2_cv", "readout_family", "description")
         return pd.DataFrame([one.record() for one in self.neurons], columns=columns)
+
+    def to_xarray(self) -> "xr.Dataset":
+        """`curve` with its interval `low`, `high` in a/sigma; `readout` in logits for each unit of it."""
+        neurons = [one.neuron for one in self.neurons]
+        curves = {
+            name: labelled(getattr(self, name), unit="a/sigma", start_year=self.start_years, neuron=neurons)
+            for name in ("curve", "low", "high")
+        }
+        readout = labelled(self.readout, unit="logits per a/sigma", neuron=neurons, year=range(N_YEARS))
+        return together(**curves, readout=readout)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """`tuning` in the JSON of `neurons compose`: an entry a neuron."""
+        return [one.record() for one in self.neurons]
 
     def family_counts(self) -> dict[str, int]:
         """How many neurons have each family, `none` included."""
@@ -191,6 +208,18 @@ class Clustering(Shown):
 
         columns = ("id", "size", "medoid", "share", "fraction", "stability", "description")
         return pd.DataFrame([_record(cluster) for cluster in self.clusters], columns=columns)
+
+    def to_xarray(self) -> "xr.Dataset":
+        """`mean_map` and `medoid_map` of each cluster by start year and year, year-centred, in logits."""
+        shape, ids = (-1, len(self.start_years), N_YEARS), [cluster.id for cluster in self.clusters]
+        maps = {
+            name: labelled(
+                np.array([getattr(cluster, name) for cluster in self.clusters]).reshape(shape),
+                unit="logits", cluster=ids, start_year=self.start_years, year=range(N_YEARS),
+            )
+            for name in ("mean_map", "medoid_map")
+        }  # fmt: skip
+        return together(**maps)
 
     def to_json(self) -> dict[str, Any]:
         """The result of `neurons cluster --json`; shares in logits, fractions of the total beside them."""

@@ -2,12 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
 from neurons.comparison.results import Scores, Sharing
+from neurons.labelled import labelled
+from neurons.shown import Shown
+from neurons.task.years import N_YEARS, spans
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
@@ -153,14 +160,44 @@ class Pair:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Shown):
     """Two or more models, and each but the first beside the first."""
 
     task: str
     start_years: tuple[int, ...]
     sides: tuple[Side, ...]
     pairs: tuple[Pair, ...]
+
+    def summary(self) -> dict[str, object]:
+        models = ", ".join(side.name for side in self.sides)
+        return {"models": models, "task": self.task, "start years": spans(self.start_years)}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a model: its probability difference, neurons that boost, contrast in logits, and how like the first
+        it is."""
+        import pandas as pd
+
+        rows = [
+            {
+                "model": side.name,
+                "n_prompts": side.n_prompts,
+                "probability_difference": side.behaviour["model"]["probability_difference"]["mean"],
+                "boosting": int(side.scores.boosting.sum()),
+                "suppressing": int(side.scores.suppressing.sum()),
+                "contrast": side.contrast,
+                "triangle": side.triangle,
+                "map_cosine": pair.map_cosine if pair else None,
+                "same_index": pair.same_index if pair else None,
+            }
+            for side, pair in zip(self.sides, (None, *self.pairs), strict=True)
+        ]
+        return pd.DataFrame(rows)
+
+    def to_xarray(self) -> "xr.DataArray":
+        """The composed map of each model by start year and year, year-centred, in logits."""
+        maps, names = np.stack([side.map for side in self.sides]), [side.name for side in self.sides]
+        return labelled(maps, unit="logits", model=names, start_year=self.start_years, year=range(N_YEARS))
 
     def to_json(self) -> dict[str, Any]:
         """The result of `neurons compare --json`."""

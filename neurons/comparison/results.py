@@ -4,13 +4,18 @@ Models side by side are in `model_results`.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from neurons.cache.format import format_layers
 from neurons.rounding import descending
+from neurons.shown import Shown
 from neurons.types import NeuronId
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +149,8 @@ class TaskResult:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Transfer:
+@dataclass(frozen=True, eq=False, repr=False)
+class Transfer(Shown):
     """Tasks of one model, the reference first. top: how many boosting neurons were held at most; None for all.
 
     left_out: tasks that the model cannot be asked, and why.
@@ -156,6 +161,33 @@ class Transfer:
     top: int | None
     tasks: tuple[TaskResult, ...]
     left_out: dict[str, str]
+
+    def summary(self) -> dict[str, object]:
+        return {"model": self.model, "layers": format_layers(self.layers), "tasks": len(self.tasks),
+                "left out": len(self.left_out)}  # fmt: skip
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a task: its probability difference, how many neurons boost and in both, and what groups of them carry.
+
+        reference_share, own_share: of the change when all neurons of the layers are held.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "task": task.name,
+                "n_prompts": task.n_prompts,
+                "probability_difference": task.behaviour["model"]["probability_difference"]["mean"],
+                "boosting": int(task.scores.boosting.sum()),
+                "suppressing": int(task.scores.suppressing.sum()),
+                "both": len(task.sharing.both) if task.sharing else None,
+                "rank_correlation": task.sharing.rank_correlation if task.sharing else None,
+                "change": task.carried.all_neurons,
+                "reference_share": task.carried.share(task.carried.reference),
+                "own_share": task.carried.share(task.carried.own),
+            }
+            for task in self.tasks
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The result of `neurons tasks --json`; in `shared`, first is the reference and second the task."""
@@ -199,8 +231,8 @@ class Check:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
 
-@dataclass(frozen=True)
-class Checks:
+@dataclass(frozen=True, repr=False)
+class Checks(Shown):
     """All checks of one model. judged: whether it has GPT-2 small's shape and tokenizer; no verdicts otherwise.
 
     n_prompts of the sample, n_patched of them used for patching. mlp_shares: for each layer, the share of the
@@ -214,6 +246,17 @@ class Checks:
     seed: int
     checks: tuple[Check, ...]
     mlp_shares: tuple[tuple[float, float], ...]
+
+    def summary(self) -> dict[str, object]:
+        verdicts: tuple[Verdict, ...] = ("agrees", "differs")
+        return {"model": self.model, "judged": self.judged, "prompts": self.n_prompts, "checks": len(self.checks),
+                **{verdict: self.count(verdict) for verdict in verdicts}}  # fmt: skip
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a check: what was measured and published, the tolerance, and the verdict."""
+        import pandas as pd
+
+        return pd.DataFrame([vars(check) for check in self.checks])
 
     def count(self, verdict: Verdict) -> int:
         return sum(check.verdict == verdict for check in self.checks)

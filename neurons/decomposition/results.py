@@ -1,10 +1,13 @@
 """What decomposition measures before any neuron is looked at: the model's behaviour, as a frozen result."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neurons.shown import Shown
 from neurons.task.behaviour import Behaviour
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,6 +37,16 @@ class MeasuredBehaviour(Shown):
         if self.resampled:
             found["mlps_resampled"] = {name: {"mean": value} for name, value in self.resampled.items()}
         return found
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a run, with the mean and the standard deviation over prompts of each measure."""
+        import pandas as pd
+
+        rows = [
+            {"run": name} | {f"{measure} {kind}": value for measure, of in found.items() for kind, value in of.items()}
+            for name, found in self.summaries().items()
+        ]
+        return pd.DataFrame(rows)
 
     def to_json(self) -> dict[str, Any]:
         """The result of `neurons behaviour --json`."""

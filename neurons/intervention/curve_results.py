@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float, Int
 
+from neurons.labelled import labelled
 from neurons.shown import Shown
 from neurons.types import Ablation, Measure, check_choice
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 Kind = Literal["keep", "ablate"]
 
@@ -79,7 +81,8 @@ class Curves(Shown):
         check_choice("kind", kind, Kind)
         return tuple(c for c in self.curves if (c.measure, c.kind) == (measure, kind))
 
-    def to_json(self, measure: Measure) -> dict[str, Any]:
+    def to_json(self, measure: Measure = "probability_difference") -> dict[str, Any]:
+        """`curves` in the JSON of `neurons causal`: those of one measure."""
         about = {
             "ablation": self.ablation,
             "measure": measure,
@@ -89,8 +92,8 @@ class Curves(Shown):
         return about | {kind: [curve.to_json() for curve in self.of(measure, kind)] for kind in KINDS}
 
 
-@dataclass(frozen=True, eq=False)
-class PublishedCurve:
+@dataclass(frozen=True, eq=False, repr=False)
+class PublishedCurve(Shown):
     """Keep the k neurons of one layer whose activation varies most, zero the rest at all positions.
 
     probability_difference [K] with the softmax over the 100 years alone; k ends with the whole layer.
@@ -100,6 +103,20 @@ class PublishedCurve:
     layer: int
     k: Int[np.ndarray, " K"]
     probability_difference: Float[np.ndarray, " K"]
+
+    def summary(self) -> dict[str, object]:
+        return {"model": self.model, "layer": self.layer, "points": len(self.k),
+                "whole layer": f"{self.probability_difference[-1]:+.4f}"}  # fmt: skip
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a point: k and the probability difference there."""
+        import pandas as pd
+
+        return pd.DataFrame({"k": self.k, "probability_difference": self.probability_difference})
+
+    def to_xarray(self) -> "xr.DataArray":
+        """The probability difference at each k."""
+        return labelled(self.probability_difference, unit="probability", about={"layer": self.layer}, k=self.k.tolist())
 
     def to_json(self) -> dict[str, Any]:
         return vars(self) | {"k": self.k.tolist(), "probability_difference": self.probability_difference.tolist()}

@@ -11,12 +11,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from neurons.intervention.curve_results import Curves, PublishedCurve
+from neurons.labelled import labelled
 from neurons.shown import Shown
 from neurons.task.intervention import Intervention
 from neurons.types import InputError, Measure, NeuronId, check_choice, check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 ComponentAblation = Literal["mean", "resample"]
 COMPONENT_ABLATIONS: tuple[ComponentAblation, ...] = get_args(ComponentAblation)
@@ -67,6 +69,11 @@ class NeuronEffects(Shown):
         names = [str(neuron) for neuron in self.neurons]
         return pd.DataFrame({"neuron": names, "effect": self.effect, "screen": self.screen, "score": self.score})
 
+    def to_xarray(self) -> "xr.DataArray":
+        """The effect of each neuron at each start year."""
+        unit = "logits" if self.intervention.measure == "contrast" else "probability"
+        return labelled(self.by_start_year, unit=unit, neuron=self.neurons, start_year=self.start_years)
+
     def record(self, row: int) -> dict[str, Any]:
         """One neuron as in the JSON of `neurons causal`; row 0 is the first named."""
         check_whole("row", row, least=0, most=len(self.neurons) - 1)
@@ -99,7 +106,7 @@ class GroupEffect(Shown):
     def summary(self) -> dict[str, object]:
         return {"neurons": len(self.neurons), **{measure: f"{value:+.4f}" for measure, value in self.effect.items()}}
 
-    def to_json(self, measure: Measure) -> dict[str, Any]:
+    def to_json(self, measure: Measure = "probability_difference") -> dict[str, Any]:
         """`effect` is that of the chosen measure; `effects` holds all."""
         if check_choice("measure", measure, Measure) not in self.by_start_year:
             raise InputError(f"this effect has no {measure}: choose {', '.join(self.by_start_year)}")
@@ -185,8 +192,8 @@ class ComponentEffects(Shown):
         ]  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class Ablations:
+@dataclass(frozen=True, eq=False, repr=False)
+class Ablations(Shown):
     """All that one call of `neurons causal` found; None for what was not asked for. references: by measure.
 
     others: the direct and the frozen effects of the same neurons, where agreement was looked at.
@@ -200,6 +207,18 @@ class Ablations:
     published: PublishedCurve | None = None
     layers: ComponentEffects | None = None
     others: tuple[NeuronEffects, ...] = ()
+
+    def summary(self) -> dict[str, object]:
+        together = {"together": f"{self.group.effect['probability_difference']:+.4f}"} if self.group else {}
+        return self.effects.summary() | together
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a neuron, as `effects` has it."""
+        return self.effects.to_frame()
+
+    def to_xarray(self) -> "xr.DataArray":
+        """The effect of each neuron at each start year."""
+        return self.effects.to_xarray()
 
     def to_json(self, group_measure: Measure = "probability_difference") -> dict[str, Any]:
         """The result of `neurons causal --json`; group_measure: that of groups and curves."""

@@ -8,12 +8,15 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.clustering.results import Tuning
+from neurons.labelled import labelled
 from neurons.rounding import largest, reaches
 from neurons.shown import Shown
+from neurons.task.years import N_YEARS
 from neurons.types import NeuronId
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 SIGN_BAR = 0.95
 LEVELS = (0.9, 0.99)
@@ -194,10 +197,19 @@ class Composition(Shown):
         """A row a part (all neurons, each layer, each group): its contrast in logits and how well the basis fits it."""
         import pandas as pd
 
-        parts = [self.whole, *self.by_layer.values(), *self.by_group.values()]
         columns = ("n_neurons", "contrast", "r2_basis", "writes", "sign_right")
-        rows = [{"part": part.name} | {name: part.record()[name] for name in columns} for part in parts]
+        rows = [{"part": part.name} | {name: part.record()[name] for name in columns} for part in self.parts]
         return pd.DataFrame(rows, columns=["part", *columns])
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All neurons, then each layer, then each group."""
+        return (self.whole, *self.by_layer.values(), *self.by_group.values())
+
+    def to_xarray(self) -> "xr.DataArray":
+        """The composed map of each part by start year and year, year-centred, in logits."""
+        maps, names = np.stack([part.map for part in self.parts]), [part.name for part in self.parts]
+        return labelled(maps, unit="logits", part=names, start_year=self.start_years, year=range(N_YEARS))
 
     def to_json(self) -> dict[str, Any]:
         """The result of `neurons compose --json`."""
@@ -205,7 +217,7 @@ class Composition(Shown):
         return {
             "model": self.model,
             "start_years": list(self.start_years),
-            "tuning": [neuron.record() for neuron in self.tuning.neurons],
+            "tuning": self.tuning.to_json(),
             "families": self.tuning.family_counts(),
             "singular_values": self.whole.singular_values.tolist(),
             "components_for": whole["components_for"],

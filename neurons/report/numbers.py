@@ -162,7 +162,7 @@ def neuron_numbers(
             "fit": _fit_numbers(fit) if fit else None,
             "cluster": clusters.get(neuron),
             **known,
-            "similar": known["similar"] | similar[neuron].record(),
+            "similar": known["similar"] | similar[neuron].to_json(),
         }
     return numbers
 

@@ -104,6 +104,16 @@ class NeuronStatistics(Shown):
         explained = {name: _finite(share) for name, share in zip(self.classes, self.explained[row], strict=True)}
         return {**numbers, "explained": explained, "kind": self.kind[row]}
 
+    def to_json(self) -> dict[str, Any]:
+        """`{"model", "n_tokens", "classes": {class: tokens}, "neurons": [...]}`, neurons as `record` has them."""
+        names = [NeuronId(int(layer), int(index)) for layer, index in zip(self.layer, self.index, strict=True)]
+        return {
+            "model": self.model,
+            "n_tokens": self.n_tokens,
+            "classes": dict(zip(self.classes, self.class_sizes, strict=True)),
+            "neurons": [{"neuron": str(name), **self.record(name)} for name in names],
+        }
+
     def to_frame(self) -> "pd.DataFrame":
         """A pandas table, a row a neuron; a class's share is the column `explained_<class>`."""
         import pandas as pd
@@ -210,6 +220,16 @@ class TextStudy(Shown):
         kinds = [curve.kind for curve in self.neurons[0].controls] if self.neurons else []
         return {"model": self.model, "neurons": len(self.neurons), "prompts": ", ".join(kinds)}
 
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a neuron and set of control prompts: mean, least and greatest a/sigma at END."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {"neuron": str(one.neuron), "prompts": curve.kind, **curve.summary()}
+            for one in self.neurons
+            for curve in one.controls
+        )
+
     def of(self, neuron: str | NeuronId) -> NeuronText:
         """One neuron's; `InputError` when it was not looked at."""
         found = NeuronId.parse(neuron)
@@ -219,15 +239,29 @@ class TextStudy(Shown):
         return one
 
 
-@dataclass(frozen=True, eq=False)
-class Neighbours:
+@dataclass(frozen=True, eq=False, repr=False)
+class Neighbours(Shown):
     """The K neurons most like `neuron`, the most alike first, by each kind of feature; cosine [K] of each."""
 
     neuron: NeuronId
     closest: dict[str, tuple[NeuronId, ...]]
     cosine: dict[str, Float[np.ndarray, " K"]]
 
-    def record(self) -> dict[str, list[dict[str, Any]]]:
+    def summary(self) -> dict[str, object]:
+        closest = {kind: ", ".join(map(str, names[:1])) for kind, names in self.closest.items()}
+        return {"neuron": self.neuron, **closest}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a neighbour: by which features, which neuron, and its cosine."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {"features": kind, "neuron": str(other), "cosine": cosine}
+            for kind, names in self.closest.items()
+            for other, cosine in zip(names, self.cosine[kind].tolist(), strict=True)
+        )
+
+    def to_json(self) -> dict[str, list[dict[str, Any]]]:
         """For JSON: the neighbours by kind of feature, cosines to four digits."""
         return {
             kind: [
