@@ -325,6 +325,6 @@ def test_a_single_noun_is_one_word_and_numpy_s_numbers_are_numbers(right: Right)
 def test_the_first_row_of_a_map_is_the_first_measured_start_year(right: Right) -> None:
     assert right.effects.start_years[0] == 2
     of_02 = right.effects.of(NEURON, start_year=2)
-    np.testing.assert_allclose(right.effects.map(NEURON)[0], of_02, atol=1e-6)
-    first_line = (neurons.LogitEffects.map.__doc__ or "").split("\n")[0]
+    np.testing.assert_allclose(right.effects.map_array(NEURON)[0], of_02, atol=1e-6)
+    first_line = (neurons.LogitEffects.map_array.__doc__ or "").split("\n")[0]
     assert "row 0 is the first measured start year (02 by default)" in first_line

@@ -33,14 +33,14 @@ Result = TypeVar("Result")
 KEPT = {
     "statistics": ("neurons.weights.results:NeuronStatistics", "1"),
     "text": ("neurons.weights.results:TextStudy", "1"),
-    "neighbours": ("neurons.weights.neighbours:NeighboursOfAll", "1"),
+    "neighbours": ("neurons.weights.results:NeighboursOfAll", "1"),
     "ablations": ("neurons.intervention.results:Ablations", "1"),
-    "curves": ("neurons.intervention.results:CurvesAndPublished", "1"),
+    "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "1"),
     "components": ("neurons.intervention.results:ComponentEffects", "1"),
     "clusters": ("neurons.clustering.results:Clustering", "1"),
     "composition": ("neurons.regression.results:Composition", "1"),
     "circuit": ("neurons.circuit.results:CircuitStudy", "1"),
-    "check": ("neurons.comparison.published:Checks", "1"),
+    "check": ("neurons.comparison.results:Checks", "1"),
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
 gives other numbers."""
@@ -119,7 +119,7 @@ class Opened(Shown):
         self._models[loaded.device.type] = loaded
         return loaded.checkpoint
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         settings, prompts = self.plan.settings, self.plan.prompts
         return {"model": self.plan.checkpoint.name, "layers": list(self.plan.layers), "prompts": len(prompts),
                 "task": settings.task.name, "seed": settings.seed}  # fmt: skip

@@ -11,7 +11,8 @@ from scipy import stats
 from neurons.cache.format import Cache
 from neurons.clustering.families import FAMILIES, n_parameters
 from neurons.clustering.heuristics import matches
-from neurons.clustering.tuning import Tuning, is_constant, tune, year_fold
+from neurons.clustering.results import Tuning
+from neurons.clustering.tuning import is_constant, tune, year_fold
 from neurons.decomposition.effects import logit_effects, plain_logit_lens
 from neurons.decomposition.population import Population, neuron_population, strongest
 from neurons.decomposition.ranking import rank
