@@ -162,9 +162,9 @@ class Opened(Shown):
     @property
     def model(self) -> "Model":
         """The model, loaded when it is first asked for."""
-        return self._model_on(self.plan.settings.device)
+        return self.model_on(self.plan.settings.device)
 
-    def _model_on(self, device: str) -> "Model":
+    def model_on(self, device: str) -> "Model":
         from neurons.model.checkpoint import load_model
 
         if device not in self._models:
@@ -230,8 +230,20 @@ class Opened(Shown):
             self._results[name] = found
         return self._results[name]
 
-    def _keep(self, name: str, make: Callable[[], Result], *, fits: Callable[[Result], bool] = always) -> Result:
-        """The kept result where it fits what is asked; else it is made, and kept in its place."""
+    def _keep(
+        self,
+        name: str,
+        make: Callable[[], Result],
+        *,
+        default: bool = True,
+        fits: Callable[[Result], bool] = always,
+    ) -> Result:
+        """The kept result where it fits what is asked; else it is made, and kept in its place.
+
+        default: whether the default settings are asked for; results of others are never kept.
+        """
+        if not default:
+            return make()
         found: Result | None = self.kept(name)
         if found is None or not fits(found):
             found = make()
