@@ -20,7 +20,7 @@ from neurons.parallel import is_spread
 from neurons.remembered import beside
 from neurons.shown import Shown
 from neurons.study.settings import Plan, Settings
-from neurons.task.prompts import PromptSet
+from neurons.task.prompt_set import PromptSet
 from neurons.task.tasks import Task, choose_task
 from neurons.task.years import spans
 from neurons.types import Bars, InputError, NeuronId, no_bars, parse_device

@@ -23,7 +23,8 @@ from neurons.decomposition.effects import (
 )
 from neurons.model.checkpoint import Model, load_model
 from neurons.model.forward import final_scale, trace, year_logits
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.task.years import MEASURED
 from neurons.types import InputError, NeuronId
 

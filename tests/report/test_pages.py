@@ -36,10 +36,10 @@ from neurons.report.blocks import (
     with_space,
 )
 from neurons.report.contents import Contents, paged_neurons
-from neurons.report.numbers import active_range, behaviour_numbers, best_split, by_distance, layer_numbers
+from neurons.report.numbers import behaviour_numbers
 from neurons.report.render import MANY, Site, row_data, shade, to_html
 from neurons.report.report import write_report
-from neurons.task.behaviour import contrast, measure, year_probabilities
+from neurons.task.behaviour import measure, year_probabilities
 from neurons.types import OutputError
 
 TOP = 3
@@ -133,16 +133,6 @@ def test_the_average_distribution_has_no_cutoff_of_its_own(effects):
     assert found == pytest.approx(telescoped / len(probability), abs=3e-4)
 
 
-def test_layers_and_the_rest_sum_to_the_models_contrast(effects):
-    parts = layer_numbers(effects)["parts"]
-    assert sum(part["contrast"] for part in parts[:-1]) == pytest.approx(parts[-1]["contrast"], rel=1e-9)
-    cache = effects.cache
-    rows = np.isin(cache.start_year, effects.start_years)
-    by_prompt = contrast(cache.year_logits[rows], cache.start_year[rows])
-    years = [by_prompt[cache.start_year[rows] == year].mean() for year in effects.start_years]
-    assert parts[-1]["contrast"] == pytest.approx(np.mean(years), rel=1e-9)
-
-
 def test_neuron_contrasts_average_to_the_score(numbers):
     for neuron in numbers["neurons"].values():
         assert np.mean(neuron["contrast"]) == pytest.approx(neuron["score"], rel=1e-4)
@@ -185,24 +175,6 @@ def test_pages_show_the_fits_they_are_given(effects, ranking, tmp_path):
     shown = " ".join(Reader((tmp_path / "r" / "neurons" / f"{neuron}.html").read_text(encoding="utf-8")).texts)
     assert fits.neurons[0].description in shown
     assert f"{fits.neurons[0].tuning.family}, held-out R² {fits.neurons[0].tuning.r2_cv:.2f}" in shown
-
-
-def test_distance_profile_of_a_triangle_is_a_step():
-    years = tuple(range(2, 99))
-    effect = np.where(np.arange(100)[None, :] > np.array(years)[:, None], 1.0, 0.0)
-    distance, mean, sd = by_distance(effect, years)
-    np.testing.assert_array_equal(mean, (np.array(distance) > 0).astype(float))
-    assert not sd.any()
-
-
-def test_best_split_finds_a_step():
-    assert best_split(np.where(np.arange(100) > 31, 2.0, -1.0)) == (31, pytest.approx(3.0))
-
-
-def test_active_range_is_the_shortest_run_with_most_of_the_activation():
-    tuning = np.zeros(97)
-    tuning[20:30] = -1.0
-    assert active_range(tuning) in {(first, first + 7) for first in range(20, 23)}
 
 
 # --- the folder ------------------------------------------------------------------------------------
