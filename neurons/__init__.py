@@ -31,13 +31,13 @@ _HOMES = {
     "NeuronStatistics": "neurons.weights.results",
     "NeuronsError": "neurons.types",
     "Study": "neurons.study.study",
-    "PromptSet": "neurons.task.prompts",
+    "PromptSet": "neurons.task.prompt_set",
     "Ranking": "neurons.attribution.ranking_results",
     "Recovery": "neurons.attribution.results",
     "ShapleyValues": "neurons.attribution.results",
     "Task": "neurons.task.tasks",
     "Template": "neurons.task.templates",
-    "Tuning": "neurons.clustering.tuning",
+    "Tuning": "neurons.clustering.results",
     "attribute": "neurons.attribution.shares",
     "attributed": "neurons.attribution.recovery",
     "cache_activations": "neurons.cache.build",
@@ -74,8 +74,8 @@ if TYPE_CHECKING:
     from neurons.cache.build import cache_activations
     from neurons.cache.format import Cache, open_cache
     from neurons.clustering.clusters import cluster
-    from neurons.clustering.results import Clustering
-    from neurons.clustering.tuning import Tuning, tune
+    from neurons.clustering.results import Clustering, Tuning
+    from neurons.clustering.tuning import tune
     from neurons.decomposition.effects import LogitEffects, logit_effects, plain_logit_lens
     from neurons.decomposition.measured import measured_behaviour
     from neurons.decomposition.population import neuron_population
@@ -83,13 +83,15 @@ if TYPE_CHECKING:
     from neurons.intervention.exact import group_effect, neuron_effects
     from neurons.intervention.results import NeuronEffects
     from neurons.intervention.screen import screen
-    from neurons.model.checkpoint import Model, load_model
+    from neurons.model.checkpoint import load_model
+    from neurons.model.model import Model
     from neurons.regression.composition import compose
     from neurons.regression.results import Composition
     from neurons.study.study import Study
     from neurons.task.behaviour import Behaviour
     from neurons.task.intervention import Intervention
-    from neurons.task.prompts import PromptSet, year_spans
+    from neurons.task.prompt_set import PromptSet
+    from neurons.task.prompts import year_spans
     from neurons.task.tasks import Task, custom_task, find_task
     from neurons.task.templates import Template
     from neurons.types import InputError, NeuronId, NeuronsError

@@ -98,7 +98,7 @@ class Ranking(Shown):
         """Last in rank order first."""
         return tuple(n for n, yes in zip(self.neurons[::-1], self.suppressing[::-1], strict=True) if yes)
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {
             "model": self.model,
             "neurons": len(self),

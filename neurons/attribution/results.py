@@ -14,7 +14,7 @@ from neurons.types import InputError, Measure, NeuronId, check_choice, check_who
 
 if TYPE_CHECKING:
     import pandas as pd
-    import xarray
+    import xarray as xr
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,7 +41,7 @@ class Attribution(Shown):
     seed: int
     steps: int
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {
             "model": self.model,
             "measure": self.measure,
@@ -160,21 +160,21 @@ class Attribution(Shown):
         names = [str(self.neurons[row]) for row in order.tolist()]
         return pd.DataFrame({"neuron": names} | {name: values[order] for name, values in columns.items()})
 
-    def to_xarray(self) -> "xarray.Dataset":
+    def to_xarray(self) -> "xr.Dataset":
         """Share and written share by start year and neuron, clean and floor by start year, in units of the measure."""
-        import xarray
+        from neurons.labelled import labelled, together
 
-        by_neuron = ("start_year", "neuron")
-        return xarray.Dataset(
-            {
-                "share": (by_neuron, self.by_start_year),
-                "written_share": (by_neuron, self.written_by_start_year),
-                "clean": ("start_year", self.clean),
-                "floor": ("start_year", self.floor),
-            },
-            coords={"start_year": list(self.start_years), "neuron": [str(neuron) for neuron in self.neurons]},
-            attrs={"model": self.model, "measure": self.measure},
-        )
+        along = {"start_year": self.start_years}
+        unit = self.measure.replace("_", " ")
+        by_neuron = {
+            "share": labelled(self.by_start_year, unit=unit, **along, neuron=self.neurons),
+            "written_share": labelled(self.written_by_start_year, unit=unit, **along, neuron=self.neurons),
+        }
+        whole = {
+            "clean": labelled(self.clean, unit=unit, **along),
+            "floor": labelled(self.floor, unit=unit, **along),
+        }
+        return together(**by_neuron, **whole)
 
     def place_of(self, start_year: int) -> int:
         """Where a start year stands among those measured; `InputError` for one that is not."""
@@ -211,7 +211,7 @@ class Recovery(Shown):
     recovered: Float[np.ndarray, " G"]
     held_out: bool
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {"measure": self.measure, "k for 90 %": self.fewest(0.9), "held out": self.held_out}
 
     def fewest(self, part: float) -> int | None:
@@ -244,7 +244,7 @@ class Attributed(Shown):
     shares: tuple[Attribution, ...]
     recoveries: tuple[Recovery, ...]
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {"measures": [one.measure for one in self.shares], "draws": self.shares[0].draws}
 
     def share(self, measure: Measure) -> Attribution:
@@ -272,7 +272,7 @@ class ShapleyValues(Shown):
     value: Float[np.ndarray, " n"]
     standard_error: Float[np.ndarray, " n"]
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {"measure": self.measure, "neurons": len(self.neurons), "samples": self.samples}
 
     def to_frame(self) -> "pd.DataFrame":

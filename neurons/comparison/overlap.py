@@ -10,79 +10,13 @@
 Shares are of the probability difference; where rankings are by direct effect, that stands in their place.
 """
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from neurons.attribution.ranking_results import Ranking
+from neurons.comparison.results import Scores, Sharing
 from neurons.rounding import above, cleared, descending, is_nothing
 from neurons.types import InputError, NeuronId
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """What is compared of a ranking, M neurons by layer and index.
-
-    score: direct effect on the contrast, in logits. share, with its interval ci_low, ci_high: what the verdicts are of.
-    """
-
-    layer: Int[np.ndarray, " M"]
-    index: Int[np.ndarray, " M"]
-    score: Float[np.ndarray, " M"]
-    share: Float[np.ndarray, " M"]
-    ci_low: Float[np.ndarray, " M"]
-    ci_high: Float[np.ndarray, " M"]
-    boosting: Bool[np.ndarray, " M"]
-    suppressing: Bool[np.ndarray, " M"]
-
-    def __len__(self) -> int:
-        return len(self.score)
-
-    @property
-    def neurons(self) -> tuple[NeuronId, ...]:
-        return tuple(NeuronId(int(layer), int(index)) for layer, index in zip(self.layer, self.index, strict=True))
-
-    def top_boosting(self, count: int | None = None) -> Bool[np.ndarray, " M"]:
-        """True for the boosting neurons, or for the `count` of them with the largest shares."""
-        order = descending(np.where(self.boosting, self.share, np.nan))
-        chosen = np.zeros(len(self), bool)
-        chosen[order[:count]] = True
-        return chosen & self.boosting
-
-
-@dataclass(frozen=True, eq=False)
-class Sharing:
-    """How two rankings of the same M neurons agree; each list by the larger of the two shares, largest first.
-
-    rank_correlation: Spearman's, of all shares; None where one of them is constant. n_first, n_second: how many
-    boost in each. expected_both: how many would in both if the calls were independent.
-    """
-
-    both: tuple[NeuronId, ...]
-    only_first: tuple[NeuronId, ...]
-    only_second: tuple[NeuronId, ...]
-    undecided: tuple[NeuronId, ...]
-    rank_correlation: float | None
-    n_first: int
-    n_second: int
-    expected_both: float
-
-    @property
-    def jaccard(self) -> float | None:
-        """In both, as a share of those that boost in either; None where none does."""
-        either = self.n_first + self.n_second - len(self.both)
-        return len(self.both) / either if either else None
-
-    def to_json(self) -> dict[str, Any]:
-        lists = ("both", "only_first", "only_second", "undecided")
-        return {
-            "rank_correlation": self.rank_correlation,
-            "jaccard": self.jaccard,
-            "expected_both": self.expected_both,
-            **{name: [str(neuron) for neuron in getattr(self, name)] for name in lists},
-        }
 
 
 def scores_of(ranking: Ranking) -> Scores:

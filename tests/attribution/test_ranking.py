@@ -178,7 +178,7 @@ def test_shares_are_kept_beside_the_cache_and_found_again(mini_cache: Cache, min
         assert kept.by_century.dtype == np.float32
         assert np.array_equal(one.by_century, kept.by_century, equal_nan=True)
         assert kept.to_json() == one.to_json()
-    assert [one.facts() for one in found.recoveries] == [one.facts() for one in mini_attributed.recoveries]
+    assert [one.summary() for one in found.recoveries] == [one.summary() for one in mini_attributed.recoveries]
 
 
 def test_a_sufficient_set_is_the_first_k(mini_cache: Cache, ranking: Ranking, mini_attributed: Attributed) -> None:

@@ -270,6 +270,7 @@ except SystemExit as stop:
     assert not stop.code, stop.code
 assert "torch" not in sys.modules, "torch was imported"
 assert "transformers" not in sys.modules, "transformers was imported"
+assert "xarray" not in sys.modules, "xarray was imported"
 """
 
 

@@ -21,9 +21,11 @@ from neurons.decomposition.effects import (
     logit_effects,
     plain_logit_lens,
 )
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.forward import final_scale, trace, year_logits
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.model.model import Model
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.task.years import MEASURED
 from neurons.types import InputError, NeuronId
 
@@ -175,7 +177,7 @@ def test_a_neuron_is_named_by_text_or_by_id(effects: LogitEffects) -> None:
 
 
 def test_the_contrast_is_later_years_minus_the_others(effects: LogitEffects) -> None:
-    found, whole = effects.contrast("L10N3"), effects.map("L10N3")
+    found, whole = effects.contrast("L10N3"), effects.map_array("L10N3")
     for row, year in enumerate(MEASURED):
         expected = whole[row, year + 1 :].mean() - whole[row, : year + 1].mean()
         assert found[row] == pytest.approx(expected, rel=1e-4, abs=1e-7)

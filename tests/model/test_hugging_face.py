@@ -1,4 +1,4 @@
-"""A model that is in memory already is loaded as its directory would be, and refused as clearly."""
+"""A model in memory loads as its directory does, and is refused as clearly."""
 
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,13 @@ from random_gpt2 import write_random_gpt2
 from transformers import GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from neurons.cache.build import cache_activations
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.forward import run
 from neurons.model.hugging_face import boot_bridge
+from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.types import CheckpointError, InputError
 
 
@@ -78,6 +80,14 @@ def test_the_bridge_of_a_model_in_memory_has_its_weights(hf_model: Any, saved: M
     tokens = torch.as_tensor(prompts.tokens[:3], dtype=torch.long)
     with torch.no_grad():
         torch.testing.assert_close(bridge(tokens), hf_model(tokens).logits, rtol=1e-4, atol=1e-5)
+
+
+def test_folding_the_bridge_of_a_model_in_memory_leaves_the_model(hf_model: Any, saved: Model) -> None:
+    model = load_model(hf_model, tokenizer=saved.tokenizer)
+    model.bridge.enable_compatibility_mode(disable_warnings=True)
+    assert torch.equal(model.blocks[1].W_out, saved.blocks[1].W_out)
+    assert torch.equal(model.W_U, saved.W_U)
+    assert load_model(model.checkpoint).fingerprint == saved.fingerprint
 
 
 def test_training_that_goes_on_changes_nothing(hf_model: Any, saved: Model) -> None:

@@ -11,7 +11,8 @@ from neurons.attribution.ranking import rank
 from neurons.attribution.ranking_results import Ranking
 from neurons.decomposition.effects import LogitEffects, logit_effects
 from neurons.report.blocks import decimals_for, number
-from neurons.report.explorer import write_explorer
+from neurons.report.contents import Contents
+from neurons.report.explorer import EXPLORER, write_explorer
 from neurons.report.render import Site
 from neurons.report.report import write_report
 
@@ -38,7 +39,8 @@ def ranking(effects: LogitEffects) -> Ranking:
 def report(effects: LogitEffects, ranking: Ranking, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reports") / "planted"
     labels = {"family": dict.fromkeys(ranking.boosting_neurons(), "step <b>")}
-    write_report(effects, ranking, folder=folder, command="neurons report", top=1, labels=labels)
+    write_report(Contents(effects, ranking, ranking.neurons[:1]), folder=folder, command="neurons report")
+    write_explorer(effects, ranking, folder / EXPLORER, site=Site(model=effects.cache.model, footer=""), labels=labels)
     return folder
 
 
