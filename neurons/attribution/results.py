@@ -164,17 +164,14 @@ class Attribution(Shown):
         """Share and written share by start year and neuron, clean and floor by start year, in units of the measure."""
         from neurons.labelled import labelled, together
 
-        along = {"start_year": self.start_years}
-        unit = self.measure.replace("_", " ")
-        by_neuron = {
-            "share": labelled(self.by_start_year, unit=unit, **along, neuron=self.neurons),
-            "written_share": labelled(self.written_by_start_year, unit=unit, **along, neuron=self.neurons),
+        unit, years, neurons = self.measure.replace("_", " "), self.start_years, self.neurons
+        found = {
+            "share": labelled(self.by_start_year, unit=unit, start_year=years, neuron=neurons),
+            "written_share": labelled(self.written_by_start_year, unit=unit, start_year=years, neuron=neurons),
+            "clean": labelled(self.clean, unit=unit, start_year=years),
+            "floor": labelled(self.floor, unit=unit, start_year=years),
         }
-        whole = {
-            "clean": labelled(self.clean, unit=unit, **along),
-            "floor": labelled(self.floor, unit=unit, **along),
-        }
-        return together(**by_neuron, **whole)
+        return together(**found)
 
     def place_of(self, start_year: int) -> int:
         """Where a start year stands among those measured; `InputError` for one that is not."""
