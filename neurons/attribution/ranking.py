@@ -3,7 +3,8 @@
 1. Boosting: among the first k by share that recover 90 % of the probability difference on centuries held out
    (`recovery`), and interval above zero. Suppressing: share and interval below zero, among the fewest that hold 90 % of
    the sum of negative shares.
-2. At one start year no sets are run: boosting mirrors suppressing, the fewest that hold 90 % of the positive sum.
+2. At one start year no sets are run: boosting mirrors suppressing, the fewest that hold 90 % of the positive sum. So it
+   does where the neurons together lower the measure.
 3. Without attribution the same is said of the direct effect's year-specific part, and `order` is "direct".
 4. Shares that differ by less than float32's resolution of the largest are equal, and stand by layer and index.
 
@@ -58,8 +59,7 @@ def rank(
     chosen: Order = check_choice("order", order or ("direct" if attribution is None else "attribution"), Order)
     place = _places(chosen, columns)
     judged = columns["year_specific" if attribution is None else "share"]
-    recovered = attribution.recovery("probability_difference").fewest(HELD) if attribution is not None else None
-    columns["boosting"] = _boosting(judged, columns["ci_low"], None if start_year is not None else recovered)
+    columns["boosting"] = _boosting(judged, columns["ci_low"], _enough(attribution) if start_year is None else None)
     columns["suppressing"] = _fewest_below(judged, columns["ci_high"])
     return Ranking(
         model=effects.cache.model,
@@ -113,6 +113,14 @@ _MISSING = {
     "sharpness": "attribute neurons first, or order by direct",
     "total": "ablate every neuron alone first (approximations), on all start years",
 }
+
+
+def _enough(attribution: Attributed | None) -> int | None:
+    """The first k that recover 90 %, where neurons together raise the probability difference."""
+    if attribution is None:
+        return None
+    main = attribution.share("probability_difference")
+    return attribution.recovery(main.measure).fewest(HELD) if (main.clean - main.floor).mean() > 0 else None
 
 
 def _boosting(value: Float[np.ndarray, " M"], low: Float[np.ndarray, " M"], k: int | None) -> Bool[np.ndarray, " M"]:
