@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from neurons.cache.folder import default_folder, is_there
 from neurons.cache.format import Cache, open_cache
@@ -20,7 +20,7 @@ from neurons.parallel import is_spread
 from neurons.remembered import beside
 from neurons.shown import Shown
 from neurons.study.settings import Plan, Settings
-from neurons.task.prompts import PromptSet
+from neurons.task.prompts import DEFAULT_NOUNS, Centuries, PromptSet
 from neurons.task.tasks import Task, choose_task
 from neurons.task.years import spans
 from neurons.types import Bars, InputError, NeuronId, no_bars, parse_device
@@ -74,8 +74,8 @@ class Opened(Shown):
         *,
         layers: Iterable[int] | None = None,
         years: Iterable[int] | None = None,
-        nouns: int | Sequence[str] = 20,
-        centuries: Literal["draw", "all"] | Sequence[int] = "draw",
+        nouns: int | Sequence[str] = DEFAULT_NOUNS,
+        centuries: Centuries = "all",
         seed: int = 0,
         task: str | Task | None = None,
         template: str | None = None,

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from neurons.cache.folder import default_folder
 from neurons.cache.format import cache_key, cache_path
 from neurons.cache.layout import DTYPE, Dtype
 from neurons.model.files import Checkpoint
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompts import DEFAULT_NOUNS, Centuries, PromptSet, year_spans
 from neurons.task.tasks import DEFAULT, Task
 from neurons.task.years import MEASURED, measured_years
 from neurons.types import Device
@@ -26,8 +26,8 @@ class Settings:
 
     layers: tuple[int, ...] | None = None
     years: tuple[int, ...] | None = None
-    nouns: int | Sequence[str] = 20
-    centuries: Literal["draw", "all"] | Sequence[int] = "draw"
+    nouns: int | Sequence[str] = DEFAULT_NOUNS
+    centuries: Centuries = "all"
     seed: int = 0
     task: Task = DEFAULT
     prompts: PromptSet | None = None
