@@ -12,7 +12,9 @@ import pytest
 import neurons
 
 PACKAGE = Path(neurons.__file__).parent
-SHARED = ("neurons.types", "neurons.shown", "neurons.rounding", "neurons.parallel", "neurons.remembered")
+SHARED = (
+    "neurons.types", "neurons.shown", "neurons.rounding", "neurons.intervals", "neurons.parallel", "neurons.remembered",
+)  # fmt: skip
 """What every floor may import."""
 FLOORS = (
     "task", "model", "cache", "decomposition", "weights", "intervention", "attribution", "clustering", "regression",

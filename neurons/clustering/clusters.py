@@ -8,9 +8,8 @@
 3. HDBSCAN finds the clusters and leaves noise out. A group whose members' mean likeness is below 0.5 is
    no kind; it is clustered again by itself, and what stays is noise. Average-linkage clustering beside
    it, with the number of clusters of the best silhouette among those that are stable.
-4. Stability: the nouns are resampled and the neurons clustered again; for each cluster the mean over
-   resamples of the Jaccard overlap with its best match (Hennig 2007), bar 0.75. A cluster of constant
-   neurons has no stability: it rests on the readouts alone, which no noun can change.
+4. Stability: 80 % of the neurons are drawn without replacement and clustered again; for each cluster the mean over
+   draws of the Jaccard overlap of those drawn with their best match (Hennig 2007), bar 0.75.
 5. A cluster's share of the contrast is the sum of its members' scores; the shares, the unclustered rest
    and, apart from them, the biases make up everything that the layers add.
 """
@@ -34,7 +33,6 @@ from neurons.clustering.similarity import (
 )
 from neurons.clustering.tuning import Tuning, is_constant, tune
 from neurons.decomposition.population import Population, one_thread, strongest
-from neurons.decomposition.significance import noun_resamples
 from neurons.rounding import MARGIN, descending, largest, reaches
 from neurons.types import (
     Neurons,
@@ -50,6 +48,7 @@ from neurons.types import (
 LIKENESS_BAR = 0.5
 UNSPLIT = 0.8
 CAP = 1500
+SUBSAMPLE = 0.8
 RESAMPLES = 50
 CUTS = (*range(2, 21), 25, 30, 40, 50, 75, 100)
 """Numbers of clusters tried for the agglomerative clustering."""
@@ -87,9 +86,8 @@ def cluster(
     chosen = population.take(rows)
     tuning = tune(chosen, seed=seed)
     smallest = smallest or max(3, len(chosen) // 100)
-    readouts = readout_likeness(chosen.readout)
-    likeness = with_tuning(chosen.curve, readouts)
-    partition = _partition(chosen, readouts, likeness, method, smallest, resamples, seed, progress)
+    likeness = with_tuning(chosen.curve, readout_likeness(chosen.readout))
+    partition = _partition(likeness, method, smallest, resamples, seed, progress)
     total = float(population.score.sum())
     clusters, labels = _describe(chosen, tuning, likeness, partition, total)
     noise = np.flatnonzero(labels == NOISE)
@@ -128,8 +126,6 @@ class _Partition:
 
 
 def _partition(
-    population: Population,
-    readouts: Likeness,
     likeness: Likeness,
     method: Method,
     smallest: int,
@@ -137,15 +133,13 @@ def _partition(
     seed: int,
     progress: Progress | None,
 ) -> _Partition:
-    M = len(population)
+    M = len(likeness)
     if max(2 * smallest, 4) > M:
         return _Partition(np.full(M, NOISE), np.zeros(M), {}, np.zeros((0, 4)), None)
     labels, strength = _dense(likeness, smallest)
     merges = _merges(likeness)
     cuts = {k: _cut(merges, k, smallest) for k in CUTS if k < M}
-    stable = _stability(
-        population, readouts, [labels, *cuts.values()], tuple(cuts), smallest, resamples, seed, progress
-    )
+    stable = _stability(likeness, [labels, *cuts.values()], tuple(cuts), smallest, resamples, seed, progress)
     best = _best_cut(merges, likeness, cuts, dict(zip(cuts, stable[1:], strict=True)))
     agreement = _agreement(labels, cuts[best])
     if method == "hdbscan":
@@ -222,8 +216,7 @@ def _only_kinds(labels: Labels, alike: Float[np.ndarray, " groups"], smallest: i
 
 
 def _stability(
-    population: Population,
-    readouts: Likeness,
+    likeness: Likeness,
     partitions: list[Labels],
     cuts: tuple[int, ...],
     smallest: int,
@@ -231,19 +224,24 @@ def _stability(
     seed: int,
     progress: Progress | None,
 ) -> list[dict[int, float]]:
-    """For each partition (HDBSCAN's, then one a cut) the stability of each label; empty with one noun."""
-    if population.n_nouns < 2:
-        return [{} for _ in partitions]
-    totals = [np.zeros(labels.max() + 1) for labels in partitions]
-    for done, nouns in enumerate(noun_resamples(population.n_nouns, resamples, seed)):
-        likeness = with_tuning(population.weighted_curve(nouns), readouts)
-        merges = _merges(likeness)
-        again = [_dense(likeness, smallest)[0], *(_cut(merges, k, smallest) for k in cuts)]
+    """For each partition (HDBSCAN's, then one a cut) the stability of each label, over those draws that have of it.
+
+    The fewest neurons that make a cluster shrink with the draw, so that a small cluster can be found again.
+    """
+    M, rng = len(likeness), np.random.default_rng(seed)
+    size, fewest = max(2, round(SUBSAMPLE * M)), max(2, round(SUBSAMPLE * smallest))
+    totals = [np.zeros((2, labels.max() + 1)) for labels in partitions]
+    for done in range(resamples):
+        rows = np.sort(rng.permutation(M)[:size])
+        drawn = likeness[np.ix_(rows, rows)]
+        merges = _merges(drawn)
+        again = [_dense(drawn, fewest)[0], *(_cut(merges, min(k, size), fewest) for k in cuts)]
         for total, labels, other in zip(totals, partitions, again, strict=True):
-            total += best_jaccard(labels, other)
+            present = np.isin(np.arange(total.shape[1]), labels[rows])
+            total += np.where(present, [best_jaccard(labels[rows], other, total.shape[1]), present], 0)
         if progress:
             progress(done + 1, resamples)
-    return [dict(enumerate((total / resamples).tolist())) for total in totals]
+    return [dict(enumerate((total / np.maximum(n, 1)).tolist())) for total, n in totals]
 
 
 def _best_cut(
@@ -315,7 +313,7 @@ def _one(
         membership=tuple(strength[order].tolist()),
         share=share,
         fraction=share / total if total else None,
-        stability=stability if tuned else None,
+        stability=stability,
         likeness=float(mean_likeness(likeness[np.ix_(members, members)], np.zeros(len(members), int))[0]),
         tuned=tuned,
         description=describe_cluster(fits, tuning.neurons[medoid]),
@@ -336,6 +334,4 @@ def _notes(chosen: Population, called: int, clusters: tuple[Cluster, ...], small
         notes.append(f"{M} neuron{'s' * (M > 1)} to cluster, fewer than two clusters of {smallest}: all left as noise")
     elif not clusters:
         notes.append(f"no {smallest} neurons or more are of a kind: all {M} left as noise")
-    if chosen.n_nouns < 2:
-        notes.append("stability needs at least two nouns")
     return tuple(notes)

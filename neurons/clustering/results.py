@@ -25,7 +25,7 @@ class Cluster:
     """Neurons of a kind, strongest membership first.
 
     medoid: the member most like the others. share: sum of the members' scores, in logits; fraction: of the
-    total contrast (None where that is zero). stability: mean Jaccard overlap over resamples of the nouns
+    total contrast (None where that is zero). stability: mean Jaccard overlap over draws of 80 % of the neurons
     (None with one noun, or for constant neurons: nothing of theirs depends on nouns). likeness: mean over
     pairs of members. membership (0..1): HDBSCAN's strength; likeness to the medoid for agglomerative
     clusters. tuned: False where the members are constant. mean_map [Y, 100]: mean effect of a member,

@@ -21,7 +21,6 @@ from neurons.cache.format import Cache
 from neurons.clustering.tuning import Tuning
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.ranking import COLUMNS, Ranking
-from neurons.decomposition.significance import RESAMPLES
 from neurons.report.blocks import INDEX, FileLink, Page, PageLink, Section
 from neurons.report.explorer import EXPLORER, Labels, write_explorer
 from neurons.report.folder import FORMAT, MARK, replacing_folder, write_json, write_text
@@ -43,7 +42,7 @@ from neurons.types import FileFormat, NeuronId, Progress
 
 FORMAT_VERSION = 1
 DIRECT_EFFECTS = "exact, in logits, through the final LayerNorm with its scale frozen; from the cache alone"
-RANKING = f"boosting scores with {RESAMPLES:,} bootstrap resamples over nouns, and false discovery rate"
+RANKING = "boosting scores with a jackknife over centuries, and false discovery rate"
 SUPPRESSING_SHARE = 4
 """One page in this many is kept for the strongest suppressing neurons."""
 

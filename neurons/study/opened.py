@@ -26,6 +26,7 @@ from neurons.task.years import spans
 from neurons.types import Bars, InputError, NeuronId, no_bars, parse_device
 
 if TYPE_CHECKING:
+    from neurons.decomposition.cells import Activations
     from neurons.intervention.context import AblationContext
     from neurons.model.checkpoint import Model
 
@@ -208,7 +209,14 @@ class Opened(Shown):
         from neurons.intervention.context import ablation_context
 
         self.check_nouns(nouns)
-        return ablation_context(self.model, self.cache, years=self.years, nouns=nouns)
+        return ablation_context(self.model, self.cache, years=self.years, nouns=nouns, activations=self.activations)
+
+    @cached_property
+    def activations(self) -> "Activations":
+        """The activations of the cache by century and start year, each read at most once."""
+        from neurons.decomposition.cells import Activations
+
+        return Activations(self.cache)
 
     def _once(self, name: str, make: Callable[[], Result]) -> Result:
         """A result computed once a process."""
