@@ -58,13 +58,14 @@ def cache_activations(
     """
     check_is("model", model, Model, "what load_model returns")
     check_is("prompts", prompts, PromptSet, "what year_spans returns")
-    check_is("cache_dir", cache_dir, str | os.PathLike, "a folder")
+    folder = default_folder() if cache_dir is None else cache_dir
+    check_is("cache_dir", folder, str | os.PathLike, "a folder")
     check_progress(progress)
     check_is("waiting", waiting, Callable | None, "a function of a text")
     chosen = model.config.check_layers(layers if layers is not None else model.config.default_layers)
     stored = check_dtype(dtype)
     key = cache_key(model.checkpoint, prompts, chosen, stored)
-    path = cache_path(default_folder() if cache_dir is None else Path(cache_dir), model.checkpoint, key)
+    path = cache_path(Path(folder), model.checkpoint, key)
     is_spread(jobs, scheduler)
     if not is_there(path):
         with building(path, waiting):

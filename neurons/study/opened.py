@@ -32,18 +32,19 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 KEPT = {
-    "statistics": "neurons.weights.results:NeuronStatistics",
-    "text": "neurons.weights.results:TextStudy",
-    "neighbours": "neurons.weights.neighbours:NeighboursOfAll",
-    "ablations": "neurons.intervention.results:Ablations",
-    "curves": "neurons.intervention.results:CurvesAndPublished",
-    "components": "neurons.intervention.results:ComponentEffects",
-    "clusters": "neurons.clustering.results:Clustering",
-    "composition": "neurons.regression.results:Composition",
-    "circuit": "neurons.circuit.results:CircuitStudy",
-    "check": "neurons.comparison.published:Checks",
+    "statistics": ("neurons.weights.results:NeuronStatistics", "1"),
+    "text": ("neurons.weights.results:TextStudy", "1"),
+    "neighbours": ("neurons.weights.neighbours:NeighboursOfAll", "1"),
+    "ablations": ("neurons.intervention.results:Ablations", "1"),
+    "curves": ("neurons.intervention.results:CurvesAndPublished", "1"),
+    "components": ("neurons.intervention.results:ComponentEffects", "1"),
+    "clusters": ("neurons.clustering.results:Clustering", "1"),
+    "composition": ("neurons.regression.results:Composition", "1"),
+    "circuit": ("neurons.circuit.results:CircuitStudy", "1"),
+    "check": ("neurons.comparison.published:Checks", "1"),
 }
-"""The results that are kept beside the cache, and the type of each."""
+"""The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
+gives other numbers."""
 OF_WEIGHTS = {"statistics", "text", "neighbours"}
 """Results that depend on neither start years nor seed."""
 
@@ -228,8 +229,10 @@ class Opened(Shown):
     def kept(self, name: str) -> Any | None:
         """The result that is kept beside the cache under this name and these settings, or None; nothing is computed."""
         if name not in self._results:
-            module, attribute = KEPT[name].split(":")
-            found = kept_result(self.cache, name, self._key(name), getattr(import_module(module), attribute))
+            place, version = KEPT[name]
+            module, attribute = place.split(":")
+            of_type = getattr(import_module(module), attribute)
+            found = kept_result(self.cache, name, self._key(name), of_type, version=version)
             if found is None:
                 return None
             self._results[name] = found
@@ -240,7 +243,7 @@ class Opened(Shown):
         found: Result | None = self.kept(name)
         if found is None or not fits(found):
             found = make()
-            keep_result(self.cache, name, self._key(name), found)
+            keep_result(self.cache, name, self._key(name), found, version=KEPT[name][1])
             self._results[name] = found
         return found
 
