@@ -29,7 +29,7 @@ _HOMES = {
     "NeuronStatistics": "neurons.weights.results",
     "NeuronsError": "neurons.types",
     "Study": "neurons.study.study",
-    "PromptSet": "neurons.task.prompts",
+    "PromptSet": "neurons.task.prompt_set",
     "Ranking": "neurons.decomposition.ranking",
     "Task": "neurons.task.tasks",
     "Template": "neurons.task.templates",
@@ -77,7 +77,8 @@ if TYPE_CHECKING:
     from neurons.study.study import Study
     from neurons.task.behaviour import Behaviour
     from neurons.task.intervention import Intervention
-    from neurons.task.prompts import PromptSet, year_spans
+    from neurons.task.prompt_set import PromptSet
+    from neurons.task.prompts import year_spans
     from neurons.task.tasks import Task, custom_task, find_task
     from neurons.task.templates import Template
     from neurons.types import InputError, NeuronId, NeuronsError

@@ -21,7 +21,8 @@ from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.model.checkpoint import Model, load_model
 from neurons.model.tokenizer import Gpt2Tokenizer, load_tokenizer
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 
 LATE = (8, 9, 10, 11)
 

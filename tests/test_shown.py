@@ -10,7 +10,7 @@ import neurons
 from neurons.cache.format import Cache
 from neurons.model.checkpoint import Model
 from neurons.shown import ROWS, Shown
-from neurons.task.prompts import PromptSet
+from neurons.task.prompt_set import PromptSet
 
 
 class Odd(Shown):

@@ -41,7 +41,7 @@ CenturiesOption = Annotated[
         help="all that offer 40 start years, draw (one for each noun), or numbers like 16,17 (16 for 1600-1699).",
     ),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw of nouns and of the bootstrap.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw of nouns, and of every random draw.")]
 DtypeOption = Annotated[
     Dtype, typer.Option("--dtype", help="Activations are stored as float32, or as float16 in half the space.")
 ]

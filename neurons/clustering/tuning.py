@@ -11,6 +11,7 @@
    way, but for the centuries: a readout has none.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,7 @@ class Tuning(Shown):
 
 def tune(population: Population, *, seed: int = 0, progress: Progress | None = None) -> Tuning:
     """Fit every neuron of the population (a few thousand at most: `Population.take` picks them)."""
-    check_is("population", population, Population, "what gather(effects) returns")
+    check_is("population", population, Population, "what neuron_population(effects) returns")
     check_whole("seed", seed, least=0)
     check_progress(progress)
     band = interval(population.cells, lambda mean: mean)
@@ -133,6 +134,13 @@ def tune(population: Population, *, seed: int = 0, progress: Progress | None = N
         _neuron(population, row, tuning_fits[row], readout_fits[row], follows[row]) for row in range(len(population))
     )
     return Tuning(population.start_years, neurons, population.curve, band.low, band.high, population.readout)
+
+
+def tune_also(population: Population, tuning: Tuning, also: Sequence[NeuronId], *, seed: int = 0) -> Tuning:
+    """These fits, and those of further neurons of the population; fitted again where there are any."""
+    fitted = [fit.neuron for fit in tuning.neurons]
+    new = [neuron for neuron in dict.fromkeys(also) if neuron not in fitted]
+    return tune(population.take(population.rows([*fitted, *new])), seed=seed) if new else tuning
 
 
 def is_constant(curve: Float[np.ndarray, "Y M"]) -> Bool[np.ndarray, " M"]:

@@ -1,7 +1,7 @@
 """What is published of GPT-2 small's greater-than, and how a measurement is judged beside it.
 
-Four kinds of claim. A standard error of a measurement comes from a bootstrap over nouns and years; tolerances are
-three standard errors, never the spread of single prompts.
+Four kinds of claim. A standard error of a measurement comes from a bootstrap over nouns and years, that of a map
+from a jackknife over centuries; tolerances are three standard errors, never the spread of single prompts.
 1. A number (`judge_number`): agrees within 3 sqrt(measured SE^2 + published SE^2) of what was published. The
    published SE is its standard deviation over the root of its number of prompts. A tolerance of more than half
    the published value judges nothing.

@@ -61,6 +61,11 @@ class Composer:
         )
 
 
+def layer_parts(composer: Composer, population: Population, maps: Mapping[int, Cells]) -> dict[int, Part]:
+    sizes = {layer: int((population.layer == layer).sum()) for layer in maps}
+    return {layer: composer.part(f"MLP {layer}", sizes[layer], found) for layer, found in maps.items()}
+
+
 def group_parts(
     composer: Composer, population: Population, groups: Mapping[str, Sequence[NeuronId]]
 ) -> dict[str, Part]:

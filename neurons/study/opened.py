@@ -20,7 +20,8 @@ from neurons.parallel import is_spread
 from neurons.remembered import beside
 from neurons.shown import Shown
 from neurons.study.settings import Plan, Settings
-from neurons.task.prompts import DEFAULT_NOUNS, Centuries, PromptSet
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import DEFAULT_NOUNS, Centuries
 from neurons.task.tasks import Task, choose_task
 from neurons.task.years import spans
 from neurons.types import Bars, InputError, NeuronId, no_bars, parse_device
@@ -35,13 +36,13 @@ KEPT = {
     "statistics": ("neurons.weights.results:NeuronStatistics", "1"),
     "text": ("neurons.weights.results:TextStudy", "1"),
     "neighbours": ("neurons.weights.neighbours:NeighboursOfAll", "1"),
-    "ablations": ("neurons.intervention.results:Ablations", "1"),
-    "curves": ("neurons.intervention.results:CurvesAndPublished", "1"),
+    "ablations": ("neurons.intervention.results:Ablations", "2"),
+    "curves": ("neurons.intervention.results:CurvesAndPublished", "2"),
     "components": ("neurons.intervention.results:ComponentEffects", "1"),
-    "clusters": ("neurons.clustering.results:Clustering", "1"),
-    "composition": ("neurons.regression.results:Composition", "1"),
-    "circuit": ("neurons.circuit.results:CircuitStudy", "1"),
-    "check": ("neurons.comparison.published:Checks", "1"),
+    "clusters": ("neurons.clustering.results:Clustering", "2"),
+    "composition": ("neurons.regression.results:Composition", "2"),
+    "circuit": ("neurons.circuit.results:CircuitStudy", "2"),
+    "check": ("neurons.comparison.published:Checks", "2"),
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
 gives other numbers."""
@@ -163,9 +164,9 @@ class Opened(Shown):
     @property
     def model(self) -> "Model":
         """The model, loaded when it is first asked for."""
-        return self._model_on(self.plan.settings.device)
+        return self.model_on(self.plan.settings.device)
 
-    def _model_on(self, device: str) -> "Model":
+    def model_on(self, device: str) -> "Model":
         from neurons.model.checkpoint import load_model
 
         if device not in self._models:
@@ -238,8 +239,20 @@ class Opened(Shown):
             self._results[name] = found
         return self._results[name]
 
-    def _keep(self, name: str, make: Callable[[], Result], *, fits: Callable[[Result], bool] = always) -> Result:
-        """The kept result where it fits what is asked; else it is made, and kept in its place."""
+    def _keep(
+        self,
+        name: str,
+        make: Callable[[], Result],
+        *,
+        default: bool = True,
+        fits: Callable[[Result], bool] = always,
+    ) -> Result:
+        """The kept result where it fits what is asked; else it is made, and kept in its place.
+
+        default: whether the default settings are asked for; results of others are never kept.
+        """
+        if not default:
+            return make()
         found: Result | None = self.kept(name)
         if found is None or not fits(found):
             found = make()

@@ -9,7 +9,8 @@ from neurons.cache.folder import default_folder
 from neurons.cache.format import cache_key, cache_path
 from neurons.cache.layout import DTYPE, Dtype
 from neurons.model.files import Checkpoint
-from neurons.task.prompts import DEFAULT_NOUNS, Centuries, PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import DEFAULT_NOUNS, Centuries, year_spans
 from neurons.task.tasks import DEFAULT, Task
 from neurons.task.years import MEASURED, measured_years
 from neurons.types import Device
@@ -20,8 +21,8 @@ class Settings:
     """How a study is run, whatever the model.
 
     layers: None for the last third of the model's. years: the start years measured, None for those of 02-98 that have
-    a prompt. nouns, centuries, seed, task: as in `year_spans`; the seed also draws resamples. prompts: a prompt set
-    of your own in their place.
+    a prompt. nouns, centuries, seed, task: as in `year_spans`; the seed also draws splits and subsamples. prompts: a
+    prompt set of your own in their place.
     """
 
     layers: tuple[int, ...] | None = None

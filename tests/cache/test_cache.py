@@ -23,7 +23,8 @@ from neurons.model.checkpoint import Model, load_model
 from neurons.model.files import find_checkpoint
 from neurons.model.forward import EndRun, run
 from neurons.model.tokenizer import Gpt2Tokenizer
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.types import CacheError, InputError
 
 LAYERS = (0, 2)

@@ -32,7 +32,8 @@ from neurons.cache.parts import Parts, folders_beside
 from neurons.model.checkpoint import Model, load_model
 from neurons.model.forward import EndRun, run
 from neurons.model.tokenizer import Gpt2Tokenizer
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.types import CacheError
 
 WORDS = ("war", "siege", "reign", "trial")

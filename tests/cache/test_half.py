@@ -20,7 +20,8 @@ from neurons.decomposition.effects import LogitEffects, logit_effects
 from neurons.decomposition.ranking import Ranking, rank
 from neurons.model.checkpoint import Model
 from neurons.model.forward import EndRun
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.task.years import contrast_weights
 from neurons.types import CacheError, InputError
 

@@ -38,7 +38,8 @@ from neurons.intervention.context import AblationContext, ablation_context
 from neurons.model.checkpoint import Model
 from neurons.report.pages.circuit import circuit_page
 from neurons.report.render import Site, write_page
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.types import InputError
 
 N_PATHS = 40

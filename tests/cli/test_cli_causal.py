@@ -73,7 +73,7 @@ def test_exact_gives_the_neurons_that_the_screen_puts_first(run: Run) -> None:
 
 def test_the_score_is_the_ranking_s(run: Run, mini_cache: Cache) -> None:
     _, out, _ = run("--neurons", "L9N12", "--on-nouns", "1", "--json")
-    ranking = neurons.rank(neurons.logit_effects(mini_cache), resamples=10)
+    ranking = neurons.rank(neurons.logit_effects(mini_cache))
     assert json.loads(out)["neurons"][0]["score"] == pytest.approx(ranking.score[ranking.row_of("L9N12")], abs=1e-6)
 
 

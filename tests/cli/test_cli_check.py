@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from neurons.cache.format import Cache
-from neurons.cli.check import print_checks
+from neurons.cli.comparisons import print_checks
 from neurons.cli.main import main
 from neurons.comparison import published
 from neurons.comparison.replication import is_judged

@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from average_century import at_the_average_century
 from conftest import PlantedCase
 from oracle import bridge_cache, relative, some_tokens
 from random_gpt2 import write_random_gpt2
@@ -19,7 +20,8 @@ from neurons.decomposition.cells import Activations
 from neurons.decomposition.effects import LogitEffects, complete, logit_effects, plain_logit_lens
 from neurons.model.checkpoint import Model, load_model
 from neurons.model.forward import final_scale, trace, year_logits
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.task.years import MEASURED
 from neurons.types import InputError, NeuronId
 
@@ -175,17 +177,6 @@ def test_the_contrast_is_later_years_minus_the_others(effects: LogitEffects) -> 
     for row, year in enumerate(MEASURED):
         expected = whole[row, year + 1 :].mean() - whole[row, : year + 1].mean()
         assert found[row] == pytest.approx(expected, rel=1e-4, abs=1e-7)
-
-
-def at_the_average_century(values: np.ndarray, cache: Cache, years: Sequence[int]) -> np.ndarray:
-    """[Y, ...]: least squares of cell means on years and centuries whose effects add up to zero, in float64."""
-    rows = np.flatnonzero(np.isin(cache.start_year, years))
-    pairs, cell = np.unique(np.stack([cache.century, cache.start_year], 1)[rows], axis=0, return_inverse=True)
-    mean = np.stack([values[rows[cell.reshape(-1) == i]].astype(float).mean(0) for i in range(len(pairs))])
-    X = np.concatenate([pairs[:, 1:] == list(years), pairs[:, :1] == np.unique(pairs[:, 0])], 1).astype(float)
-    X = np.concatenate([X, [np.arange(X.shape[1]) >= len(years)]])
-    y = np.concatenate([mean.reshape(len(mean), -1), np.zeros((1, mean[0].size))])
-    return np.linalg.lstsq(X, y)[0][: len(years)].reshape(-1, *mean.shape[1:])
 
 
 def test_a_layer_s_map_is_the_average_of_its_neurons_sum(effects: LogitEffects, mini_cache: Cache) -> None:

@@ -15,7 +15,8 @@ from random_gpt2 import write_random_gpt2
 from neurons.model.checkpoint import Model, load_model
 from neurons.model.config import ACTIVATIONS
 from neurons.model.forward import EndRun, EndTrace, activate, resume, run, run_in_blocks, trace
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.types import InputError
 
 SINGLE, DOUBLE = 1e-5, 1e-10

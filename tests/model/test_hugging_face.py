@@ -14,7 +14,8 @@ from neurons.model.checkpoint import Model, load_model
 from neurons.model.forward import run
 from neurons.model.hugging_face import boot_bridge
 from neurons.model.tokenizer import Gpt2Tokenizer
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.types import CheckpointError, InputError
 
 

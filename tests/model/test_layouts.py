@@ -15,7 +15,7 @@ from transformers import GPT2LMHeadModel
 
 from neurons.model.checkpoint import Model, load_model
 from neurons.model.forward import run
-from neurons.task.prompts import PromptSet
+from neurons.task.prompt_set import PromptSet
 from neurons.types import CheckpointError, InputError
 
 SINGLE = 1e-5

@@ -11,7 +11,7 @@ from neurons.task.behaviour import (
     probability_difference,
     year_probabilities,
 )
-from neurons.task.prompts import PromptSet
+from neurons.task.prompt_set import PromptSet
 
 RNG = np.random.default_rng(0)
 START = RNG.integers(1, 99, 40)

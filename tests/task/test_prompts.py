@@ -8,9 +8,8 @@ import pytest
 
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.task.nouns import NOUNS
+from neurons.task.prompt_set import Missing, PromptSet
 from neurons.task.prompts import (
-    Missing,
-    PromptSet,
     full_centuries,
     published_years,
     replicates,

@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from neurons.clustering.results import STABILITY_BAR, Cluster, Clustering
 from neurons.regression.results import SIGN_BAR, Composition, Part
 from neurons.report.blocks import Column, Facts, Gallery, Page, PageLink, Picture, Section, Table, Text, number
-from neurons.report.figures import composition_plots, plots
+from neurons.report.figures import cluster_plots, composition_plots, plots
 from neurons.report.pages.neuron import neuron_link
 
 CLUSTER_CAPTIONS = {
     "medoids": "The medoid's map of each cluster, centred over the years, on one colour scale.",
-    "tuning": "Tuning curves with their 95 % interval over nouns; dashed, the fitted family.",
+    "tuning": "Tuning curves with their 95 % interval over centuries; dashed, the fitted family.",
     "shares": "What each part adds to the mean contrast. Clusters, noise and the neurons not clustered add up exactly.",
     "scatter": "The clustered neurons in the plane: nearer when tuning and readout are more alike. Grey is noise.",
     "dendrogram": "The tree of average linkage over the same likeness.",
@@ -40,7 +40,7 @@ def _clusters_page(found: Clustering) -> Page:
     )
     columns = (
         Column("cluster"), Column("typical"), Column("neurons", "count"), Column("share (logits)", "number"),
-        Column("stability", "number", help="mean overlap with the best match when nouns are resampled"),
+        Column("stability", "number", help="mean overlap with the best match when 80 % of the neurons are drawn"),
     )  # fmt: skip
     rows = tuple(
         (PageLink(str(c.id), _cluster_key(c)), str(c.medoid), len(c.members), c.share, c.stability)
@@ -49,7 +49,7 @@ def _clusters_page(found: Clustering) -> Page:
     told = tuple(Text((f"{c.id}: {c.description}.",)) for c in found.clusters)
     sections = [Section("Kinds", (Table(f"Stability bar: {STABILITY_BAR}", columns, rows), *told))]
     sections.append(Section("What each adds", (_shares(found),)))
-    figures = composition_plots.cluster_figures(found)
+    figures = cluster_plots.cluster_figures(found)
     if found.clusters:
         figures.pop("tuning", None)  # each cluster's page shows its members' curves
     sections.append(Section("Figures", (_gallery("clusters", figures, CLUSTER_CAPTIONS),)))
@@ -60,7 +60,7 @@ def _clusters_page(found: Clustering) -> Page:
 
 def kinds_section(clustering: Clustering, composition: Composition, paged: frozenset[str]) -> Section:
     """For the index: the clusters' maps, and in short how the neurons add up. paged: the neurons that have a page."""
-    gallery = composition_plots.cluster_gallery(clustering) if clustering.clusters else None
+    gallery = cluster_plots.cluster_gallery(clustering) if clustering.clusters else None
     medoids = _gallery("clusters", {"medoids": gallery}, CLUSTER_CAPTIONS) if gallery else None
     columns = (Column("cluster"), Column("typical"), Column("neurons", "count"), Column("share (logits)", "number"),
                Column("what it is"))  # fmt: skip
@@ -109,7 +109,7 @@ def _cluster_page(found: Clustering, cluster: Cluster, paged: frozenset[str]) ->
         ),
         Picture(
             f"cluster-{cluster.id}-tuning",
-            partial(composition_plots.tuning_gallery, found.tuning, rows[: composition_plots.GALLERY]),
+            partial(cluster_plots.tuning_gallery, found.tuning, rows[: cluster_plots.GALLERY]),
             f"Tuning curves of the members of cluster {cluster.id}",
             CLUSTER_CAPTIONS["tuning"],
             wide=True,
