@@ -36,7 +36,7 @@ GPT2_SHA256 = {
 FEW = ("--nouns", "1", "--centuries", "12")
 ABSENT = 15
 """The one start year that mini's tokenizer does not split as " 12" and "YY"."""
-LEFT_OUT = "start years without a prompt are left out: 15 (more --nouns may have them)"
+LEFT_OUT = "start years without a prompt are left out: 15 (more nouns may have them)"
 
 
 @pytest.fixture
@@ -72,11 +72,20 @@ def test_the_files_are_read_without_importing_the_package(gpt2_tokenizer: Gpt2To
 
 
 def test_a_test_file_runs_in_one_process_with_a_debugger() -> None:
-    asked = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_years.py", "--pdb", "--collect-only"]
+    asked = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "tests/task/test_years.py",
+        "--pdb",
+        "--collect-only",
+    ]
     done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stdout + done.stderr
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert settings["tool"]["pytest"]["ini_options"]["addopts"] == "-ra --strict-markers"
+    assert settings["tool"]["pytest"]["ini_options"]["addopts"] == "-ra --strict-markers --import-mode=importlib"
 
 
 def test_ci_runs_what_a_person_runs_with_none_of_the_project_s_variables() -> None:
@@ -94,9 +103,9 @@ def test_ci_runs_what_a_person_runs_with_none_of_the_project_s_variables() -> No
 
 
 def test_a_skip_says_what_is_missing_and_no_test_waits_for_a_variable() -> None:
-    texts = {path.name: path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*.py")}
+    texts = {path.name: path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("*.py")}
     names = {name for name, text in texts.items() if re.search(r"pytest\.mark\.skipif|pytest\.skip\(", text)}
-    assert names - {Path(__file__).name} == {"test_durability.py", "test_explorer.py"}
+    assert names - {Path(__file__).name} == {"test_durability.py", "test_explorer.py", "test_numerics.py"}
 
 
 # --- start years without a prompt ------------------------------------------------------------------
@@ -168,13 +177,6 @@ def test_two_nouns_rank_with_gpt2_s_tokenizer(run: Run, gpt2_tokenizer_folder: P
     left_out = sorted(set(range(2, 99)) - set(json.loads(out)["start_years"]))
     assert 40 in left_out
     assert err.startswith("start years without a prompt are left out: ")
-
-
-def test_only_what_measures_no_years_opens_a_cache_without_the_note() -> None:
-    users = {
-        path.stem: path.read_text(encoding="utf-8").count("open_or_build(") for path in ROOT.glob("neurons/cli/*.py")
-    }
-    assert {name: count for name, count in users.items() if count} == {"caches": 1, "common": 2, "core": 1}
 
 
 # --- the default folder ----------------------------------------------------------------------------

@@ -82,8 +82,8 @@ def rank(
     as_json: JsonOption = False,
 ) -> None:
     """Which neurons raise the years after the start year, with intervals and significance."""
-    if year is not None and year not in study.years:
-        raise InputError(f"start year {year:02d} is not measured: choose within {spans(study.years)}")
+    if year is not None and year not in study.plan.years:
+        raise InputError(f"start year {year:02d} is not measured: choose within {spans(study.plan.years)}")
     ranking = study.ranking(year)
     statistics = study.neuron_statistics() if stats else None
     if as_json:

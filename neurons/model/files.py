@@ -1,7 +1,7 @@
-"""Find a checkpoint on disk and say what it is, without torch: config, weight files, tokenizer, fingerprint.
+"""Find a checkpoint on disk and describe it, without torch: config, weight files, tokenizer, fingerprint.
 
-Three kinds of name: `mini` (bundled), a directory, a name of the hub. The last is looked up in the hub's
-local cache first, so a second run needs no network. Everything is safetensors; no code is ever loaded.
+A name is `mini` (bundled), a directory, or a name of the hub. A hub name is looked up in the hub's local cache first,
+so that a second run needs no network. Weights are safetensors; no code is ever loaded.
 """
 
 import hashlib
@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 from neurons.model.config import ModelConfig, read_config
 from neurons.model.tokenizer import Gpt2Tokenizer, load_tokenizer
-from neurons.model.weights import Tensor, gpt2_tensors, read_bytes, read_tensors, read_weights
+from neurons.model.weights import (
+    Tensor,
+    gpt2_tensors,
+    layout_notes,
+    read_bytes,
+    read_tensors,
+    read_weights,
+    refuse_nanogpt,
+)
 from neurons.remembered import Remembered
 from neurons.types import CheckpointError, InputError
 
@@ -34,12 +42,16 @@ HUB_FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "vocab.
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A GPT-2 checkpoint on disk, checked but not loaded. `remembered`: where its fingerprint may be known from."""
+    """A GPT-2 checkpoint on disk, checked but not loaded.
+
+    notes: what a reader of results must know of how it is stored. remembered: where its fingerprint may be known from.
+    """
 
     name: str
     folder: Path
     config: ModelConfig
     tensors: dict[str, Tensor]
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
     remembered: Remembered | None = field(default=None, kw_only=True)
 
     @cached_property
@@ -74,17 +86,20 @@ class Checkpoint:
 
 
 def find_checkpoint(name: str | os.PathLike[str], *, remembered: Remembered | None = None) -> Checkpoint:
-    """The checkpoint that `name` means: `mini`, a directory, or a name of the hub.
+    """Find the checkpoint by its name: `mini`, a directory, or a name of the hub.
 
-    remembered: digests known from earlier; the weights are read for their fingerprint only where it is not there.
+    remembered: digests of earlier runs; the weights are read for their fingerprint only where it is not among them.
 
     Raises `InputError` for an unknown name, a directory without a checkpoint or another architecture;
-    `CheckpointError` for damaged files, or a hub model that is not on disk and cannot be fetched.
+    `CheckpointError` for damaged files, or a hub model that is neither on disk nor within reach.
     """
     folder = _locate(os.fspath(name))
+    refuse_nanogpt(folder)
     config = read_config(folder)
-    tensors = gpt2_tensors(folder, config, read_tensors(folder))
-    return Checkpoint(_display_name(os.fspath(name), folder), folder, config, tensors, remembered=remembered)
+    stored = read_tensors(folder)
+    used = gpt2_tensors(folder, config, stored)
+    notes = layout_notes(config, stored, used)
+    return Checkpoint(_display_name(os.fspath(name), folder), folder, config, used, notes=notes, remembered=remembered)
 
 
 def _display_name(name: str, folder: Path) -> str:

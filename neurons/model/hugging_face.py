@@ -37,7 +37,7 @@ DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torc
 
 @dataclass(frozen=True, eq=False)
 class MemoryCheckpoint(Checkpoint):
-    """A checkpoint without a directory: its weights by GPT-2's names, without the `transformer.` prefix."""
+    """A checkpoint without a directory. state: its weights in their own type, by GPT-2's names."""
 
     state: dict[str, torch.Tensor]
     hf_config: Any
@@ -68,10 +68,10 @@ class MemoryCheckpoint(Checkpoint):
 
 
 def checkpoint_in_memory(source: Any, *, tokenizer: Any, name: str | None) -> MemoryCheckpoint:
-    """The checkpoint that `source` holds.
+    """The checkpoint of a Hugging Face model, or of a `TransformerBridge` around one.
 
-    Raises `InputError` for a model that is no GPT-2, a bridge whose weights were folded, or a missing
-    tokenizer; `CheckpointError` for tensors that are not as the config says.
+    Raises `InputError` where the model is not a GPT-2, the weights of the bridge were folded or the tokenizer is
+    missing; `CheckpointError` where the tensors do not match the config.
     """
     if getattr(source, "compatibility_mode", False):
         raise InputError(
@@ -92,15 +92,15 @@ def checkpoint_in_memory(source: Any, *, tokenizer: Any, name: str | None) -> Me
     return MemoryCheckpoint(called, WHERE, config, {}, state, hf_config, given)
 
 
-def state_of(hf_model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Its tensors by GPT-2's names, also where a bridge has wrapped its parts; they share the model's memory."""
+def _state_of(hf_model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Its tensors by GPT-2's names, also where a bridge wraps its parts. They share the memory of the model."""
     stored = {name.replace("_original_component.", ""): tensor for name, tensor in hf_model.state_dict().items()}
     names = gpt2_names(stored)
     return {names[name]: tensor.detach() for name, tensor in stored.items()}
 
 
 def _copy_weights(hf_model: torch.nn.Module, shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
-    found = state_of(hf_model)
+    found = _state_of(hf_model)
     for name, shape in shapes.items():
         if name not in found:
             raise CheckpointError(f"{WHERE} has no tensor {name}: give a GPT2LMHeadModel")
@@ -149,14 +149,14 @@ def boot_bridge(checkpoint: Checkpoint) -> "TransformerBridge":
 def _hf_model(checkpoint: Checkpoint, folder: str) -> "GPT2LMHeadModel":
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    state = {
-        name if name.startswith("lm_head") else f"transformer.{name}": tensor
-        for name, tensor in checkpoint.read_weights().items()
+    state = checkpoint.read_weights()
+    named = {  # copies: a bridge folds its weights in place, and a checkpoint in memory shares them with its Model
+        name if name.startswith("lm_head") else f"transformer.{name}": state.pop(name).clone() for name in list(state)
     }
     model: GPT2LMHeadModel = GPT2LMHeadModel.from_pretrained(
         None,
         config=GPT2Config.from_pretrained(folder, local_files_only=True),
-        state_dict=state,
+        state_dict=named,
         attn_implementation="eager",
         dtype=torch.float32,
     )

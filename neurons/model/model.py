@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class LayerNorm:
+    """Gain and bias of a LayerNorm, as stored."""
+
     gain: Float[Tensor, " d"]
     bias: Float[Tensor, " d"]
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One layer's weights, oriented as in the checkpoint: inputs are rows, outputs are columns.
+    """One layer's weights, with inputs as rows and outputs as columns, as GPT-2's own files have them.
 
     `qkv` [d, 3d] holds query, key and value side by side; head h of each takes d_head columns.
     `W_O` [d, d] takes the heads' outputs side by side. `W_in` [d, N], `W_out` [N, d].
@@ -52,8 +54,8 @@ class Block:
 class Model(Shown):
     """A GPT-2 in memory: the checkpoint's own weights in float32 (units of the residual stream).
 
-    `W_E` [V, d] and `W_pos` [C, d] have a row a token and a position; `W_U` [V, d] a row a token (the embedding
-    itself when tied).
+    `W_E` [V, d] has one row per token, `W_pos` [C, d] one per position, `W_U` [V, d] one per token (it is `W_E` where
+    the head is tied).
     """
 
     checkpoint: Checkpoint
@@ -65,7 +67,7 @@ class Model(Shown):
 
     @property
     def name(self) -> str:
-        """What results and files are called by."""
+        """The name of the checkpoint, used for results and files."""
         return self.checkpoint.name
 
     def facts(self) -> dict[str, object]:
@@ -78,6 +80,7 @@ class Model(Shown):
             "neurons": f"{config.d_mlp} a layer",
             "vocabulary": config.d_vocab,
             "sha256": self.fingerprint[:12],
+            **({"notes": "; ".join(self.checkpoint.notes)} if self.checkpoint.notes else {}),
         }
 
     @property
@@ -101,17 +104,17 @@ class Model(Shown):
         return boot_bridge(self.checkpoint)
 
     def year_readout(self, year_token_ids: Int[Tensor, "100"]) -> Float[Tensor, "d 100"]:
-        """What a residual direction does to the year logits once the final scale is divided out.
+        """The year logits per unit of a residual direction over the final LayerNorm's scale, x / sigma.
 
-        In logits for each unit of x / sigma. Columns are the year rows of the unembedding times the final
-        gain, centred over the residual dimensions, because the final LayerNorm subtracts the mean.
+        Columns are the year rows of the unembedding times the final gain, centred over the residual dimensions,
+        because the final LayerNorm subtracts the mean.
         """
         direction = self.W_U[year_token_ids] * self.ln_final.gain
         return (direction - direction.mean(1, keepdim=True)).T
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are: what runs the model makes its tensors there."""
+        """The device of the weights, on which whatever runs the model makes its tensors."""
         return self.W_E.device
 
     def to(self, target: torch.dtype | torch.device) -> "Model":

@@ -13,7 +13,7 @@ END_OF_TEXT = "<|endoftext|>"
 
 @dataclass(frozen=True, eq=False)
 class Gpt2Tokenizer:
-    """A thin face over `tokenizers.Tokenizer` with the two members that prompts need, and `decode`."""
+    """A thin layer over `tokenizers.Tokenizer`: what prompts need of it, and `decode`."""
 
     backend: tokenizers.Tokenizer
 

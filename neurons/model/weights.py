@@ -1,4 +1,4 @@
-"""The safetensors files of a checkpoint: what is in them, where, whether it is GPT-2's, and its numbers.
+"""Safetensors files of a checkpoint: find every tensor, check it against the config, read its numbers.
 
 Torch is imported inside `read_weights`, for start-up time alone: a report opens a checkpoint without it.
 """
@@ -21,9 +21,27 @@ LINEAR = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_
 """Ends of the names of matrices that are [in, out] in GPT-2's own files, and [out, in] as an nn.Linear."""
 
 
+NANOGPT = (
+    "import json, pathlib, torch; from safetensors.torch import save_file;"
+    " saved = torch.load('ckpt.pt', map_location='cpu', weights_only=True); sizes = saved['model_args'];"
+    " save_file({name: x.clone() for name, x in saved['model'].items()}, 'model.safetensors');"
+    " config = {'model_type': 'gpt2', 'activation_function': 'gelu', 'n_positions': sizes['block_size']};"
+    " config |= {name: sizes[name] for name in ('n_layer', 'n_head', 'n_embd', 'vocab_size')};"
+    " pathlib.Path('config.json').write_text(json.dumps(config))"
+)
+"""Converts nanoGPT's ckpt.pt in its directory, running no code of it (`weights_only`). Its GELU is the exact one."""
+HEADS = {
+    "score.": "GPT2ForSequenceClassification",
+    "classifier.": "GPT2ForTokenClassification",
+    "qa_outputs.": "GPT2ForQuestionAnswering",
+    "multiple_choice_head.": "GPT2DoubleHeadsModel",
+}
+"""Tensors of other heads, and the class of Hugging Face that writes them."""
+
+
 @dataclass(frozen=True)
 class Tensor:
-    """Where one tensor's bytes lie: `file[start:stop]`."""
+    """The place of one tensor's bytes: `file[start:stop]`."""
 
     file: Path
     dtype: str
@@ -35,7 +53,7 @@ class Tensor:
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor that GPT-2 uses, without the `transformer.` prefix."""
+    """Name, without `transformer.`, and shape of every tensor that GPT-2 uses."""
     d, m = config.d_model, config.d_mlp
     shapes: dict[str, tuple[int, ...]] = {"wte.weight": (config.d_vocab, d), "wpe.weight": (config.n_ctx, d)}
     for layer in range(config.n_layers):
@@ -53,6 +71,15 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def refuse_nanogpt(folder: Path) -> None:
+    """Raise `InputError`, with the lines that convert it, where the folder holds nanoGPT's ckpt.pt alone."""
+    if (folder / "ckpt.pt").is_file() and not any(folder.glob("*.safetensors")):
+        raise InputError(
+            f"{folder} holds nanoGPT's ckpt.pt, a pickle, which can run code and is never opened: convert it there with"
+            f" `{NANOGPT}` and put GPT-2's vocab.json and merges.txt beside it"
+        )
+
+
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """Every tensor of the folder's safetensors files, by GPT-2's name."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
@@ -61,7 +88,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     elif index.is_file():
         files = _indexed_files(folder, index)
     else:
-        raise InputError(f"{folder} holds no checkpoint: {_what_weights(folder)}")
+        raise InputError(f"{folder} holds no checkpoint: {_weights_found(folder)}")
     stored = {name: tensor for file in files for name, tensor in read_header(file)}
     names = gpt2_names(stored)
     return {names[name]: tensor for name, tensor in stored.items()}
@@ -80,7 +107,7 @@ def gpt2_names(stored: Iterable[str]) -> dict[str, str]:
     return {name: name.removeprefix(prefix).removeprefix("transformer.") for name in names}
 
 
-def _what_weights(folder: Path) -> str:
+def _weights_found(folder: Path) -> str:
     pickles = [p.name for p in sorted(folder.iterdir()) if p.suffix in {".bin", ".pt", ".pth"}]
     if pickles:
         return (
@@ -142,7 +169,9 @@ def gpt2_tensors(folder: Path, config: ModelConfig, stored: dict[str, Tensor]) -
     shapes = _stored_shapes(config, stored)
     for name in shapes:
         if name not in stored:
-            raise CheckpointError(f"{folder}: tensor {name} is missing, though config.json asks for it")
+            head = other_head(stored) if name == "lm_head.weight" else None
+            lost = f": {head} was saved without the language head" if head else ""
+            raise CheckpointError(f"{folder}: tensor {name} is missing, though config.json asks for it{lost}")
     is_linear = _is_linear(folder, shapes, stored)
     used = {}
     for name, shape in shapes.items():
@@ -153,6 +182,23 @@ def gpt2_tensors(folder: Path, config: ModelConfig, stored: dict[str, Tensor]) -
             raise CheckpointError(f"{folder}: tensor {name} holds {found.dtype}, not floating-point numbers")
         used[name] = replace(found, is_transposed=is_transposed)
     return used
+
+
+def other_head(stored: Iterable[str]) -> str | None:
+    """The class of Hugging Face whose head is stored beside GPT-2, if one is."""
+    return next((head for name in stored for start, head in HEADS.items() if name.startswith(start)), None)
+
+
+def layout_notes(config: ModelConfig, stored: Iterable[str], used: dict[str, Tensor]) -> tuple[str, ...]:
+    """What a reader of results must know of how the checkpoint is stored."""
+    notes = []
+    if any(tensor.is_transposed for tensor in used.values()):
+        notes.append("matrices are stored as nn.Linear has them and were transposed")
+    if len(used) < len(expected_shapes(config)):
+        notes.append("no bias is stored: all are zero")
+    if head := other_head(stored):
+        notes.append(f"saved by {head}: the language head is {'the embedding' if config.tied else 'its own'}")
+    return tuple(notes)
 
 
 def _stored_shapes(config: ModelConfig, stored: Iterable[str]) -> dict[str, tuple[int, ...]]:

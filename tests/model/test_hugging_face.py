@@ -1,4 +1,4 @@
-"""A model that is in memory already is loaded as its directory would be, and refused as clearly."""
+"""A model in memory loads as its directory does, and is refused as clearly."""
 
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,14 @@ def test_the_bridge_of_a_model_in_memory_has_its_weights(hf_model: Any, saved: M
     tokens = torch.as_tensor(prompts.tokens[:3], dtype=torch.long)
     with torch.no_grad():
         torch.testing.assert_close(bridge(tokens), hf_model(tokens).logits, rtol=1e-4, atol=1e-5)
+
+
+def test_folding_the_bridge_of_a_model_in_memory_leaves_the_model(hf_model: Any, saved: Model) -> None:
+    model = load_model(hf_model, tokenizer=saved.tokenizer)
+    model.bridge.enable_compatibility_mode(disable_warnings=True)
+    assert torch.equal(model.blocks[1].W_out, saved.blocks[1].W_out)
+    assert torch.equal(model.W_U, saved.W_U)
+    assert load_model(model.checkpoint).fingerprint == saved.fingerprint
 
 
 def test_training_that_goes_on_changes_nothing(hf_model: Any, saved: Model) -> None:

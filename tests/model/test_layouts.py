@@ -1,5 +1,6 @@
 """The same model as others store it: each checkpoint gives Hugging Face's logits, or is refused in one line."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import torch
 from checkpoints import rewrite
 from oracle import hooked_run, relative, some_tokens
 from random_gpt2 import write_random_gpt2
+from safetensors.numpy import load_file
 from transformers import GPT2LMHeadModel
 
 from neurons.model.checkpoint import Model, load_model
 from neurons.model.forward import run
 from neurons.task.prompts import PromptSet
-from neurons.types import CheckpointError
+from neurons.types import CheckpointError, InputError
 
 SINGLE = 1e-5
 """Of the largest value: float32 sums in another order."""
@@ -107,6 +109,7 @@ def test_weights_of_nn_linear_are_transposed(plain: Path, other: Path, mini_prom
     model = load_model(other)
     assert torch.equal(model.blocks[1].W_O, load_model(plain).blocks[1].W_O)
     assert model.blocks[1].W_in.is_contiguous()
+    assert model.facts()["notes"] == "matrices are stored as nn.Linear has them and were transposed"
     assert_computes_as_hugging_face(model, plain, mini_prompts)
 
 
@@ -140,7 +143,9 @@ def leave_out_biases(tensors: Tensors) -> None:
 def test_absent_biases_are_zero(plain: Path, other: Path, mini_prompts: PromptSet) -> None:
     rewrite(other, leave_out_biases)
     rewrite(plain, silence_biases)
-    assert_computes_as_hugging_face(load_model(other), plain, mini_prompts)
+    model = load_model(other)
+    assert model.checkpoint.notes == ("no bias is stored: all are zero",)
+    assert_computes_as_hugging_face(model, plain, mini_prompts)
 
 
 def test_some_absent_biases_are_refused(other: Path) -> None:
@@ -155,3 +160,58 @@ def test_the_bridge_of_another_layout_is_that_of_the_model(plain: Path, other: P
     with torch.no_grad():
         found, expected = (load_model(folder).bridge(tokens) for folder in (other, plain))
     assert relative(found, expected) < SINGLE
+
+
+# --- other programs --------------------------------------------------------------------------------
+
+
+def as_nanogpt(folder: Path) -> None:
+    """The directory as nanoGPT leaves it: one pickle with everything, weights as nn.Linear, no bias, compiled."""
+    tensors = load_file(folder / "model.safetensors")
+    leave_out_biases(tensors)
+    as_linear(tensors)
+    state = {f"_orig_mod.{name}": torch.from_numpy(tensor) for name, tensor in tensors.items()}
+    state["_orig_mod.lm_head.weight"] = state["_orig_mod.transformer.wte.weight"]
+    config = json.loads((folder / "config.json").read_text())
+    sizes = {name: config[name] for name in ("n_layer", "n_head", "n_embd", "vocab_size")}
+    arguments = sizes | {"block_size": config["n_positions"], "bias": False, "dropout": 0.0}
+    torch.save({"model": state, "model_args": arguments, "iter_num": 3}, folder / "ckpt.pt")
+    (folder / "model.safetensors").unlink()
+    (folder / "config.json").unlink()
+
+
+def test_nanogpt_s_pickle_is_refused_with_lines_that_convert_it(
+    tmp_path: Path, mini_prompts: PromptSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, other = (write_random_gpt2(tmp_path / name, activation_function="gelu") for name in ("plain", "other"))
+    rewrite(plain, silence_biases)
+    as_nanogpt(other)
+    with pytest.raises(InputError, match=r"nanoGPT's ckpt\.pt, a pickle, .* never opened: convert it") as error:
+        load_model(other)
+    assert "\n" not in str(error.value)
+    monkeypatch.chdir(other)
+    exec(str(error.value).split("`")[1], {})
+    assert_computes_as_hugging_face(load_model(other), plain, mini_prompts)
+
+
+def add_classifier(tensors: Tensors) -> None:
+    tensors["score.weight"] = np.zeros((2, 32), np.float32)
+
+
+def test_a_classifier_with_a_tied_head_loads_with_a_note(plain: Path, other: Path, mini_prompts: PromptSet) -> None:
+    rewrite(other, add_classifier)
+    model = load_model(other)
+    assert model.checkpoint.notes == ("saved by GPT2ForSequenceClassification: the language head is the embedding",)
+    assert_computes_as_hugging_face(model, plain, mini_prompts)
+
+
+def test_a_classifier_that_lost_its_head_is_refused_with_the_reason(tmp_path: Path) -> None:
+    folder = write_random_gpt2(tmp_path, tie_word_embeddings=False)
+    rewrite(folder, add_classifier)
+    rewrite(folder, lambda tensors: tensors.__delitem__("lm_head.weight"))
+    with pytest.raises(CheckpointError, match="GPT2ForSequenceClassification was saved without the language head"):
+        load_model(folder)
+
+
+def test_a_checkpoint_as_saved_has_no_notes(plain: Path) -> None:
+    assert "notes" not in load_model(plain).facts()
