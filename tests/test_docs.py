@@ -29,7 +29,7 @@ def test_the_readmes_python_examples_run(number: int, tmp_path: Path, monkeypatc
 
 
 def test_the_tutorials_examples_print_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where this fails because numbers were meant to change: `python scripts/tutorial.py` writes what is printed now."""
+    """Where this fails because numbers changed on purpose: `python scripts/tutorial.py` writes what is printed now."""
     text = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert with_outputs(text) == text
