@@ -39,7 +39,8 @@ def rows(setting: Setting) -> list[Row]:
         memory_share=0.5,
         notes=[
             "from nothing to the sealed file, with readouts, digests and the corrupted runs"
-            f" ({len(setting.cache)} prompts): {seconds:.1f} s, {np.median(times.peer) * len(setting.cache) / prompts / seconds:.1f} times quicker"
+            f" ({len(setting.cache)} prompts): {seconds:.1f} s,"
+            f" {np.median(times.peer) * len(setting.cache) / prompts / seconds:.1f} times quicker"
             " than the peer, which keeps nothing"
         ],
         **peaks("cache", setting),
