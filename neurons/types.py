@@ -89,7 +89,7 @@ class NeuronId:
             return cls(text.layer, text.index)
         match = re.fullmatch(r"L(\d{1,4})N(\d{1,7})", text.strip(), flags=re.ASCII) if isinstance(text, str) else None
         if match is None:
-            raise InputError(f"{told(text)} is not a neuron: write layer and index like L9N12")
+            raise InputError(f"invalid neuron {told(text)}: write layer and index, like L9N12")
         return cls(int(match[1]), int(match[2]))
 
 
@@ -113,10 +113,13 @@ def parse_ranges(text: str, *, what: str) -> tuple[int, ...]:
     for part in text.split(","):
         match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip(), flags=re.ASCII)
         if match is None:
-            raise InputError(f"{what} {text!r} is not a range: write it like 8-11 or 3,8-11")
+            raise InputError(f"invalid {what} {text!r}: write a range like 8-11 or 3,8-11")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
-            raise InputError(f"{what} {text!r} runs backwards: write {match[2]}-{match[1]} for {part.strip()}")
+            example = f"{match[2]}-{match[1]}"
+            raise InputError(
+                f"invalid {what} {text!r}: the first number must not exceed the last (for example {example})"
+            )
         numbers.update(range(first, last + 1))
     return tuple(sorted(numbers))
 

@@ -21,8 +21,9 @@ PROMPTS = 200
 
 @dataclass(frozen=True)
 class Search:
-    """How far back, from which share of the behaviour's change on, and how many inputs at most are opened for a
-    level, the strongest first. Raises `InputError` for settings that find nothing."""
+    """Settings of a search: depth in levels, threshold as a share of the behaviour's change, and breadth, the largest
+    number of inputs opened for a level, the strongest first. Raises `InputError` for invalid settings.
+    """
 
     depth: int = DEPTH
     threshold: float = THRESHOLD
@@ -30,11 +31,13 @@ class Search:
 
     def __post_init__(self) -> None:
         if self.depth < 1:
-            raise InputError(f"depth {self.depth} finds no circuit: 1 is the direct paths to the logits")
+            raise InputError(f"invalid depth {self.depth}: it must be at least 1 (the direct paths to the logits)")
         if not 0 < self.threshold < 1:
-            raise InputError(f"threshold {self.threshold:g} is no share of the behaviour's change: choose within 0-1")
+            raise InputError(
+                f"invalid threshold {self.threshold:g}: a share of the behaviour's change must be within 0-1"
+            )
         if self.breadth < 1:
-            raise InputError(f"breadth {self.breadth} opens nothing: choose 1 or more")
+            raise InputError(f"invalid breadth {self.breadth}: it must be at least 1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,12 +110,12 @@ class Kept:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A circuit's measures beside what they are read against.
+    """A circuit's measures with their reference values.
 
     edges_alone: what the edges alone carry, stricter than the nodes with all between them; None without edges.
     left_out: each node (or edge) of the circuit with the circuit's measures without it. random: probability
     differences of random circuits of the same size. share: of the model's probability difference, as published;
-    recovered: of the way from the 01-run's to the model's.
+    recovered: of the distance from the corrupted run's to the clean run's.
     """
 
     circuit: Circuit
@@ -204,11 +207,11 @@ class PreActivation:
 
 @dataclass(frozen=True, eq=False)
 class Role:
-    """What one part of the circuit does.
+    """The role of one part of the circuit.
 
-    attention [T]: from the node's position over the prompt's tokens, mean over prompts; None for an MLP.
-    written [Y, 100]: logits, None for a node that is not at END. correlations: of the map with each shape;
-    shape None where none fits. size: root mean square of the centred map, in logits.
+    attention [T]: from the node's position over the prompt's tokens, mean over prompts; None for an MLP. written [Y,
+    100]: direct effect in logits, None for a node that is not at END. correlations: of the map with each shape;
+    shape None if none fits. size: root mean square of the centred map, in logits.
     """
 
     node: Node
@@ -248,9 +251,9 @@ class Projection:
 
 @dataclass(frozen=True, eq=False)
 class CircuitStudy:
-    """All that `neurons circuit` shows. found None: the circuit was given, not discovered.
+    """Everything that `neurons circuit` shows. found None: the circuit was given, not discovered.
 
-    asked: how it was searched for, the prompts and the random circuits asked for.
+    asked: the settings of the search, the prompts and the random circuits asked for.
     """
 
     model: str
@@ -267,7 +270,7 @@ class CircuitStudy:
         return self.evaluation.circuit
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON of `neurons circuit`. A node's effect in a circuit that was given is what leaving it out does."""
+        """Return the JSON of `neurons circuit`. A node's effect in a given circuit is that of leaving it out."""
         return {
             "model": self.model,
             "circuit": self.circuit.name,

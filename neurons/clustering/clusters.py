@@ -73,7 +73,7 @@ def cluster(
     at most `cap` of them by |score|. smallest: the fewest neurons that make a cluster; 3, or one in a
     hundred. Raises `InputError` for a neuron that is not in the population, another method, or numbers out of range.
     """
-    check_is("population", population, Population, "what gather(effects) returns")
+    check_is("population", population, Population, "what neuron_population(effects) returns")
     check_choice("method", method, Method)
     if smallest is not None:
         check_whole("smallest", smallest, least=2)

@@ -122,7 +122,7 @@ class Tuning(Shown):
 
 def tune(population: Population, *, seed: int = 0, progress: Progress | None = None) -> Tuning:
     """Fit every neuron of the population (a few thousand at most: `Population.take` picks them)."""
-    check_is("population", population, Population, "what gather(effects) returns")
+    check_is("population", population, Population, "what neuron_population(effects) returns")
     check_whole("seed", seed, least=0)
     check_progress(progress)
     low, high = curve_interval(population)

@@ -1,11 +1,11 @@
-"""Models side by side: behaviour, scores, composed maps, kinds of neurons, and neurons one by one where they match.
+"""Models side by side: behaviour, scores, composed maps, clusters, and neurons one by one where they correspond.
 
-1. Each model is a `Side`: what the analyses found of it, as numbers and arrays.
+1. Each model is a `Side`: its results, as numbers and arrays.
 2. Sides are compared with the first. Composed maps by their cosine (all are year-centred, so that a shift common
-   to all years counts for nothing); each kind of neurons with the kind of the first whose mean map is most like it.
-3. Where layers and width are equal the neurons are compared one by one (`sharing`): which are kept, lost, gained.
-   An index means the same neuron only within one training run; whether it seems to is told by `same_index`, the
-   median cosine of what neurons of equal index write on the years.
+   to all years counts for nothing); each cluster with the cluster of the first whose mean map is most similar.
+3. Where layers and width are equal the neurons are compared one by one (`overlap`): which are kept, lost, gained.
+   An index means the same neuron only within one training run; `same_index`, the median cosine of the readouts of
+   neurons of equal index, indicates whether it does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from neurons.types import InputError
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 SAME_INDEX_BAR = 0.5
-"""Below this median cosine, neurons of equal index do not look like the same neurons."""
+"""Below this median cosine, neurons of equal index do not seem to correspond."""
 SINGULAR_VALUES = 10
 
 
@@ -48,9 +48,9 @@ class Kind:
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One model. readout [M, 100]: what each neuron writes, year-centred; map [Y, 100]: what all add up to.
+    """One model. readout [M, 100]: each neuron's, year-centred; map [Y, 100]: the composed map of all neurons.
 
-    behaviour: as `neurons behaviour` has it, by run. triangle: R^2 of the step by itself in the map (None for a map
+    behaviour: as in `neurons behaviour`, by run. triangle: R^2 of the step by itself in the map (None for a map
     of zeros); contrast: of all neurons, in logits. layers are those compared of the model's n_layers.
     """
 
@@ -120,7 +120,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Match:
-    """A kind of a model and the most similar one of the first: the cosine of their mean maps."""
+    """A cluster of a model and the most similar one of the first: the cosine of their mean maps."""
 
     kind: int
     of_first: int
@@ -129,9 +129,9 @@ class Match:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A model beside the first. neurons, same_index: None where layers or width differ.
+    """A model and the first. neurons, same_index: None if layers or width differ.
 
-    map_cosine: of the composed maps; None where one is zero. matches: each kind's most similar kind of the first.
+    map_cosine: of the composed maps; None if one is zero. matches: each cluster's most similar cluster of the first.
     neurons: first is the first model. same_index: median cosine of the readouts of neurons of equal index.
     """
 
@@ -193,7 +193,7 @@ def side(
     *,
     n_layers: int,
 ) -> Side:
-    """What is compared of one model, from its results."""
+    """Collect what is compared of one model from its results."""
     cache = effects.cache
     readout = np.concatenate([cache.readout(layer) for layer in cache.layers]).astype(float)
     steps = [term.alone for term in composition.whole.regression.terms if term.term == "step"]
@@ -237,13 +237,13 @@ def _pair(first: Side, other: Side) -> Pair:
 
 
 def cosine(one: Float[np.ndarray, "..."], other: Float[np.ndarray, "..."]) -> float | None:
-    """Of two maps as vectors; None where one is zero."""
+    """Return the cosine of two maps as vectors; None if one is zero."""
     size = np.linalg.norm(one) * np.linalg.norm(other)
     return float(np.clip((one * other).sum() / size, -1, 1)) if size else None
 
 
 def _matches(first: Side, other: Side) -> tuple[Match, ...]:
-    """Several kinds may be most like one and the same kind of the first."""
+    """Match each cluster; several may match the same cluster of the first."""
     found = []
     for kind in other.kinds:
         likeness = {of.id: cosine(of.mean_map, kind.mean_map) or 0.0 for of in first.kinds}

@@ -1,11 +1,11 @@
-"""Whether the neurons of one task do the work in another.
+"""Transfer between tasks: whether the neurons of one task are necessary in another.
 
-1. Each task has its behaviour and a ranking of the same neurons; `sharing` says which boost in both.
-2. What the reference task's boosting neurons carry of another task: they are held together at their values on
-   the 01-run, on that task's prompts, and the change of the probability difference is taken as a share of the
-   change when all neurons of the layers are held. Beside it the same for the task's own boosting neurons.
+1. Each task has its behaviour and a ranking of the same neurons; `overlap` finds those that boost in both.
+2. The reference task's boosting neurons are resample-ablated together on another task's prompts, and the change of the
+   probability difference is taken as a share of the change when all neurons of the layers are ablated. Beside it the
+   same for the task's own boosting neurons.
 
-The ablations themselves run with the model: `groups` says what to hold, `carried` reads what came out.
+The ablations themselves run with the model: `groups` says which neurons, `carried` reads the result.
 """
 
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from neurons.comparison.overlap import Scores, Sharing
 
 GROUPS = ("none", "all", "reference", "own")
 LEAST_CHANGE = 0.01
-"""A probability difference that all neurons together change by less is not divided up."""
+"""A smaller change of the probability difference by all neurons together is not divided up."""
 
 
 @dataclass(frozen=True)
 class Carried:
-    """Changes of the mean probability difference when groups of neurons are held at the 01-run's values.
+    """Changes of the mean probability difference when groups of neurons are resample-ablated together.
 
     all_neurons: of every neuron of the layers; reference: the reference task's boosting ones; own: this
-    task's. n_reference, n_own: how many were held.
+    task's. n_reference, n_own: how many were ablated.
     """
 
     all_neurons: float
@@ -36,7 +36,7 @@ class Carried:
     n_own: int
 
     def share(self, change: float) -> float | None:
-        """Part of what all neurons of the layers change; None where that is next to nothing."""
+        """Part of the change that all neurons of the layers cause; None if that is close to zero."""
         return change / self.all_neurons if abs(self.all_neurons) >= LEAST_CHANGE else None
 
     def to_json(self) -> dict[str, Any]:
@@ -53,9 +53,9 @@ class Carried:
 
 @dataclass(frozen=True, eq=False)
 class TaskResult:
-    """One task: what the model does, its scores, and (not for the reference) how they agree with the reference's.
+    """One task: the model's behaviour, its scores, and (not for the reference) their overlap with the reference's.
 
-    behaviour: as `neurons behaviour` has it, by run. right: the years that are right; None for a user's template.
+    behaviour: as in `neurons behaviour`, by run. right: the years that are right; None for a custom task.
     """
 
     name: str
@@ -86,9 +86,9 @@ class TaskResult:
 
 @dataclass(frozen=True, eq=False)
 class Transfer:
-    """Tasks of one model, the reference first. top: how many boosting neurons were held at most; None for all.
+    """Tasks of one model, the reference first. top: most boosting neurons ablated; None for all.
 
-    left_out: tasks that the model cannot be asked, and why.
+    left_out: tasks that the tokenizer cannot express, and why.
     """
 
     model: str
@@ -110,14 +110,14 @@ class Transfer:
 
 
 def groups(reference: Scores, own: Scores, *, n_layers: int, top: int | None = None) -> Bool[np.ndarray, "4 L N"]:
-    """The neurons to hold together, by cached layer and index: for each of `GROUPS`."""
+    """Return the neurons to ablate together, by cached layer and index: for each of `GROUPS`."""
     nothing = np.zeros(len(own), bool)
     masks = (nothing, ~nothing, reference.top_boosting(top), own.top_boosting(top))
     return np.stack(masks).reshape(len(masks), n_layers, -1)
 
 
 def carried(measured: Float[np.ndarray, "4 Y"], held: Bool[np.ndarray, "4 L N"]) -> Carried:
-    """From the probability difference at each start year while each group is held."""
+    """Summarise the probability difference at each start year while each group is ablated."""
     means = dict(zip(GROUPS, measured.mean(1).tolist(), strict=True))
     sizes = dict(zip(GROUPS, held.sum((1, 2)).tolist(), strict=True))
     return Carried(

@@ -1,7 +1,7 @@
-"""One ablation study of a prompt set: single neurons, a group of them, and sets of growing size.
+"""One ablation study of a prompt set: single neurons, a set of them, and sets of growing size.
 
-1. `ablations`: the exact effect of each chosen neuron (the first-order screen chooses where none is named), then the
-   direct and the frozen effect of the same neurons, and how far direct logit attribution predicts them.
+1. `ablations`: the exact effect of each chosen neuron (attribution patching chooses if none is named), then the direct
+   and the frozen effect of the same neurons, and how well direct logit attribution predicts them.
 2. `top_k_curves`: keep or ablate the first k neurons of several orders, and the published curve of one layer.
 """
 
@@ -27,7 +27,7 @@ from neurons.types import Bars, Measure, NeuronId, no_bars
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which neurons are ablated, and how. exact: so many, those that the screen puts first; None for all.
+    """Which neurons are ablated, and how. exact: the number that attribution patching puts first; None for all.
 
     neurons: these instead, and all of them together.
     """

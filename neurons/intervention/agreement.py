@@ -1,8 +1,7 @@
-"""Do boosting scores, which are predictions, agree with what ablation does? And where they do not, why?
+"""Agreement of boosting scores, which are predictions, with ablation, and the step at which they differ.
 
-A score is compared with what the neuron's removal takes away: minus its exact effect on the contrast.
-Between the two lie three steps, each of which can part them: the ablation, the final LayerNorm, and the
-layers after the neuron.
+A score is compared with minus the neuron's exact effect on the contrast. Three steps lie between the two, and each can
+make them differ: the ablation, the final LayerNorm, and the layers after the neuron.
 """
 
 from collections.abc import Sequence
@@ -26,11 +25,11 @@ STEPS: tuple[Step, ...] = ("ablation", "final LayerNorm", "later layers")
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """Boosting scores beside what the neurons' removal takes away (minus the effects, in logits). M neurons.
+    """Boosting scores beside minus the exact effects, in logits. M neurons.
 
-    sign_differs, rank_differs: where score and total effect disagree. step: where most of the difference
-    comes from: the ablation itself (score against frozen: resampling leaves a neuron's lean to late years
-    in place), the final LayerNorm (frozen against direct), or later layers (direct against total).
+    sign_differs, rank_differs: where score and total effect disagree. step: where most of the difference comes from:
+    the ablation itself (score against frozen: resampling leaves a neuron's YY-independent bias to late years in
+    place), the final LayerNorm (frozen against direct), or later layers (direct against total).
     """
 
     neurons: tuple[NeuronId, ...]

@@ -1,6 +1,6 @@
-"""What ablations found: frozen results of plain arrays, with their JSON. No torch, so that a report needs none.
+"""Results of ablations: frozen dataclasses of plain arrays, with their JSON. No torch, so that a report needs none.
 
-An effect is the measure when ablated minus the measure as it is, averaged over the prompts of a start year,
+An effect is the measure when ablated minus the measure in the clean run, averaged over the prompts of a start year,
 then over start years: a boosting neuron's is negative.
 """
 
@@ -26,9 +26,9 @@ COMPONENT_ABLATIONS: tuple[ComponentAblation, ...] = get_args(ComponentAblation)
 
 @dataclass(frozen=True)
 class References:
-    """A measure averaged over start years: as it is, and the two values that knowing nothing of YY can reach.
+    """A measure's reference values, averaged over start years: the clean run's, and two that do not depend on YY.
 
-    counterfactual: the 01-run scored against the true YY. average_distribution: the mean of the year
+    counterfactual: the corrupted run scored against the true YY. average_distribution: the mean of the year
     probabilities over all prompts of the cache, scored against every YY (for the contrast, its logarithm).
     """
 
@@ -44,8 +44,8 @@ class References:
 class NeuronEffects(Shown):
     """Exact effects of M neurons, each ablated alone. Y start years; effect is the mean over them.
 
-    by_start_year: the same at each start year. screen: its first-order estimate. score: the boosting score, in
-    logits, NaN where none was given.
+    by_start_year: the same at each start year. screen: the attribution-patching estimate. score: the boosting score, in
+    logits, NaN if none was given.
     """
 
     model: str
@@ -63,14 +63,16 @@ class NeuronEffects(Shown):
         return {"model": self.model, **vars(self.intervention), "neurons": len(self.neurons), "prompts": self.n_prompts}
 
     def to_frame(self) -> "pd.DataFrame":
-        """A row a neuron: effect and the screen's estimate in units of the measure, boosting score in logits."""
+        """Return a pandas row for each neuron: effect and attribution patching in units of the measure, boosting score
+        in logits.
+        """
         import pandas as pd
 
         names = [str(neuron) for neuron in self.neurons]
         return pd.DataFrame({"neuron": names, "effect": self.effect, "screen": self.screen, "score": self.score})
 
     def record(self, row: int) -> dict[str, Any]:
-        """One neuron as in the JSON of `neurons causal`; row 0 is the first named."""
+        """Return one neuron as in the JSON of `neurons causal`; row 0 is the first named."""
         check_whole("row", row, least=0, most=len(self.neurons) - 1)
         score = float(self.score[row])
         return {
@@ -159,7 +161,9 @@ class Curves(Shown):
         }
 
     def to_frame(self) -> "pd.DataFrame":
-        """A row a point: order, kind, measure, k, the value there and its 5th and 95th percentiles over seeds."""
+        """Return a pandas row for each point: order, kind, measure, k, the value and its 5th and 95th percentiles over
+        seeds.
+        """
         import pandas as pd
 
         parts = [
@@ -170,7 +174,7 @@ class Curves(Shown):
         return pd.concat(parts, ignore_index=True)
 
     def of(self, measure: Measure, kind: Kind) -> tuple[Curve, ...]:
-        """One curve an order."""
+        """Return the curve of each order."""
         check_choice("measure", measure, Measure)
         check_choice("kind", kind, Kind)
         return tuple(c for c in self.curves if (c.measure, c.kind) == (measure, kind))
@@ -240,9 +244,9 @@ class ComponentEffects(Shown):
 
 @dataclass(frozen=True, eq=False)
 class Ablations:
-    """All that one call of `neurons causal` found; None for what was not asked for. references: by measure.
+    """All results of one call of `neurons causal`; None for what was not asked for. references: by measure.
 
-    others: the direct and the frozen effects of the same neurons, where agreement was looked at.
+    others: the direct and the frozen effects of the same neurons, if agreement was computed.
     """
 
     effects: NeuronEffects

@@ -54,7 +54,7 @@ def compose(
     candidates of the pursuit and of the greedy order, those with the largest maps. most: how many of
     them may be chosen.
     """
-    check_is("population", population, Population, "what gather(effects) returns")
+    check_is("population", population, Population, "what neuron_population(effects) returns")
     check_is("tuning", tuning, Tuning, "what tune(population) returns")
     check_is("groups", groups, Mapping, "neurons by name, like {'mine': ['L9N12']}")
     check_is("notes", notes, tuple, "texts in a tuple")

@@ -1,6 +1,6 @@
-"""The prompts: a template, nouns, centuries and start years, filtered by what the tokenizer allows.
+"""Prompt sets: a template filled with nouns, centuries and start years, as far as the tokenizer allows.
 
-A start year XXYY is usable when it splits into exactly two tokens, " XX" and the bare "YY", as in the
+A start year XXYY is usable if it splits into exactly two tokens, " XX" and the bare "YY", as in the
 released code of Hanna, Liu and Variengien (2023). Each noun gets one century and every start year of it,
 so that nothing but YY varies within a noun and its prompts share everything before YY.
 """
@@ -29,7 +29,7 @@ FULL_CENTURY = 95
 
 @dataclass(frozen=True)
 class Missing:
-    """One cell of the XX x YY table that has no prompt, and why."""
+    """A cell of the XX x YY table without a prompt, and the reason."""
 
     century: int
     year: int
@@ -45,7 +45,7 @@ class PromptSet(Shown):
     """Prompts with their 01-counterfactuals. P prompts of T tokens, Q distinct counterfactuals.
 
     tokens [P, T]; start_year, century [P]; noun [P]; counterfactual [P] is the row of each prompt's
-    01-counterfactual in counterfactual_tokens [Q, T]. `year_position` is where YY stands; the answer is
+    01-counterfactual in counterfactual_tokens [Q, T]. `year_position` is the position of YY; the answer is
     read at END, the last position. `year_token_ids` [100] are the bare two-digit tokens.
     """
 
@@ -66,7 +66,7 @@ class PromptSet(Shown):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of everything that the model sees and of how its answer is read."""
+        """SHA-256 of everything that the model reads and of how its answer is read."""
         h = hashlib.sha256()
         for part in (self.tokens, self.counterfactual, self.counterfactual_tokens, self.year_token_ids):
             for start in range(0, len(part), 4096):  # a piece at a time: there may be many prompts
@@ -86,7 +86,7 @@ class PromptSet(Shown):
         }
 
     def to_frame(self) -> "pd.DataFrame":
-        """A row a prompt: its noun, century, start year and text."""
+        """Return a pandas row for each prompt: its noun, century, start year and text."""
         import pandas as pd
 
         texts = [self.text(row) for row in range(len(self))]
@@ -95,13 +95,13 @@ class PromptSet(Shown):
         )
 
     def text(self, row: int) -> str:
-        """The prompt as a person would read it, without BOS."""
+        """Return the prompt as text, without BOS."""
         row = check_whole("row", row, least=0, most=len(self) - 1)
         return self.template.fill(self.noun[row], int(self.century[row]), int(self.start_year[row])).strip()
 
 
 def year_tokens(tokenizer: Tokenizer) -> Int[np.ndarray, "100"]:
-    """Ids of the bare tokens "00".."99"; `InputError` where a two-digit year is not one token."""
+    """Return the ids of the bare tokens "00".."99"; raises `InputError` if a two-digit year is not one token."""
     ids = [tokenizer.encode(f"{year:02d}", add_special_tokens=False) for year in range(N_YEARS)]
     split = [f"{year:02d}" for year, tokens in enumerate(ids) if len(tokens) != 1]
     if split:
@@ -115,7 +115,7 @@ def year_tokens(tokenizer: Tokenizer) -> Int[np.ndarray, "100"]:
 
 
 def usable_years(tokenizer: Tokenizer, century: int) -> tuple[int, ...]:
-    """Start years YY for which " XXYY" splits into " XX" and the bare "YY"."""
+    """Return the start years YY for which " XXYY" splits into " XX" and the bare "YY"."""
     bare = year_tokens(tokenizer)
     prefix = tokenizer.encode(f" {century:02d}", add_special_tokens=False)
     if len(prefix) != 1:
@@ -141,7 +141,7 @@ def published_years(tokenizer: Tokenizer, century: int) -> tuple[int, ...]:
 
 
 def full_centuries(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Centuries with an aligned 01-counterfactual that offer at least `FULL_CENTURY` start years."""
+    """Return the centuries with an aligned 01-counterfactual and at least `FULL_CENTURY` start years."""
     return tuple(
         century
         for century in PUBLISHED_CENTURIES
@@ -184,7 +184,7 @@ def year_spans(
 def choose_nouns(
     tokenizer: Tokenizer, nouns: int | Sequence[str], rng: np.random.Generator, template: Template = YEAR_SPAN
 ) -> tuple[str, ...]:
-    """The words asked for, or so many drawn from the template's, each a single token as the template writes it."""
+    """Return the words asked for, or as many drawn from the template's, each a single token in its gap."""
 
     def is_single(word: str) -> bool:
         return len(tokenizer.encode(template.as_written(word), add_special_tokens=False)) == 1
@@ -215,7 +215,7 @@ def _candidate_centuries(centuries: Literal["draw", "all"] | Sequence[int], temp
     allowed = template.centuries
     if isinstance(centuries, str):
         if centuries not in ("draw", "all"):
-            raise InputError(f"centuries {told(centuries)} cannot be read: choose draw, all, or numbers like [16, 17]")
+            raise InputError(f"invalid centuries {told(centuries)}: choose draw, all, or numbers like [16, 17]")
         return tuple(c for c in PUBLISHED_CENTURIES if allowed is None or c in allowed)
     numbers = check_centuries(centuries)
     outside = [century for century in numbers if allowed is not None and century not in allowed]
