@@ -1,4 +1,4 @@
-"""How results show themselves: one line at a prompt, a small table in a notebook. Any room may use it."""
+"""How results show themselves: one line at a prompt, a small table in a notebook. Any floor may use it."""
 
 from collections.abc import Mapping
 from html import escape

@@ -184,7 +184,7 @@ def patch_checks(found: Patched) -> tuple[Check, ...]:
 def curve_checks(
     layer: int, values: Mapping[int, Float[np.ndarray, " P"]], start_year: Int[np.ndarray, " P"], *, seed: int
 ) -> tuple[Check, ...]:
-    """Check the keep-top-k curve. values: k -> probability difference of each prompt; the largest k is the whole layer."""
+    """Check the keep-top-k curve. values: k -> probability difference of each prompt; the largest k is all."""
     weights = resampling(np.zeros_like(start_year), start_year, seed=seed)
     points = dict(published.KEPT_BY_VARIANCE) | {max(values): published.KEPT_ALL}
     return tuple(
