@@ -42,13 +42,12 @@ class Search:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A discovered circuit. Effects are changes of the probability difference among the years when the node, or
-    what the edge carries, comes from the 01-run: negative for what works towards the answer.
+    """A discovered circuit. Effects are changes of the probability difference among the years when the node, or the
+    edge's content, comes from the corrupted run: negative for what supports the answer.
 
-    level: of each node, how many edges lie between it and the logits. whole: the change when
-    everything comes from the 01-run; a share is effect / whole. neurons: those of the circuit's MLPs at END whose
-    own direct path to the logits carries `NEURON_THRESHOLD`, the largest first. unopened: inputs that the breadth
-    left closed.
+    level: of each node, how many edges lie between it and the logits. whole: the change when everything comes from
+    the corrupted run; a share is effect / whole. neurons: those of the circuit's MLPs at END whose own direct path
+    to the logits carries `NEURON_THRESHOLD`, the largest first. unopened: inputs that the breadth left closed.
     """
 
     search: Search

@@ -1,18 +1,18 @@
-"""Neurons of a kind: tuned alike and writing alike.
+"""Clusters of neurons with similar tuning curves and similar readouts.
 
-1. Two unit vectors a neuron, signs kept: its tuning curve without its mean (a `constant` curve points in
+1. Each neuron is two unit vectors, signs kept: its tuning curve without its mean (a `constant` curve points in
    a direction of its own instead) and its year-centred readout.
-2. The likeness of two neurons is the product of the two cosines, each cut at 0; for tuned neurons that is
-   the cosine of their maps without the static part. A product, because a kind must agree in both:
-   with a sum, readouts alone would make kinds, whatever the tuning. Distance = 1 - likeness.
-3. HDBSCAN finds the clusters and leaves noise out. A group whose members' mean likeness is below 0.5 is
-   no kind; it is clustered again by itself, and what stays is noise. Average-linkage clustering beside
+2. The similarity of two neurons is the product of the two cosines, each cut at 0; for tuned neurons that is
+   the cosine of their maps without the static part. A product, because the members of a cluster must agree in both:
+   with a sum, readouts alone would make clusters, whatever the tuning. Distance = 1 - similarity.
+3. HDBSCAN finds the clusters and leaves noise out. A group whose members' mean similarity is below 0.5 is
+   not a cluster; it is clustered again by itself, and what remains is noise. Average-linkage clustering beside
    it, with the number of clusters of the best silhouette among those that are stable.
 4. Stability: the nouns are resampled and the neurons clustered again; for each cluster the mean over
-   resamples of the Jaccard overlap with its best match (Hennig 2007), bar 0.75. A cluster of constant
+   resamples of the Jaccard overlap with its best match (Hennig 2007), threshold 0.75. A cluster of constant
    neurons has no stability: it rests on the readouts alone, which no noun can change.
 5. A cluster's share of the contrast is the sum of its members' scores; the shares, the unclustered rest
-   and, apart from them, the biases make up everything that the layers add.
+   and, separately, the biases make up everything that the layers add.
 """
 
 from dataclasses import dataclass
@@ -156,7 +156,7 @@ def _partition(
 
 
 def _dense(likeness: Likeness, smallest: int) -> tuple[Labels, Float[np.ndarray, " M"]]:
-    """HDBSCAN's labels and membership strengths; a group that is no kind is clustered again by itself."""
+    """Return HDBSCAN's labels and membership strengths; a group that is not a cluster is clustered again by itself."""
     labels, strength = np.full(len(likeness), NOISE), np.zeros(len(likeness))
     waiting = [np.arange(len(likeness))]
     while waiting:
@@ -174,7 +174,7 @@ def _dense(likeness: Likeness, smallest: int) -> tuple[Labels, Float[np.ndarray,
 
 
 def _hdbscan(likeness: Likeness, smallest: int) -> tuple[Labels, Float[np.ndarray, " M"]]:
-    """Neurons alike by 0.8 are as near as neurons can be, so that chance does not split a tight kind."""
+    """Run HDBSCAN. A similarity of 0.8 counts as distance 0, so that chance does not split a tight cluster."""
     from sklearn.cluster import HDBSCAN
 
     distance = np.maximum(1 - likeness, 1 - UNSPLIT)
@@ -191,10 +191,10 @@ def _merges(likeness: Likeness) -> Float[np.ndarray, "K 4"]:
 
 
 def _cut(merges: Float[np.ndarray, "K 4"], k: int, smallest: int) -> Labels:
-    """k groups of the tree, those that are no kind as noise.
+    """Cut the tree into k groups, those that are not clusters as noise.
 
     The height of an average-linkage merge is the mean distance between its two sides, so a group's mean
-    likeness follows from the merges inside it.
+    similarity follows from the merges inside it.
     """
     from scipy.cluster.hierarchy import fcluster
 
@@ -213,7 +213,7 @@ def _cut(merges: Float[np.ndarray, "K 4"], k: int, smallest: int) -> Labels:
 
 
 def _only_kinds(labels: Labels, alike: Float[np.ndarray, " groups"], smallest: int) -> Labels:
-    """Labels 0, 1, ... for the groups that are large enough and alike enough; the rest is noise."""
+    """Return labels 0, 1, ... for the groups that are large enough and similar enough; the rest is noise."""
     size = np.bincount(labels[labels >= 0], minlength=len(alike))
     alike = np.pad(alike, (0, len(size) - len(alike)))
     kinds = (size >= smallest) & (alike >= LIKENESS_BAR * (1 - MARGIN))
@@ -259,7 +259,7 @@ def _best_cut(
 
 
 def _silhouette(likeness: Likeness, labels: Labels) -> float | None:
-    """Mean over the neurons that are no noise; None where there are fewer than two clusters of them."""
+    """Return the mean over the neurons outside noise; None with fewer than two clusters of them."""
     from sklearn.metrics import silhouette_score
 
     rows = np.flatnonzero(labels != NOISE)
@@ -325,7 +325,7 @@ def _one(
 
 
 def _notes(chosen: Population, called: int, clusters: tuple[Cluster, ...], smallest: int) -> tuple[str, ...]:
-    """Caps, and what the reader must know where there is little or nothing to cluster."""
+    """Note caps, and cases with little or nothing to cluster."""
     M = len(chosen)
     if M == 0:
         return ("no neuron boosts or suppresses: there is nothing to cluster",)

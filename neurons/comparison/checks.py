@@ -99,7 +99,7 @@ def behaviour_checks(sample: Sample, run: SampleRun, *, seed: int) -> tuple[Chec
         _mean("probability difference", run.probability_difference, weights, published.PROBABILITY_DIFFERENCE),
         _mean("cutoff sharpness", run.cutoff_sharpness, weights, published.CUTOFF_SHARPNESS),
         judge_bound(
-            "probability difference of the 01-run",
+            "probability difference of the corrupted run",
             float(run_01.mean()),
             0.0,
             float(np.hypot(error_01, published.RUN_01.error)),
@@ -169,7 +169,7 @@ def patch_checks(found: Patched) -> tuple[Check, ...]:
             values[names[layer]],
             standard_error(found.resampled[layer]),
             Number(share, 0.0, published.REPLICATION),
-            "not judged: how the replication normalised is not known",
+            "not judged: the replication's normalisation is not known",
         )
         for layer, share in published_shares.items()
     ]

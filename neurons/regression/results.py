@@ -1,4 +1,4 @@
-"""What composition finds: the composed map, its parts, how few neurons rebuild it, and when the sign is right."""
+"""Results of composition: the composed map and its parts, the sparse reconstruction, and the signs of growing sums."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -116,7 +116,7 @@ def _until(curve: list[float]) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Composition(Shown):
-    """How neurons add up to ">".
+    """The composition of ">" from neurons.
 
     whole, by_layer, by_group: the composed maps. fade: the decay term's length in
     years, the same for all parts. bias_contrast: what each layer's output bias adds to the contrast, in

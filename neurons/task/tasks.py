@@ -88,7 +88,7 @@ _TASKS = (
         Template(" The {noun} lasted from the year {XX}{YY} BC to the year {XX}"),
         "earlier",
         f"after {PAPER}, whose prompt is 7YY BC to the year 7: GPT-2 has one token for 701 and others, so that YY"
-        " would not stand alone, and its 01-run would not align",
+        " would not stand alone, and its corrupted run would not align",
     ),
     Task(
         "unordered",
