@@ -19,7 +19,7 @@ def readout_likeness(readout: Float[np.ndarray, "M 100"]) -> Likeness:
 
 
 def with_tuning(curve: Float[np.ndarray, "Y M"], readouts: Likeness) -> Likeness:
-    """Return the similarity of the readouts times the cosines of the tuning curves (without means), negative ones as 0."""
+    """Return the readouts' similarity times the cosines of the centred tuning curves, negative ones as 0."""
     constant = is_constant(curve)
     shape = np.where(constant, 0, curve - curve.mean(0))
     always = np.where(constant, np.sign(curve.mean(0)), 0)
