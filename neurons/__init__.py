@@ -33,7 +33,7 @@ _HOMES = {
     "Ranking": "neurons.decomposition.ranking",
     "Task": "neurons.task.tasks",
     "Template": "neurons.task.templates",
-    "Tuning": "neurons.clustering.tuning",
+    "Tuning": "neurons.clustering.results",
     "cache_activations": "neurons.cache.build",
     "cluster": "neurons.clustering.clusters",
     "compose": "neurons.regression.composition",
@@ -61,8 +61,8 @@ if TYPE_CHECKING:
     from neurons.cache.build import cache_activations
     from neurons.cache.format import Cache, open_cache
     from neurons.clustering.clusters import cluster
-    from neurons.clustering.results import Clustering
-    from neurons.clustering.tuning import Tuning, tune
+    from neurons.clustering.results import Clustering, Tuning
+    from neurons.clustering.tuning import tune
     from neurons.decomposition.effects import LogitEffects, logit_effects, plain_logit_lens
     from neurons.decomposition.measured import measured_behaviour
     from neurons.decomposition.population import neuron_population

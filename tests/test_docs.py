@@ -78,10 +78,12 @@ def test_every_option_in_the_document_of_commands_exists() -> None:
     assert named - options == {"--help"}
 
 
-def test_the_architecture_names_every_floor_and_no_path_that_is_missing() -> None:
+def test_the_architecture_names_every_floor_and_shared_file_and_no_path_that_is_missing() -> None:
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     floors = {file.parent.name for file in (ROOT / "neurons").glob("*/__init__.py")}
     assert {floor for floor in floors if f"| `{floor}/` |" not in text} == set()
+    shared = {file.name for file in (ROOT / "neurons").glob("*.py")} - {"__main__.py"}
+    assert {file for file in shared if f"`{file}`" not in text} == set()
     paths = re.findall(r"`((?:neurons|tests|scripts|docs)/[\w./-]*)`", text)
     assert [path for path in paths if not (ROOT / path).exists()] == []
 

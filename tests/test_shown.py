@@ -14,7 +14,7 @@ from neurons.task.prompts import PromptSet
 
 
 class Odd(Shown):
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {"name": "<script>alert(1)</script>"}
 
     def to_frame(self) -> pd.DataFrame:

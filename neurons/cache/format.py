@@ -109,7 +109,7 @@ class Cache(Shown):
     def __len__(self) -> int:
         return len(self.start_year)
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {
             "model": self.model,
             "prompts": len(self),

@@ -1,102 +1,26 @@
 """What the study of a circuit finds, as frozen results: no model and no torch is needed to read or draw them."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
 from neurons.circuit.graph import Circuit, Edge, Layout, Node
+from neurons.circuit.search_results import Found, Search
 from neurons.decomposition.shapes import Shape
-from neurons.rounding import descending, is_nothing
-from neurons.types import InputError, NeuronId
+from neurons.labelled import labelled
+from neurons.rounding import is_nothing
+from neurons.shown import Shown
+from neurons.types import NeuronId
 
-DEPTH, THRESHOLD, BREADTH = 4, 0.004, 16
-NEURON_THRESHOLD = 0.001
-"""Share of the behaviour's change that a neuron must carry; an MLP has hundreds, so it is less than a component's."""
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
 N_RANDOM = 100
 PROMPTS = 200
 """Prompts by default, spread over start years and nouns."""
-
-
-@dataclass(frozen=True)
-class Search:
-    """Settings of a search: depth in levels, threshold as a share of the behaviour's change, and breadth, the largest
-    number of inputs opened for a level, the strongest first. Raises `InputError` for invalid settings.
-    """
-
-    depth: int = DEPTH
-    threshold: float = THRESHOLD
-    breadth: int = BREADTH
-
-    def __post_init__(self) -> None:
-        if self.depth < 1:
-            raise InputError(f"invalid depth {self.depth}: it must be at least 1 (the direct paths to the logits)")
-        if not 0 < self.threshold < 1:
-            raise InputError(
-                f"invalid threshold {self.threshold:g}: a share of the behaviour's change must be within 0-1"
-            )
-        if self.breadth < 1:
-            raise InputError(f"invalid breadth {self.breadth}: it must be at least 1")
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """A discovered circuit. Effects are changes of the probability difference among the years when the node, or the
-    edge's content, comes from the corrupted run: negative for what supports the answer.
-
-    level: of each node, how many edges lie between it and the logits. whole: the change when everything comes from
-    the corrupted run; a share is effect / whole. neurons: those of the circuit's MLPs at END whose own direct path
-    to the logits carries `NEURON_THRESHOLD`, the largest first. unopened: inputs that the breadth left closed.
-    """
-
-    search: Search
-    whole: float
-    nodes: tuple[Node, ...]
-    node_effect: Float[np.ndarray, " n"]
-    level: tuple[int, ...]
-    edges: tuple[Edge, ...]
-    edge_effect: Float[np.ndarray, " e"]
-    neurons: tuple[NeuronId, ...]
-    neuron_effect: Float[np.ndarray, " m"]
-    unopened: tuple[str, ...] = ()
-
-    @property
-    def circuit(self) -> Circuit:
-        return Circuit("discovered", self.nodes, self.edges)
-
-    def to_json(self) -> dict[str, Any]:
-        """`nodes` and `edges` as in the JSON of `neurons circuit`, the largest effects first."""
-        nodes = [
-            {
-                "node": node.component,
-                "position": node.position,
-                "effect": float(effect),
-                "share": float(effect / self.whole),
-                "level": level,
-            }
-            for node, effect, level in zip(self.nodes, self.node_effect, self.level, strict=True)
-        ]
-        edges = [
-            {
-                "from": str(edge.sender),
-                "to": edge.target,
-                "effect": float(effect),
-                "share": float(effect / self.whole),
-            }
-            for edge, effect in zip(self.edges, self.edge_effect, strict=True)
-        ]
-        return {
-            **vars(self.search),
-            "whole": self.whole,
-            "nodes": _strongest_first(nodes),
-            "edges": _strongest_first(edges),
-            "neurons": [
-                {"neuron": str(neuron), "effect": effect, "share": effect / self.whole}
-                for neuron, effect in zip(self.neurons, self.neuron_effect.tolist(), strict=True)
-            ],
-            "unopened": list(self.unopened),
-        }
 
 
 @dataclass(frozen=True)
@@ -165,8 +89,8 @@ class Evaluation:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class PreActivation:
+@dataclass(frozen=True, eq=False, repr=False)
+class PreActivation(Shown):
     """One neuron's pre-activation and its parts, means over the prompts of each of Y start years.
 
     parts [C, Y]: of each component at END, in order of depth: `embed`, `a0.h0`, ..., `m0`, ..., and last `bias`.
@@ -178,6 +102,23 @@ class PreActivation:
     start_years: tuple[int, ...]
     components: tuple[str, ...]
     parts: Float[np.ndarray, "C Y"]
+
+    def summary(self) -> dict[str, object]:
+        return {"neuron": self.neuron, "start years": len(self.start_years), "components": len(self.components),
+                "mean": f"{self.total.mean():+.4f}"}  # fmt: skip
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a component: its share of the tuning, and its mean over start years."""
+        import pandas as pd
+
+        return pd.DataFrame({"component": self.components, "share": self.carried, "mean": self.parts.mean(1)})
+
+    def to_xarray(self) -> "xr.DataArray":
+        """The parts by component and start year, in units of the pre-activation."""
+        about = {"neuron": str(self.neuron), "layer": self.neuron.layer}
+        return labelled(
+            self.parts, unit="pre-activation", about=about, component=self.components, start_year=self.start_years
+        )
 
     @property
     def total(self) -> Float[np.ndarray, " Y"]:
@@ -248,8 +189,8 @@ class Projection:
     explained: tuple[float, float]
 
 
-@dataclass(frozen=True, eq=False)
-class CircuitStudy:
+@dataclass(frozen=True, eq=False, repr=False)
+class CircuitStudy(Shown):
     """Everything that `neurons circuit` shows. found None: the circuit was given, not discovered.
 
     asked: the settings of the search, the prompts and the random circuits asked for.
@@ -267,6 +208,22 @@ class CircuitStudy:
     @property
     def circuit(self) -> Circuit:
         return self.evaluation.circuit
+
+    def summary(self) -> dict[str, object]:
+        return {
+            "model": self.model,
+            "circuit": self.circuit.name,
+            "nodes": len(self.circuit.nodes),
+            "edges": len(self.circuit.edges),
+            "prompts": self.evaluation.n_prompts,
+            "share": f"{self.evaluation.share:.3f}",
+        }
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a node, as in `to_json`: its effect on the probability difference, and the share of the behaviour's."""
+        import pandas as pd
+
+        return pd.DataFrame(self.to_json()["nodes"])
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON of `neurons circuit`. A node's effect in a given circuit is that of leaving it out."""
@@ -291,7 +248,3 @@ class CircuitStudy:
         ]
         edges = [{"from": str(edge.sender), "to": edge.target, "effect": effect(edge)} for edge in self.circuit.edges]
         return {"nodes": nodes, "edges": edges}
-
-
-def _strongest_first(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [entries[row] for row in descending(np.abs([entry["effect"] for entry in entries]))]

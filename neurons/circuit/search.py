@@ -23,7 +23,7 @@ from jaxtyping import Float
 from neurons.cache.parts import Parts, parts_beside
 from neurons.circuit.graph import LOGITS, Edge, Node, Slot
 from neurons.circuit.paths import Patching, depth_first
-from neurons.circuit.results import NEURON_THRESHOLD, Found, Search
+from neurons.circuit.search_results import NEURON_THRESHOLD, Found, Search
 from neurons.intervention.context import AblationContext
 from neurons.rounding import MARGIN, clearly_above, descending, reaches
 from neurons.types import InputError, NeuronId, Progress

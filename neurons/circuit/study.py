@@ -6,9 +6,10 @@ from neurons.circuit.evaluation import evaluate
 from neurons.circuit.graph import Circuit
 from neurons.circuit.inputs import explain_neurons
 from neurons.circuit.paths import Patching, patching
-from neurons.circuit.results import N_RANDOM, PROMPTS, CircuitStudy, Found, Projection, Search
+from neurons.circuit.results import N_RANDOM, PROMPTS, CircuitStudy, Projection
 from neurons.circuit.roles import projection, roles
 from neurons.circuit.search import find_circuit, search_parts
+from neurons.circuit.search_results import Found, Search
 from neurons.intervention.context import AblationContext
 from neurons.types import InputError, NeuronId, Progress
 

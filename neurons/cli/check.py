@@ -7,7 +7,8 @@ import typer
 from neurons.cli.common import JsonOption, print_json, print_table
 from neurons.cli.options import on_study
 from neurons.comparison.published import PROMPTS_PUBLISHED as FULL
-from neurons.comparison.published import Check, Checks, check_replicable, conclusion, shown
+from neurons.comparison.published import check_replicable, shown
+from neurons.comparison.results import Check, Checks, conclusion
 from neurons.study.study import Study
 from neurons.types import InputError
 

@@ -14,7 +14,7 @@ from neurons.study.study import Study
 from neurons.types import InputError
 
 if TYPE_CHECKING:
-    from neurons.comparison.sides import Comparison, Pair, Side
+    from neurons.comparison.model_results import Comparison, Pair, Side
 
 LONGEST = 200
 NAMED = 12

@@ -11,7 +11,7 @@ from neurons.study.study import Study
 from neurons.task.tasks import TASKS
 
 if TYPE_CHECKING:
-    from neurons.comparison.transfer import Carried, TaskResult, Transfer
+    from neurons.comparison.results import Carried, TaskResult, Transfer
 
 NAMED = 12
 

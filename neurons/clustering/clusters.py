@@ -21,7 +21,7 @@ from statistics import fmean
 import numpy as np
 from jaxtyping import Float
 
-from neurons.clustering.results import STABILITY_BAR, Alternative, Cluster, Clustering, Method, describe_cluster
+from neurons.clustering.results import STABILITY_BAR, Alternative, Cluster, Clustering, Method, Tuning, describe_cluster
 from neurons.clustering.similarity import (
     NOISE,
     Labels,
@@ -32,7 +32,7 @@ from neurons.clustering.similarity import (
     readout_likeness,
     with_tuning,
 )
-from neurons.clustering.tuning import Tuning, is_constant, tune
+from neurons.clustering.tuning import is_constant, tune
 from neurons.decomposition.population import Population, one_thread, strongest
 from neurons.decomposition.significance import noun_resamples
 from neurons.rounding import MARGIN, descending, largest, reaches

@@ -11,113 +11,23 @@
    way, but for the nouns: a readout has none.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from neurons.clustering.descriptions import describe
 from neurons.clustering.families import FAMILIES, Family, Refined, fit, n_parameters, refine
 from neurons.clustering.heuristics import Match, matches
+from neurons.clustering.results import CurveFit, NeuronTuning, Tuning
 from neurons.decomposition.population import Population
 from neurons.decomposition.significance import CONFIDENCE
 from neurons.rounding import MARGIN, largest, reaches
-from neurons.shown import Shown
 from neurons.task.years import N_YEARS
-from neurons.types import NeuronId, Progress, check_is, check_progress, check_whole
-
-if TYPE_CHECKING:
-    import pandas as pd
+from neurons.types import Progress, check_is, check_progress, check_whole
 
 CONSTANT_BAR = 0.1
 R2_BAR = 0.5
 R2_MARGIN = 0.01
 FOLDS = 5
-
-
-@dataclass(frozen=True, eq=False)
-class CurveFit:
-    """The family of one curve.
-
-    r2_cv is that of the family chosen, for `none` that of the best; None for `constant`, where nothing
-    varies that could be explained. values [Y]: the family's curve; for `none` the curve's mean.
-    r2_by_family and aicc_by_family: every family that the number of years allows.
-    """
-
-    family: Family
-    parameters: dict[str, float]
-    r2_cv: float | None
-    values: Float[np.ndarray, " Y"]
-    r2_by_family: dict[str, float]
-    aicc_by_family: dict[str, float]
-
-
-@dataclass(frozen=True, eq=False)
-class NeuronTuning:
-    """One neuron: how it is tuned, what it writes, which heuristics it follows, and that in one line."""
-
-    neuron: NeuronId
-    score: float
-    tuning: CurveFit
-    readout: CurveFit
-    heuristics: tuple[Match, ...]
-    description: str
-
-    def record(self) -> dict[str, Any]:
-        """One entry of `tuning` in the JSON of `neurons compose`."""
-        return {
-            "neuron": str(self.neuron),
-            "score": self.score,
-            "family": self.tuning.family,
-            "parameters": self.tuning.parameters,
-            "r2_cv": self.tuning.r2_cv,
-            "r2_by_family": self.tuning.r2_by_family,
-            "aicc_by_family": self.tuning.aicc_by_family,
-            "readout_family": self.readout.family,
-            "readout_parameters": self.readout.parameters,
-            "heuristics": [vars(match) for match in self.heuristics],
-            "description": self.description,
-        }
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Tuning(Shown):
-    """The fits of a population, neuron by neuron, with what a figure needs.
-
-    curve [Y, M]: mean a/sigma over the prompts of each start year; low, high: its 95 % interval over nouns
-    (NaN with one noun). readout [M, 100]: year-centred logits for each unit of a/sigma.
-    """
-
-    start_years: tuple[int, ...]
-    neurons: tuple[NeuronTuning, ...]
-    curve: Float[np.ndarray, "Y M"]
-    low: Float[np.ndarray, "Y M"]
-    high: Float[np.ndarray, "Y M"]
-    readout: Float[np.ndarray, "M 100"]
-
-    def __len__(self) -> int:
-        return len(self.neurons)
-
-    @property
-    def families(self) -> tuple[Family, ...]:
-        """The family of each neuron's tuning curve."""
-        return tuple(one.tuning.family for one in self.neurons)
-
-    def facts(self) -> dict[str, object]:
-        counts = ", ".join(f"{count} {family}" for family, count in self.family_counts().items() if count)
-        return {"neurons": len(self), "families": counts}
-
-    def to_frame(self) -> "pd.DataFrame":
-        """A row a neuron: its score in logits, the family of its tuning and of its readout, and a description."""
-        import pandas as pd
-
-        columns = ("neuron", "score", "family", "r2_cv", "readout_family", "description")
-        return pd.DataFrame([one.record() for one in self.neurons], columns=columns)
-
-    def family_counts(self) -> dict[str, int]:
-        """How many neurons have each family, `none` included."""
-        return {family: self.families.count(family) for family in (*FAMILIES, "none")}
 
 
 def tune(population: Population, *, seed: int = 0, progress: Progress | None = None) -> Tuning:

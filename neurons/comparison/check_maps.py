@@ -16,7 +16,8 @@ from jaxtyping import Float, Int
 
 from neurons.comparison import published
 from neurons.comparison.checks import RESAMPLES
-from neurons.comparison.published import Check, judge_bound, layer_of, standard_error, unjudged
+from neurons.comparison.published import judge_bound, layer_of, standard_error, unjudged
+from neurons.comparison.results import Check
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.shapes import LEAST_CORRELATION, cosines, doubly_centred, rank_one_cosines, shapes
 from neurons.decomposition.significance import bootstrap_weighted_mean, noun_resamples

@@ -17,7 +17,6 @@ from jaxtyping import Float, Int
 
 from neurons.comparison import published
 from neurons.comparison.published import (
-    Check,
     Number,
     judge_bound,
     judge_exact,
@@ -27,6 +26,7 @@ from neurons.comparison.published import (
     standard_error,
     unjudged,
 )
+from neurons.comparison.results import Check
 from neurons.decomposition.significance import noun_resamples
 from neurons.task.sample import Sample
 from neurons.types import NeuronId

@@ -11,80 +11,14 @@
 3. Undecided: boosting in one, and neither of the two above.
 """
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
+from neurons.comparison.results import Scores, Sharing
 from neurons.decomposition.ranking import Ranking
 from neurons.decomposition.significance import Q_BAR, false_discovery_q
 from neurons.rounding import MARGIN, above, cleared, descending, is_nothing
 from neurons.types import InputError, NeuronId
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """The part of a ranking that is compared, M neurons by layer and index: score and interval in logits, and the call.
-
-    p_value: one-sided for boosting.
-    """
-
-    layer: Int[np.ndarray, " M"]
-    index: Int[np.ndarray, " M"]
-    score: Float[np.ndarray, " M"]
-    ci_low: Float[np.ndarray, " M"]
-    ci_high: Float[np.ndarray, " M"]
-    p_value: Float[np.ndarray, " M"]
-    boosting: Bool[np.ndarray, " M"]
-    suppressing: Bool[np.ndarray, " M"]
-
-    def __len__(self) -> int:
-        return len(self.score)
-
-    @property
-    def neurons(self) -> tuple[NeuronId, ...]:
-        return tuple(NeuronId(int(layer), int(index)) for layer, index in zip(self.layer, self.index, strict=True))
-
-    def top_boosting(self, count: int | None = None) -> Bool[np.ndarray, " M"]:
-        """Return True for the boosting neurons, or for the `count` of them with the largest scores."""
-        order = descending(np.where(self.boosting, self.score, np.nan))
-        chosen = np.zeros(len(self), bool)
-        chosen[order[:count]] = True
-        return chosen & self.boosting
-
-
-@dataclass(frozen=True, eq=False)
-class Sharing:
-    """Overlap of two rankings of the same M neurons; each list by the larger of the two scores, largest first.
-
-    rank_correlation: Spearman's, of all scores; None if one of them is constant. n_first, n_second: how many
-    boost in each. expected_both: how many would in both if the calls were independent.
-    """
-
-    both: tuple[NeuronId, ...]
-    only_first: tuple[NeuronId, ...]
-    only_second: tuple[NeuronId, ...]
-    undecided: tuple[NeuronId, ...]
-    rank_correlation: float | None
-    n_first: int
-    n_second: int
-    expected_both: float
-
-    @property
-    def jaccard(self) -> float | None:
-        """Neurons in both, as a share of those that boost in either; None if none does."""
-        either = self.n_first + self.n_second - len(self.both)
-        return len(self.both) / either if either else None
-
-    def to_json(self) -> dict[str, Any]:
-        lists = ("both", "only_first", "only_second", "undecided")
-        return {
-            "rank_correlation": self.rank_correlation,
-            "jaccard": self.jaccard,
-            "expected_both": self.expected_both,
-            **{name: [str(neuron) for neuron in getattr(self, name)] for name in lists},
-        }
 
 
 def scores_of(ranking: Ranking) -> Scores:

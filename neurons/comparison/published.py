@@ -18,18 +18,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from neurons.cache.format import format_layers
+from neurons.comparison.results import Check, Value, Verdict
 from neurons.rounding import clearly_above, descending, largest, reaches
 from neurons.types import InputError
 
-Verdict = Literal["agrees", "differs", "none"]
 Side = Literal["above", "below"]
-Value = float | int | str | tuple[int | str, ...]
 
 SIGMAS = 3
 TOO_WIDE = 0.5
@@ -91,65 +90,6 @@ ENTROPY_SOURCE = "Stolfo et al."
 SHAPE = {"n_layers": 12, "n_heads": 12, "d_model": 768, "d_mlp": 3072, "d_vocab": 50257}
 TOKEN_IDS = {"00": 405, "01": 486, "99": 2079}
 BOS = 50256
-
-
-@dataclass(frozen=True)
-class Check:
-    """One measurement and the published value. claim: what a verdict affirms, in words.
-
-    difference: measured minus published; if that is words, measured minus the bound; for an order, the gap of the
-    pair that comes nearest to being reversed. bound: where the value must lie, like "above 0.4". None, as
-    tolerance, if it has no meaning.
-    """
-
-    name: str
-    measured: Value | None
-    published: Value | None
-    tolerance: float | None
-    verdict: Verdict
-    source: str
-    difference: float | None
-    claim: str
-    bound: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """One entry of `checks` in the JSON of `neurons check`."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
-
-
-@dataclass(frozen=True)
-class Checks:
-    """All checks of one model. judged: whether it has GPT-2 small's shape and tokenizer; no verdicts otherwise.
-
-    n_prompts of the sample, n_patched of them used for patching. mlp_shares: for each layer, the share of the
-    effect that is lost when its MLP's output at END comes from the corrupted run, and its standard error.
-    """
-
-    model: str
-    judged: bool
-    n_prompts: int
-    n_patched: int
-    seed: int
-    checks: tuple[Check, ...]
-    mlp_shares: tuple[tuple[float, float], ...]
-
-    def count(self, verdict: Verdict) -> int:
-        return sum(check.verdict == verdict for check in self.checks)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "judged": self.judged,
-            "n_prompts": self.n_prompts,
-            "n_patched": self.n_patched,
-            "seed": self.seed,
-            "conclusion": conclusion(self),
-            "checks": [check.to_json() for check in self.checks],
-            "mlp_shares": [
-                {"layer": layer, "share": share, "standard_error": error}
-                for layer, (share, error) in enumerate(self.mlp_shares)
-            ],
-        }
 
 
 def unjudged(check: Check) -> Check:
@@ -235,20 +175,6 @@ def _verdict(agrees: bool, *known: float) -> Verdict:
 
 def finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def conclusion(found: Checks) -> str:
-    """Count the verdicts in a sentence."""
-    if not found.judged:
-        return (
-            f"{found.model} has not GPT-2 small's shape and tokenizer: the published values stand beside its own for"
-            " comparison, and nothing is judged."
-        )
-    agrees, differs = found.count("agrees"), found.count("differs")
-    told = "different from what was published"
-    if agrees > differs:
-        told = "for the most part as published" if differs else "as published"
-    return f"{found.model} is {told}: {agrees} of {agrees + differs} judged measurements agree, {differs} differ."
 
 
 def shown(value: Value | None) -> str:

@@ -26,7 +26,8 @@ from neurons.comparison.checks import (
     patched_shares,
     token_checks,
 )
-from neurons.comparison.published import Check, Checks, layer_of, unjudged
+from neurons.comparison.published import layer_of, unjudged
+from neurons.comparison.results import Check, Checks
 from neurons.comparison.sampled import patch_mlps, run_sample
 from neurons.decomposition.effects import LogitEffects
 from neurons.intervention.curves import among_years, keeping

@@ -4,55 +4,17 @@ Prompts are read a block at a time; of each, two numbers are kept, not its 100 p
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.cache.format import Cache
-from neurons.shown import Shown
 from neurons.task.behaviour import Behaviour, measure, year_probabilities
 from neurons.task.years import MEASURED, N_YEARS, check_measured
 from neurons.types import InputError, check_is
 
 BLOCK_WIDTH = 32 * N_YEARS
 """Numbers in memory for each prompt of a block: its logits, and what is made of them in float64."""
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class MeasuredBehaviour(Shown):
-    """Behaviour on P measured prompts, and its reference values; by run, in probabilities.
-
-    runs: `model`, `counterfactual` and `average_distribution`, as in `measured_behaviour`. resampled: the mean of
-    each measure over start years with every MLP of the cached layers resample-ablated at END; empty if that was not
-    asked for.
-    """
-
-    model: str
-    start_years: tuple[int, ...]
-    n_prompts: int
-    runs: dict[str, Behaviour]
-    resampled: dict[str, float]
-
-    def facts(self) -> dict[str, object]:
-        own = self.summaries()["model"]
-        return {"model": self.model, "prompts": self.n_prompts} | {
-            name: f"{value['mean']:+.4f}" for name, value in own.items()
-        }
-
-    def summaries(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Return mean and standard deviation over prompts of each measure, by run."""
-        found = {name: run.summary() for name, run in self.runs.items()}
-        if self.resampled:
-            found["mlps_resampled"] = {name: {"mean": value} for name, value in self.resampled.items()}
-        return found
-
-    def to_json(self) -> dict[str, Any]:
-        """The result of `neurons behaviour --json`."""
-        found = self.summaries()
-        return {"model": self.model, "n_prompts": self.n_prompts, "start_years": list(self.start_years),
-                **found.pop("model"), **found}  # fmt: skip
 
 
 def measured_rows(cache: Cache, years: Sequence[int]) -> Int[np.ndarray, " P"]:

@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.decomposition.effects import logit_effects
-from neurons.intervention.agreement import Agreement, agreement
+from neurons.intervention.agreement import agreement
 from neurons.intervention.context import AblationContext
+from neurons.intervention.curve_results import Curves, PublishedCurve
 from neurons.intervention.curves import curves, effect_order, published_curve, variance_order
 from neurons.intervention.exact import group_effect, neuron_effects, references, top_of
-from neurons.intervention.results import Ablations, Curves, NeuronEffects, PublishedCurve
+from neurons.intervention.results import Ablations, Agreement, NeuronEffects
 from neurons.intervention.screen import screen
 from neurons.intervention.sweep import sweep
 from neurons.parallel import is_spread

@@ -5,12 +5,11 @@ make them differ: the ablation, the final LayerNorm, and the layers after the ne
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
+from neurons.intervention.results import STEPS, Agreement
 from neurons.rounding import cleared, descending, largest
 from neurons.types import InputError, NeuronId
 
@@ -18,39 +17,6 @@ RANK_GAP = 0.25
 """Ranks that differ by more than this share of the neurons compared disagree."""
 NOISE = 0.01
 """A neuron is flagged only where score or effect is at least this share of the largest."""
-
-Step = Literal["ablation", "final LayerNorm", "later layers"]
-STEPS: tuple[Step, ...] = ("ablation", "final LayerNorm", "later layers")
-
-
-@dataclass(frozen=True, eq=False)
-class Agreement:
-    """Boosting scores beside minus the exact effects, in logits. M neurons.
-
-    sign_differs, rank_differs: where score and total effect disagree. step: where most of the difference comes from:
-    the ablation itself (score against frozen: resampling leaves a neuron's YY-independent bias to late years in
-    place), the final LayerNorm (frozen against direct), or later layers (direct against total).
-    """
-
-    neurons: tuple[NeuronId, ...]
-    score: Float[np.ndarray, " M"]
-    frozen: Float[np.ndarray, " M"]
-    direct: Float[np.ndarray, " M"]
-    total: Float[np.ndarray, " M"]
-    correlation: dict[str, dict[str, float]]
-    sign_differs: Bool[np.ndarray, " M"]
-    rank_differs: Bool[np.ndarray, " M"]
-    step: tuple[Step, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        rows = np.flatnonzero(self.sign_differs | self.rank_differs)
-        flagged = [
-            {"neuron": str(self.neurons[i]), "score": float(self.score[i]), "frozen": float(self.frozen[i]),
-             "direct": float(self.direct[i]), "total": float(self.total[i]), "sign": bool(self.sign_differs[i]),
-             "rank": bool(self.rank_differs[i]), "step": self.step[i]}
-            for i in rows.tolist()
-        ]  # fmt: skip
-        return {"n_neurons": len(self.neurons), "correlation": self.correlation, "flagged": flagged}
 
 
 def agreement(

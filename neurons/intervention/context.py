@@ -35,7 +35,7 @@ class AblationContext(Shown):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {"model": self.model.name, "prompts": len(self), "start years": len(self.start_years)}
 
     @cached_property

@@ -17,8 +17,9 @@ import torch
 from jaxtyping import Float, Int
 
 from neurons.intervention.context import AblationContext
+from neurons.intervention.curve_results import KINDS, Curve, Curves, Kind, PublishedCurve
 from neurons.intervention.groups import MEASURES, group_measures
-from neurons.intervention.results import KINDS, Curve, Curves, Kind, NeuronEffects, PublishedCurve
+from neurons.intervention.results import NeuronEffects
 from neurons.model.checkpoint import Model
 from neurons.model.forward import run_in_blocks
 from neurons.rounding import MARGIN, ascending, descending, is_nothing

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 
-from neurons.intervention.agreement import Agreement
+from neurons.intervention.curve_results import Curves, PublishedCurve
+from neurons.labelled import labelled
 from neurons.shown import Shown
 from neurons.task.intervention import Intervention
-from neurons.types import Ablation, InputError, Measure, NeuronId, check_choice, check_whole
+from neurons.types import InputError, Measure, NeuronId, check_choice, check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
-Kind = Literal["keep", "ablate"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 ComponentAblation = Literal["mean", "resample"]
 COMPONENT_ABLATIONS: tuple[ComponentAblation, ...] = get_args(ComponentAblation)
 
@@ -59,7 +59,7 @@ class NeuronEffects(Shown):
     screen: Float[np.ndarray, " M"]
     score: Float[np.ndarray, " M"]
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {"model": self.model, **vars(self.intervention), "neurons": len(self.neurons), "prompts": self.n_prompts}
 
     def to_frame(self) -> "pd.DataFrame":
@@ -70,6 +70,11 @@ class NeuronEffects(Shown):
 
         names = [str(neuron) for neuron in self.neurons]
         return pd.DataFrame({"neuron": names, "effect": self.effect, "screen": self.screen, "score": self.score})
+
+    def to_xarray(self) -> "xr.DataArray":
+        """The effect of each neuron at each start year."""
+        unit = "logits" if self.intervention.measure == "contrast" else "probability"
+        return labelled(self.by_start_year, unit=unit, neuron=self.neurons, start_year=self.start_years)
 
     def record(self, row: int) -> dict[str, Any]:
         """Return one neuron as in the JSON of `neurons causal`; row 0 is the first named."""
@@ -100,10 +105,10 @@ class GroupEffect(Shown):
     def effect(self) -> dict[Measure, float]:
         return {measure: float(values.mean()) for measure, values in self.by_start_year.items()}
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {"neurons": len(self.neurons), **{measure: f"{value:+.4f}" for measure, value in self.effect.items()}}
 
-    def to_json(self, measure: Measure) -> dict[str, Any]:
+    def to_json(self, measure: Measure = "probability_difference") -> dict[str, Any]:
         """`effect` is that of the chosen measure; `effects` holds all."""
         if check_choice("measure", measure, Measure) not in self.by_start_year:
             raise InputError(f"this effect has no {measure}: choose {', '.join(self.by_start_year)}")
@@ -116,93 +121,40 @@ class GroupEffect(Shown):
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """A measure at each k, for neurons in one order. K sizes.
+Step = Literal["ablation", "final LayerNorm", "later layers"]
 
-    kind: `keep` keeps the top k and ablates the rest, `ablate` ablates the top k. values [K]: the mean over
-    seeds for the random order; low, high [K]: its 5th and 95th percentiles, elsewhere the values
-    themselves. k90: the smallest k from which on a `keep` curve has 90 % of the behaviour, None for
-    `ablate`. area: under (m(k) - m(none kept)) / (m(all kept) - m(none kept)) over log2(1 + k), 0..1 wide.
+
+STEPS: tuple[Step, ...] = ("ablation", "final LayerNorm", "later layers")
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """Boosting scores beside minus the exact effects, in logits. M neurons.
+
+    sign_differs, rank_differs: where score and total effect disagree. step: where most of the difference comes from:
+    the ablation itself (score against frozen: resampling leaves a neuron's YY-independent bias to late years in
+    place), the final LayerNorm (frozen against direct), or later layers (direct against total).
     """
 
-    order: str
-    kind: Kind
-    measure: Measure
-    k: Int[np.ndarray, " K"]
-    values: Float[np.ndarray, " K"]
-    low: Float[np.ndarray, " K"]
-    high: Float[np.ndarray, " K"]
-    k90: int | None
-    area: float
+    neurons: tuple[NeuronId, ...]
+    score: Float[np.ndarray, " M"]
+    frozen: Float[np.ndarray, " M"]
+    direct: Float[np.ndarray, " M"]
+    total: Float[np.ndarray, " M"]
+    correlation: dict[str, dict[str, float]]
+    sign_differs: Bool[np.ndarray, " M"]
+    rank_differs: Bool[np.ndarray, " M"]
+    step: tuple[Step, ...]
 
     def to_json(self) -> dict[str, Any]:
-        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Curves(Shown):
-    """Every curve of one ablation over the neurons of the cached layers; all three measures."""
-
-    model: str
-    ablation: Ablation
-    n_neurons: int
-    n_prompts: int
-    seeds: int
-    curves: tuple[Curve, ...]
-
-    def facts(self) -> dict[str, object]:
-        return {
-            "model": self.model,
-            "ablation": self.ablation,
-            "neurons": self.n_neurons,
-            "prompts": self.n_prompts,
-            "seeds": self.seeds,
-        }
-
-    def to_frame(self) -> "pd.DataFrame":
-        """Return a pandas row for each point: order, kind, measure, k, the value and its 5th and 95th percentiles over
-        seeds.
-        """
-        import pandas as pd
-
-        parts = [
-            pd.DataFrame({"order": c.order, "kind": c.kind, "measure": c.measure, "k": c.k, "value": c.values,
-                          "low": c.low, "high": c.high})
-            for c in self.curves
+        rows = np.flatnonzero(self.sign_differs | self.rank_differs)
+        flagged = [
+            {"neuron": str(self.neurons[i]), "score": float(self.score[i]), "frozen": float(self.frozen[i]),
+             "direct": float(self.direct[i]), "total": float(self.total[i]), "sign": bool(self.sign_differs[i]),
+             "rank": bool(self.rank_differs[i]), "step": self.step[i]}
+            for i in rows.tolist()
         ]  # fmt: skip
-        return pd.concat(parts, ignore_index=True)
-
-    def of(self, measure: Measure, kind: Kind) -> tuple[Curve, ...]:
-        """Return the curve of each order."""
-        check_choice("measure", measure, Measure)
-        check_choice("kind", kind, Kind)
-        return tuple(c for c in self.curves if (c.measure, c.kind) == (measure, kind))
-
-    def to_json(self, measure: Measure) -> dict[str, Any]:
-        about = {
-            "ablation": self.ablation,
-            "measure": measure,
-            "n_neurons": self.n_neurons,
-            "n_prompts": self.n_prompts,
-        }
-        return about | {kind: [curve.to_json() for curve in self.of(measure, kind)] for kind in KINDS}
-
-
-@dataclass(frozen=True, eq=False)
-class PublishedCurve:
-    """Keep the k neurons of one layer whose activation varies most, zero the rest at all positions.
-
-    probability_difference [K] with the softmax over the 100 years alone; k ends with the whole layer.
-    """
-
-    model: str
-    layer: int
-    k: Int[np.ndarray, " K"]
-    probability_difference: Float[np.ndarray, " K"]
-
-    def to_json(self) -> dict[str, Any]:
-        return vars(self) | {"k": self.k.tolist(), "probability_difference": self.probability_difference.tolist()}
+        return {"n_neurons": len(self.neurons), "correlation": self.correlation, "flagged": flagged}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -218,7 +170,7 @@ class ComponentEffects(Shown):
     layer: tuple[int, ...]
     effect: dict[ComponentAblation, dict[Measure, Float[np.ndarray, " C"]]]
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {"model": self.model, "components": len(self.components), "prompts": self.n_prompts}
 
     def to_frame(self) -> "pd.DataFrame":
@@ -242,8 +194,8 @@ class ComponentEffects(Shown):
         ]  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class Ablations:
+@dataclass(frozen=True, eq=False, repr=False)
+class Ablations(Shown):
     """All results of one call of `neurons causal`; None for what was not asked for. references: by measure.
 
     others: the direct and the frozen effects of the same neurons, if agreement was computed.
@@ -258,6 +210,18 @@ class Ablations:
     layers: ComponentEffects | None = None
     others: tuple[NeuronEffects, ...] = ()
 
+    def summary(self) -> dict[str, object]:
+        together = {"together": f"{self.group.effect['probability_difference']:+.4f}"} if self.group else {}
+        return self.effects.summary() | together
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a neuron, as `effects` has it."""
+        return self.effects.to_frame()
+
+    def to_xarray(self) -> "xr.DataArray":
+        """The effect of each neuron at each start year."""
+        return self.effects.to_xarray()
+
     def to_json(self, group_measure: Measure = "probability_difference") -> dict[str, Any]:
         """The result of `neurons causal --json`; group_measure: that of groups and curves."""
         result = self.effects.to_json() | {
@@ -270,6 +234,3 @@ class Ablations:
         if self.layers:
             result["layers"] = self.layers.to_json()
         return result
-
-
-CurvesAndPublished = tuple[Curves, PublishedCurve]

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from neurons.clustering.tuning import Tuning
+from neurons.clustering.results import Tuning
 from neurons.decomposition.population import Population, one_thread, strongest
 from neurons.regression.parts import Composer, MapSums, count_signs, group_parts, layer_sums
 from neurons.regression.results import LEVELS, SIGN_BAR, Composition, Part, Pursuit, Signs

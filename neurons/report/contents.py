@@ -9,7 +9,7 @@ from pathlib import Path
 
 from neurons.circuit.results import CircuitStudy
 from neurons.clustering.results import Clustering
-from neurons.comparison.published import Checks
+from neurons.comparison.results import Checks
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.ranking import Ranking
 from neurons.intervention.results import Ablations

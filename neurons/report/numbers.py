@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.cache.format import Cache
-from neurons.clustering.tuning import NeuronTuning, Tuning
+from neurons.clustering.results import NeuronTuning, Tuning
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.measured import mean_probability, mean_year_logits, measured_behaviour, measured_rows
 from neurons.decomposition.ranking import Ranking
@@ -45,7 +45,7 @@ def behaviour_numbers(effects: LogitEffects) -> dict[str, Any]:
     cache, years = effects.cache, effects.start_years
     return {
         "n_prompts": len(measured_rows(cache, years)),
-        **{name: found.summary() for name, found in measured_behaviour(cache, years).items()},
+        **{name: found.means() for name, found in measured_behaviour(cache, years).items()},
         "mean_probability": rounded(mean_probability(cache, years)),
     }
 
@@ -60,7 +60,8 @@ def layer_numbers(effects: LogitEffects) -> dict[str, Any]:
     total = (mean_year_logits(effects.cache, effects.start_years) * weights).sum(1)
     parts = []
     for layer in effects.layers:
-        neurons, bias = ((values * weights).sum(1) for values in (effects.layer_map(layer), effects.bias_map(layer)))
+        maps = effects.layer_map_array(layer), effects.bias_map_array(layer)
+        neurons, bias = ((values * weights).sum(1) for values in maps)
         parts.append(_part(f"MLP {layer}", neurons, bias))
     cached = sum((part["neurons_by_start_year"] + part["bias_by_start_year"] for part in parts), np.zeros(len(total)))
     parts.append(_part("rest of the model", total - cached, np.zeros(len(total))))
@@ -161,7 +162,7 @@ def neuron_numbers(
             "fit": _fit_numbers(fit) if fit else None,
             "cluster": clusters.get(neuron),
             **known,
-            "similar": known["similar"] | similar[neuron].record(),
+            "similar": known["similar"] | similar[neuron].to_json(),
         }
     return numbers
 

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from neurons.cache.format import Cache
-from neurons.clustering.tuning import Tuning
+from neurons.clustering.results import Tuning
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.ranking import COLUMNS, Ranking
 from neurons.decomposition.significance import RESAMPLES

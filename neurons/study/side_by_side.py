@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from neurons.cache.format import format_layers
-from neurons.comparison.overlap import Scores, scores_of, share
-from neurons.comparison.sides import Comparison, Side, compare_sides, side
-from neurons.comparison.transfer import Carried, TaskResult, Transfer, carried, groups
+from neurons.comparison.model_results import Comparison, Side
+from neurons.comparison.overlap import scores_of, share
+from neurons.comparison.results import Carried, Scores, TaskResult, Transfer
+from neurons.comparison.sides import compare_sides, side
+from neurons.comparison.transfer import carried, groups
 from neurons.task.tasks import DEFAULT, TASKS, Task, find_task
 from neurons.types import InputError
 

@@ -24,11 +24,11 @@ class Behaviour(Shown):
     probability_difference: Float[np.ndarray, " P"]
     cutoff_sharpness: Float[np.ndarray, " P"]
 
-    def facts(self) -> dict[str, object]:
-        spread = {name: f"{value['mean']:+.4f} (sd {value['sd']:.4f})" for name, value in self.summary().items()}
+    def summary(self) -> dict[str, object]:
+        spread = {name: f"{value['mean']:+.4f} (sd {value['sd']:.4f})" for name, value in self.means().items()}
         return {"prompts": len(self.probability_difference), **spread}
 
-    def summary(self) -> dict[str, dict[str, float]]:
+    def means(self) -> dict[str, dict[str, float]]:
         """`{"probability_difference": {"mean", "sd"}, "cutoff_sharpness": {"mean", "sd"}}`."""
         return {name: {"mean": float(values.mean()), "sd": float(values.std())} for name, values in vars(self).items()}
 

@@ -6,8 +6,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +14,7 @@ from jaxtyping import Float
 from neurons.decomposition.effects import LogitEffects
 from neurons.rounding import centred_rows, descending
 from neurons.types import NeuronId
+from neurons.weights.results import Neighbours
 
 if TYPE_CHECKING:
     from neurons.model.checkpoint import Model
@@ -23,25 +23,6 @@ COUNT = 5
 """Neighbours kept of each neuron."""
 
 Features = Mapping[str, Float[np.ndarray, "M _"]]
-
-
-@dataclass(frozen=True, eq=False)
-class Neighbours:
-    """The K neurons most similar to `neuron`, most similar first, by each feature; cosine [K] of each."""
-
-    neuron: NeuronId
-    closest: dict[str, tuple[NeuronId, ...]]
-    cosine: dict[str, Float[np.ndarray, " K"]]
-
-    def record(self) -> dict[str, list[dict[str, Any]]]:
-        """For JSON: the neighbours by kind of feature, cosines to four digits."""
-        return {
-            kind: [
-                {"neuron": str(other), "cosine": float(f"{cosine:.4g}")}
-                for other, cosine in zip(names, self.cosine[kind].tolist(), strict=True)
-            ]
-            for kind, names in self.closest.items()
-        }
 
 
 def nearest(
@@ -92,6 +73,3 @@ def every_neuron(layers: Sequence[int], d_mlp: int) -> tuple[NeuronId, ...]:
 def _unit(rows: Float[np.ndarray, "M X"]) -> Float[np.ndarray, "M X"]:
     norm = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, norm, where=norm > 0, out=np.zeros_like(rows))
-
-
-NeighboursOfAll = tuple[Neighbours, ...]

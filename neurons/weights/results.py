@@ -82,7 +82,7 @@ class NeuronStatistics(Shown):
         found = zip(self.layer, self.index, self.kind, strict=True)
         return tuple(NeuronId(int(layer), int(index)) for layer, index, one in found if one == kind)
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         kinds = {kind: self.kind.count(kind) for kind in ("prediction", "suppression", "entropy")}
         return {"model": self.model, "neurons": len(self), "tokens": self.n_tokens, **kinds}
 
@@ -100,6 +100,16 @@ class NeuronStatistics(Shown):
         numbers = {name: _finite(getattr(self, name)[row]) for name in COLUMNS}
         explained = {name: _finite(share) for name, share in zip(self.classes, self.explained[row], strict=True)}
         return {**numbers, "explained": explained, "kind": self.kind[row]}
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"model", "n_tokens", "classes": {class: tokens}, "neurons": [...]}`, neurons as `record` has them."""
+        names = [NeuronId(int(layer), int(index)) for layer, index in zip(self.layer, self.index, strict=True)]
+        return {
+            "model": self.model,
+            "n_tokens": self.n_tokens,
+            "classes": dict(zip(self.classes, self.class_sizes, strict=True)),
+            "neurons": [{"neuron": str(name), **self.record(name)} for name in names],
+        }
 
     def to_frame(self) -> "pd.DataFrame":
         """Return a pandas row for each neuron; the share of a class of tokens is the column `explained_<class>`."""
@@ -204,9 +214,19 @@ class TextStudy(Shown):
     neurons: tuple[NeuronText, ...]
     left_out: dict[str, str]
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         kinds = [curve.kind for curve in self.neurons[0].controls] if self.neurons else []
         return {"model": self.model, "neurons": len(self.neurons), "prompts": ", ".join(kinds)}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a neuron and set of control prompts: mean, least and greatest a/sigma at END."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {"neuron": str(one.neuron), "prompts": curve.kind, **curve.summary()}
+            for one in self.neurons
+            for curve in one.controls
+        )
 
     def of(self, neuron: str | NeuronId) -> NeuronText:
         """Return one neuron's text; raises `InputError` if it is not among those studied."""
@@ -215,6 +235,42 @@ class TextStudy(Shown):
         if one is None:
             raise InputError(f"{found} is not in this text study, which has {len(self.neurons)} other neurons")
         return one
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Neighbours(Shown):
+    """The K neurons most similar to `neuron`, most similar first, by each feature; cosine [K] of each."""
+
+    neuron: NeuronId
+    closest: dict[str, tuple[NeuronId, ...]]
+    cosine: dict[str, Float[np.ndarray, " K"]]
+
+    def summary(self) -> dict[str, object]:
+        closest = {kind: ", ".join(map(str, names[:1])) for kind, names in self.closest.items()}
+        return {"neuron": self.neuron, **closest}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a neighbour: by which features, which neuron, and its cosine."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {"features": kind, "neuron": str(other), "cosine": cosine}
+            for kind, names in self.closest.items()
+            for other, cosine in zip(names, self.cosine[kind].tolist(), strict=True)
+        )
+
+    def to_json(self) -> dict[str, list[dict[str, Any]]]:
+        """For JSON: the neighbours by kind of feature, cosines to four digits."""
+        return {
+            kind: [
+                {"neuron": str(other), "cosine": float(f"{cosine:.4g}")}
+                for other, cosine in zip(names, self.cosine[kind].tolist(), strict=True)
+            ]
+            for kind, names in self.closest.items()
+        }
+
+
+NeighboursOfAll = tuple[Neighbours, ...]
 
 
 def _finite(value: np.floating[Any]) -> float | None:

@@ -31,8 +31,9 @@ from neurons.circuit.graph import (
 )
 from neurons.circuit.inputs import explain_neurons, parts_of_neurons
 from neurons.circuit.paths import Patching, patching, patching_of
-from neurons.circuit.results import CircuitStudy, Search
+from neurons.circuit.results import CircuitStudy
 from neurons.circuit.search import find_circuit, search_parts
+from neurons.circuit.search_results import Search
 from neurons.circuit.study import study_circuit
 from neurons.intervention.context import AblationContext, ablation_context
 from neurons.model.checkpoint import Model

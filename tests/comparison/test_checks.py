@@ -17,16 +17,8 @@ from neurons.circuit.paths import patching_of
 from neurons.comparison import checks as check
 from neurons.comparison import published, sampled
 from neurons.comparison.checks import SampleRun, layer_of, patch_checks, patched_shares, resampling
-from neurons.comparison.published import (
-    Checks,
-    Number,
-    conclusion,
-    judge_bound,
-    judge_exact,
-    judge_number,
-    judge_order,
-    unjudged,
-)
+from neurons.comparison.published import Number, judge_bound, judge_exact, judge_number, judge_order, unjudged
+from neurons.comparison.results import Checks, conclusion
 from neurons.comparison.sampled import patch_mlps, run_sample
 from neurons.model.checkpoint import Model
 from neurons.model.tokenizer import Gpt2Tokenizer

@@ -14,8 +14,9 @@ from planted import Planted, write_two_tasks
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.cli.main import main
-from neurons.comparison.overlap import Scores, rank_correlation, scores_of, share
-from neurons.comparison.transfer import Carried, carried, groups
+from neurons.comparison.overlap import rank_correlation, scores_of, share
+from neurons.comparison.results import Carried, Scores
+from neurons.comparison.transfer import carried, groups
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.ranking import Ranking, rank
 from neurons.intervention.context import ablation_context

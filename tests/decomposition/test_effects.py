@@ -175,7 +175,7 @@ def test_a_neuron_is_named_by_text_or_by_id(effects: LogitEffects) -> None:
 
 
 def test_the_contrast_is_later_years_minus_the_others(effects: LogitEffects) -> None:
-    found, whole = effects.contrast("L10N3"), effects.map("L10N3")
+    found, whole = effects.contrast("L10N3"), effects.map_array("L10N3")
     for row, year in enumerate(MEASURED):
         expected = whole[row, year + 1 :].mean() - whole[row, : year + 1].mean()
         assert found[row] == pytest.approx(expected, rel=1e-4, abs=1e-7)

@@ -14,8 +14,8 @@ from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.population import Population, neuron_population
 from neurons.regression.composition import _mean, _path, _r2, _Target, compose, split
 from neurons.regression.parts import count_signs, layer_sums, map_sums, mean_map
-from neurons.regression.results import reached
-from neurons.regression.terms import TERMS, Regression, _resampled_coefficients, regress, shapes
+from neurons.regression.results import Regression, reached
+from neurons.regression.terms import TERMS, _resampled_coefficients, regress, shapes
 from neurons.types import NeuronId
 
 ABOVE = np.arange(100) > YEARS[:, None]

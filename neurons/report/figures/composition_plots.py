@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from neurons.clustering.results import Clustering
-from neurons.clustering.tuning import Tuning
+from neurons.clustering.results import Clustering, Tuning
 from neurons.regression.results import LEVELS, SIGN_BAR, Composition
 from neurons.regression.terms import TERMS
 from neurons.report.figures.plots import (

@@ -114,7 +114,10 @@ def _layers(effects: LogitEffects, layers: Mapping[str, Any]) -> tuple[Block, ..
     curves = {
         part["name"]: np.array(part["neurons_by_start_year"]) + np.array(part["bias_by_start_year"]) for part in single
     }
-    maps = {f"MLP {layer}": centred(effects.layer_map(layer) + effects.bias_map(layer)) for layer in effects.layers}
+    maps = {
+        f"MLP {layer}": centred(effects.layer_map_array(layer) + effects.bias_map_array(layer))
+        for layer in effects.layers
+    }
     shares = ", ".join(f"{part['name']} {number(part['contrast'])}" for part in single)
     gallery = Gallery(
         (
