@@ -1,11 +1,11 @@
-"""The published checks of what MLPs write, from a cache file: the shape of their maps, and how many neurons it takes.
+"""Published checks of MLP maps, from a cache file: the shape of a layer's map, and how many neurons it takes.
 
 1. `LayerMaps`: one layer's tuning curves by century and readouts; standard errors are a jackknife over centuries.
-2. Shapes are those of `maps.py`: an upper-triangular map has a cosine above 0.4 with the triangle, a diagonal one
-   has a larger cosine with the diagonal than with the triangle, above 0.4 too, either sign.
-3. What a neuron writes along the triangle (the inner product of its map with it) adds up over the layer: its share
-   of all that is written that way says whether the step is one neuron's.
-4. The first neurons by boosting score are summed: the sum is '>' if it is more of a triangle than any one of them.
+2. Shapes are those of `neurons.decomposition.shapes`: an upper-triangular map has a cosine above 0.4 with the
+   triangle, a diagonal one has a larger cosine with the diagonal than with the triangle, above 0.4 too, either sign.
+3. The component of a neuron's map along the triangle (their inner product) adds up over the layer: a neuron's share of
+   the sum shows whether the step is one neuron's.
+4. The first neurons by boosting score are summed: the sum is ">" if it is more of a triangle than any one of them.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.comparison import published
-from neurons.comparison.published import Check, judge_bound, layer_of, unjudged
+from neurons.comparison.published import judge_bound, layer_of, unjudged
+from neurons.comparison.results import Check
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.shapes import LEAST_CORRELATION, cosines, doubly_centred, rank_one_cosines, shapes
 from neurons.intervals import Cells, jackknife, left_out, year_means
@@ -54,7 +55,7 @@ def layer_maps(effects: LogitEffects, layer: int) -> LayerMaps:
 
 
 def map_checks(effects: LogitEffects, n_layers: int) -> tuple[Check, ...]:
-    """What the MLPs write, by the shape of their maps (`shapes.py`), and how it is shared out among neurons."""
+    """Check the shape of the MLPs' maps, and the shares of single neurons in them."""
     layers = dict.fromkeys(layer_of(layer, n_layers) for layer in published.TRIANGULAR)
     diagonal, step = layer_of(published.DIAGONAL, n_layers), layer_of(published.STEP_LAYER, n_layers)
     maps = {layer: layer_maps(effects, layer) for layer in (*layers, diagonal, step)}
@@ -81,7 +82,7 @@ def _triangle_check(layer: int, maps: LayerMaps) -> Check:
 
 
 def _diagonal_check(layer: int, maps: LayerMaps) -> Check:
-    """Either sign; more like the diagonal than like the triangle."""
+    """Check for a diagonal: either sign, and more similar to the diagonal than to the triangle."""
 
     def of(tuning: Tuning) -> tuple[float, float]:
         like = cosines((tuning @ maps.readout)[None], maps.start_years)
@@ -92,7 +93,7 @@ def _diagonal_check(layer: int, maps: LayerMaps) -> Check:
 
 
 def _single_check(layer: int, maps: LayerMaps) -> Check:
-    """The share of one neuron in all that the layer's neurons write along the triangle, of the sum of those above 0."""
+    """Check the largest share of one neuron in what the layer's neurons add along the triangle, those above 0."""
     along = maps.readout @ doubly_centred(shapes(maps.start_years)["triangle"]).T
 
     def largest(tuning: Tuning) -> float:

@@ -41,7 +41,7 @@ class Population(Shown):
     def __len__(self) -> int:
         return len(self.layer)
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         years, centuries = len(self.start_years), self.n_centuries
         return {"model": self.model, "neurons": len(self), "start years": years, "centuries": centuries}
 
@@ -123,7 +123,7 @@ def neuron_population(effects: LogitEffects, *, progress: Progress | None = None
 
 
 def _bias_contrast(effects: LogitEffects, layer: int) -> float:
-    return float((effects.bias_map(layer) * contrast_weights(effects.start_years)).sum(1).mean())
+    return float((effects.bias_map_array(layer) * contrast_weights(effects.start_years)).sum(1).mean())
 
 
 @contextmanager

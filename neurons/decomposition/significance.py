@@ -1,4 +1,4 @@
-"""The null of a random writing direction, circular shifts, false discovery rate."""
+"""Significance of scores: the null of a random writing direction, circular shifts, false discovery rate."""
 
 import numpy as np
 from jaxtyping import Float
@@ -14,7 +14,8 @@ def random_direction_p(
     w_out_norm: Float[np.ndarray, " N"],
     dimensions: int,
 ) -> Float[np.ndarray, " N"]:
-    """One-sided p value of a year-specific part, under: the neuron, tuned as it is, writes in a random direction.
+    """Return the one-sided p value of a year-specific part; null: the neuron, tuned as it is, writes in a random
+    direction.
 
     `covariance` is the centred w_out's product with the direction that its tuning makes into contrast,
     so r = covariance / (norms) is a cosine, and r sqrt((d - 2) / (1 - r^2)) follows Student's t with
@@ -33,7 +34,8 @@ def random_direction_p(
 
 
 def circular_shift_p(tuning: Float[np.ndarray, "Y N"], values: Float[np.ndarray, "N Y"]) -> Float[np.ndarray, " N"]:
-    """Share of the circular shifts of the tuning curve whose covariance with `values` is at least the true one.
+    """Return the share of the circular shifts of the tuning curve whose covariance with `values` is at least the true
+    one.
 
     A description, not a test: tuning curves are smooth, so shifts are not exchangeable.
     """
@@ -46,9 +48,9 @@ def circular_shift_p(tuning: Float[np.ndarray, "Y N"], values: Float[np.ndarray,
 
 
 def false_discovery_q(p_values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
-    """Benjamini-Hochberg q values (1995): the smallest rate at which each is called; 0..1.
+    """Return Benjamini-Hochberg q values (1995): the smallest false discovery rate at which each is called; 0..1.
 
-    The same as `scipy.stats.false_discovery_control` (tested), whose import takes longer than the ranking.
+    Equal to `scipy.stats.false_discovery_control` (tested), whose import takes longer than the ranking.
     """
     order = np.argsort(-p_values, kind="stable")
     N = len(p_values)

@@ -18,8 +18,9 @@ from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.decomposition.cells import Activations
 from neurons.decomposition.effects import LogitEffects, complete, logit_effects, plain_logit_lens
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.forward import final_scale, trace, year_logits
+from neurons.model.model import Model
 from neurons.task.prompt_set import PromptSet
 from neurons.task.prompts import year_spans
 from neurons.task.years import MEASURED
@@ -173,7 +174,7 @@ def test_a_neuron_is_named_by_text_or_by_id(effects: LogitEffects) -> None:
 
 
 def test_the_contrast_is_later_years_minus_the_others(effects: LogitEffects) -> None:
-    found, whole = effects.contrast("L10N3"), effects.map("L10N3")
+    found, whole = effects.contrast("L10N3"), effects.map_array("L10N3")
     for row, year in enumerate(MEASURED):
         expected = whole[row, year + 1 :].mean() - whole[row, : year + 1].mean()
         assert found[row] == pytest.approx(expected, rel=1e-4, abs=1e-7)
@@ -290,7 +291,7 @@ def test_a_start_year_that_is_not_measured_has_an_effect(mini_cache: Cache) -> N
 @pytest.mark.parametrize(
     ("neuron", "message"),
     [
-        ("foo", "'foo' is not a neuron: write layer and index like L9N12"),
+        ("foo", "invalid neuron 'foo': write layer and index, like L9N12"),
         ("L99N1", "L99N1 is outside the cached layers 8-11: choose a neuron there, or layers with it"),
         ("L3N1", "L3N1 is outside the cached layers 8-11"),
         ("L9N99999", "L9N99999 does not exist: layer 9 has neurons 0-255"),

@@ -17,8 +17,8 @@ from neurons.decomposition.population import Population, neuron_population
 from neurons.intervals import Cells, left_out, year_means
 from neurons.regression.composition import _half, _path, _r2, _Target, compose
 from neurons.regression.parts import count_signs, maps_of
-from neurons.regression.results import reached
-from neurons.regression.terms import TERMS, Regression, regress, shapes
+from neurons.regression.results import Regression, reached
+from neurons.regression.terms import TERMS, regress, shapes
 from neurons.types import NeuronId
 
 ABOVE = np.arange(100) > YEARS[:, None]
@@ -226,7 +226,7 @@ def test_shares_are_the_r2_lost_in_a_loop() -> None:
         (ABOVE * 1.0, "the triangle"),
         (np.exp(-np.abs(np.arange(100) - YEARS[:, None]) / 2), "the diagonal"),
         (-1.0 * (np.arange(100) > YEARS[:, None] + 50), "the span limit"),
-        (np.tile(np.arange(100.0), (97, 1)), "a lean to late years"),
+        (np.tile(np.arange(100.0), (97, 1)), "a bias to late years"),
         (np.tile(np.cos(np.arange(100) * np.pi / 5), (97, 1)), "a last-digit pattern"),
         (np.random.default_rng(0).normal(size=(97, 100)), "nothing that has a name here"),
     ],

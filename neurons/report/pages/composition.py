@@ -20,7 +20,7 @@ CLUSTER_CAPTIONS = {
 }
 COMPOSITION_CAPTIONS = {
     "reconstruction-maps": "The map of all neurons, what the fewest neurons that reach 90 % rebuild, and what is left.",
-    "reconstruction": "Fit on nouns and centuries held out, against the number of neurons that matching pursuit took.",
+    "reconstruction": "Fit on centuries held out, against the number of neurons that matching pursuit took.",
     "singular-values": "Singular values of the composed map.",
     "components": "Its leading components: how each varies over start years, and what it writes on the years.",
     "terms": "How much of each part's map a named shape explains by itself.",
