@@ -1,4 +1,4 @@
-"""Which neurons boost in two rankings and which in one alone: two tasks of a model, or two checkpoints of one shape.
+"""Overlap of two rankings: which neurons boost in both and which in one alone, for two tasks or two checkpoints.
 
 1. In both: boosting in each.
 2. In one alone: boosting there, not boosting in the other, and its share reliably lower in the other. That a neuron is
@@ -20,14 +20,14 @@ from neurons.types import InputError, NeuronId
 
 
 def scores_of(ranking: Ranking) -> Scores:
-    """What is compared of a ranking, by layer and index."""
+    """Return the part of a ranking that is compared, by layer and index."""
     order = np.lexsort((ranking.index, ranking.layer))
     columns = ("layer", "index", "score", "ci_low", "ci_high", "boosting", "suppressing")
     return Scores(share=ranking.judged[order], **{name: getattr(ranking, name)[order] for name in columns})
 
 
 def share(first: Scores, second: Scores) -> Sharing:
-    """Compare two rankings; raises `InputError` where they are not of the same neurons."""
+    """Compare two rankings; raises `InputError` if they are not of the same neurons."""
     if not (np.array_equal(first.layer, second.layer) and np.array_equal(first.index, second.index)):
         raise InputError("neurons can be compared one by one only where both rankings are of the same layers and width")
     both = first.boosting & second.boosting
@@ -50,7 +50,7 @@ def share(first: Scores, second: Scores) -> Sharing:
 
 
 def rank_correlation(first: Float[np.ndarray, " M"], second: Float[np.ndarray, " M"]) -> float | None:
-    """Spearman's rank correlation; None where one side is constant."""
+    """Return Spearman's rank correlation; None if one side is constant."""
     from scipy.stats import spearmanr
 
     if len(first) < 2 or any(is_nothing(np.ptp(one), np.abs(one).max()) for one in (first, second)):

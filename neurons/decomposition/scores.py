@@ -110,14 +110,11 @@ def _score_layer(
 
 def _interval(effects: LogitEffects, layer: int, values: Float[np.ndarray, "N Y"]) -> Float[np.ndarray, "2 N"]:
     """Ends of the year-specific part's interval, so many neurons at a time that their cells fit in a bounded memory."""
-    _, century = np.unique(effects.cache.century, return_inverse=True)
-    counts = effects.counts(century.reshape(-1))
-    ends = np.empty((2, len(values)))
-    for part in neuron_parts(counts, len(values)):
-        sums = effects.sums(layer, np.arange(len(values))[part], century.reshape(-1))
-        cells = Cells(sums / np.maximum(counts, 1)[..., None], counts > 0)
-        without = np.stack([_specific(mean, values[part]) for mean in left_out(cells)])
-        found = jackknife(_specific(year_means(cells), values[part]), without)
+    cells, ends = effects.cells(layer), np.empty((2, len(values)))
+    for part in neuron_parts(cells.held.size, len(values)):
+        here = Cells(cells.value[:, :, part], cells.held)
+        without = np.stack([_specific(mean, values[part]) for mean in left_out(here)])
+        found = jackknife(_specific(year_means(here), values[part]), without)
         ends[:, part] = found.low, found.high
     return ends
 

@@ -1,4 +1,4 @@
-"""One ablation study of a prompt set: single neurons, a group of them, and sets of growing size.
+"""One ablation study of a prompt set: single neurons, a set of them, and sets of growing size.
 
 1. `ablations`: the exact effect of each chosen neuron (the first-order screen chooses where none is named), then the
    direct and the frozen effect of the same neurons, and how far direct logit attribution predicts them.
@@ -13,7 +13,7 @@ from typing import get_args
 import numpy as np
 from jaxtyping import Float
 
-from neurons.decomposition.effects import logit_effects
+from neurons.decomposition.effects import LogitEffects
 from neurons.intervention.context import AblationContext
 from neurons.intervention.curve_results import Curves, PublishedCurve
 from neurons.intervention.curves import curves, effect_order, published_curve, variance_order
@@ -34,7 +34,7 @@ NOISE = 0.01
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which neurons are ablated, and how. exact: so many, those that the screen puts first; None for all.
+    """Which neurons are ablated, and how. exact: the number that attribution patching puts first; None for all.
 
     neurons: these instead, and all of them together.
     """
@@ -76,7 +76,7 @@ def ablations(
 
 def direct_scores(ctx: AblationContext) -> Float[np.ndarray, "L N"]:
     """Boosting scores of the cached layers, in logits, over the whole cache."""
-    effects = logit_effects(ctx.cache, years=ctx.start_years)
+    effects = LogitEffects(ctx.activations, ctx.start_years)
     return np.stack([effects.layer_contrast(layer).mean(0) for layer in ctx.cache.layers])
 
 

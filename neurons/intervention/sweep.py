@@ -1,7 +1,7 @@
-"""The exact effects of many neurons on several processes or a cluster.
+"""Exact effects of many neurons on several processes or a cluster.
 
-A block of prompts is an independent task: it gets paths and the number of the block, and leaves its effects
-among the kept parts beside the cache file. `causal.neuron_effects` then finds them there.
+A block of prompts is an independent task: it receives paths and the number of the block, and leaves its effects
+among the kept parts beside the cache file. `exact.neuron_effects` then finds them there.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import numpy as np
 from neurons.cache.compute import worker_model
 from neurons.cache.format import open_cache
 from neurons.cache.parts import Parts
+from neurons.decomposition.cells import Activations
 from neurons.intervention.context import AblationContext
 from neurons.intervention.exact import check_neurons, effect_parts, fill_block
 from neurons.parallel import run_tasks
@@ -24,7 +25,7 @@ from neurons.types import CacheError, NeuronId, Progress
 
 @dataclass(frozen=True)
 class SweepTask:
-    """One block as a worker gets it; what is swept is a part of its own, named `plan`."""
+    """One block as a worker receives it; the neurons to sweep are a kept part of their own, named `plan`."""
 
     checkpoint: str
     fingerprint: str
@@ -47,7 +48,7 @@ def sweep(
 ) -> None:
     """Compute and keep the effects of these neurons; jobs and scheduler as in `neurons.parallel`.
 
-    Raises `CacheError` when the folder cannot be written or seen by a worker.
+    Raises `CacheError` if the folder cannot be written or a worker cannot see it.
     """
     names = np.array([(neuron.layer, neuron.index) for neuron in check_neurons(ctx.cache, neurons)], np.int64)
     parts = effect_parts(ctx, intervention)
@@ -82,5 +83,6 @@ def _planned(task: SweepTask) -> tuple[AblationContext, tuple[NeuronId, ...]]:
             f"a worker cannot see {task.folder}: the cache folder must be shared by all machines, under one path"
         )
     model = worker_model(task.checkpoint, task.fingerprint)
-    ctx = AblationContext(model, open_cache(task.cache), tuple(plan["start_years"].tolist()), plan["rows"])
+    cache = open_cache(task.cache)
+    ctx = AblationContext(model, cache, tuple(plan["start_years"].tolist()), plan["rows"], Activations(cache))
     return ctx, tuple(NeuronId(layer, index) for layer, index in plan["neurons"].tolist())

@@ -69,15 +69,15 @@ class Study(Opened):
 
     def effects(self) -> "LogitEffects":
         """Exact direct logit effects of every neuron, read from the cache when asked for."""
-        from neurons.decomposition.effects import logit_effects
+        from neurons.decomposition.effects import LogitEffects
 
-        return self._once("effects", lambda: logit_effects(self.cache, years=self.years))
+        return self._once("effects", lambda: LogitEffects(self.activations, self.years))
 
     def effect(self, neuron: str | NeuronId, start_year: int) -> "Float[np.ndarray, '100']":
         """What one neuron adds to the logits of the 100 years at one start year, whether it is measured or not."""
         from neurons.decomposition.effects import LogitEffects
 
-        return LogitEffects(self.cache, self.plan.years).of_array(neuron, start_year=start_year)
+        return LogitEffects(self.activations, self.plan.years).of_array(neuron, start_year=start_year)
 
     def attributed(self) -> "Attributed":
         """Shares of every neuron in every measure, and how many neurons it takes; runs the model once."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import PlantedCase
+from scipy.stats import t as student
 
 from neurons.cache.format import Cache
 from neurons.decomposition.effects import logit_effects, plain_logit_lens
@@ -40,7 +41,10 @@ def smooth_curves(rng: np.random.Generator, count: int, length: float) -> np.nda
 
 
 def made_up(*, seed: int, length: float, nouns: int = NOUNS, neurons: int = NEURONS) -> MadeUp:
-    """Neurons with smooth random tuning that write in random directions; years resemble their neighbours."""
+    """Neurons with smooth random tuning that write in random directions; years resemble their neighbours.
+
+    Each noun has a century of its own, 11 and on.
+    """
     rng = np.random.default_rng(seed)
     start_year, noun = np.tile(YEARS, nouns), np.repeat(np.arange(nouns), 100)
     post = (3 + smooth_curves(rng, neurons, length))[start_year] + 0.1 * rng.normal(size=(nouns * 100, neurons))
@@ -54,7 +58,7 @@ def made_up(*, seed: int, length: float, nouns: int = NOUNS, neurons: int = NEUR
     }  # fmt: skip
     return MadeUp(
         path=Path("nowhere"), key="", model="made up", model_sha256="", layers=(7,), d_mlp=neurons, d_gain=WIDTH,
-        template="", versions={}, start_year=start_year, century=np.full(len(post), 17),
+        template="", versions={}, start_year=start_year, century=11 + noun,
         noun=tuple(f"noun{j}" for j in noun), counterfactual=noun, missing=(), arrays=arrays,
     )  # fmt: skip
 
@@ -128,8 +132,35 @@ def test_the_interval_holds_the_direct_effect(scores: DirectScores) -> None:
     assert held.mean() > 0.99
 
 
-def test_one_century_has_no_interval(smooth: MadeUp) -> None:
-    assert np.isnan(direct_scores(logit_effects(smooth)).low).all()
+def test_the_interval_is_a_jackknife_over_centuries_of_least_squares_on_years_and_centuries(mini_cache: Cache) -> None:
+    """Ends within 1e-5 of the largest score: float32 activations are summed in another order."""
+    effects, rows = logit_effects(mini_cache), np.isin(mini_cache.start_year, MEASURED)
+    found, centuries = direct_scores(effects), np.unique(mini_cache.century)
+    values = effects.readout(9).astype(float) @ contrast_weights(MEASURED).T / len(MEASURED)
+    activation = effects.activation(9).astype(float)
+
+    def specific(kept: np.ndarray) -> np.ndarray:
+        cells = np.stack([mini_cache.century, mini_cache.start_year], 1)
+        pairs = np.unique(cells[rows & kept], axis=0)
+        mean = np.stack([activation[kept & (cells == pair).all(1)].mean(0) for pair in pairs])
+        X = np.concatenate([pairs[:, 1:] == MEASURED, pairs[:, :1] == np.unique(pairs[:, 0])], 1).astype(float)
+        X = np.concatenate([X, [np.arange(X.shape[1]) >= len(MEASURED)]])  # effects of centuries add up to zero
+        solved = np.linalg.lstsq(X, np.concatenate([mean, np.zeros((1, mean.shape[1]))]))[0][: len(MEASURED)]
+        return ((solved - solved.mean(0)).T * values).sum(1)
+
+    whole = specific(np.ones(len(mini_cache), bool))
+    without = np.stack([specific(mini_cache.century != century) for century in centuries])
+    C = len(centuries)
+    half = student.ppf(0.975, C - 1) * np.sqrt((C - 1) / C * ((without - without.mean(0)) ** 2).sum(0))
+    tolerance, here = 1e-5 * np.abs(found.score).max(), found.layer == 9
+    np.testing.assert_allclose(found.year_specific[here], whole, atol=tolerance)
+    np.testing.assert_allclose(found.low[here], whole - half, atol=tolerance)
+    np.testing.assert_allclose(found.high[here], whole + half, atol=tolerance)
+
+
+def test_one_century_has_no_interval() -> None:
+    lone = made_up(seed=0, length=20, nouns=1, neurons=50)
+    assert np.isnan(direct_scores(logit_effects(lone)).low).all()
 
 
 def test_negated_readouts_exchange_the_ends(planted_case: Callable[[int], PlantedCase]) -> None:

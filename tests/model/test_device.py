@@ -43,7 +43,7 @@ def gpu(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def small(mini_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """The prompts of one noun."""
-    prompts = neurons.year_spans(mini_model.tokenizer, nouns=1)
+    prompts = neurons.year_spans(mini_model.tokenizer, nouns=1, centuries="draw")
     return neurons.cache_activations(mini_model, prompts, cache_dir=tmp_path_factory.mktemp("one-noun"))
 
 
@@ -83,7 +83,9 @@ def test_the_stand_in_gives_no_numbers_without_a_copy(gpu: None) -> None:
 def test_a_cache_built_on_a_device_holds_the_cpu_s_numbers(gpu: None, small: Cache, tmp_path: Path) -> None:
     model = load_model("mini", device="cuda")
     assert model.device.type == "meta"
-    built = neurons.cache_activations(model, neurons.year_spans(model.tokenizer, nouns=1), cache_dir=tmp_path)
+    built = neurons.cache_activations(
+        model, neurons.year_spans(model.tokenizer, nouns=1, centuries="draw"), cache_dir=tmp_path
+    )
     assert built.path.name == small.path.name
     assert_same(built.post(9), small.post(9))
     assert_same(built.year_logits, small.year_logits)
@@ -159,7 +161,7 @@ def test_the_circuit_is_the_same_on_a_device(on_cpu: AblationContext, on_gpu: Ab
 def test_a_device_that_is_not_there_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, name: Device, gpu: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(DeviceError, match=rf"device {name} is not there: .* finds no {gpu} .* run on the CPU"):
+    with pytest.raises(DeviceError, match=rf"device {name} is not available: .* finds no {gpu} .* run on the CPU"):
         load_model("mini", device=name)
 
 
@@ -214,7 +216,7 @@ def test_without_a_gpu_the_command_ends_with_one_line(run: Callable[..., tuple[i
     code, err = run("cache", "build", "--device", "cuda", "--cache-dir", tmp_path / "cache")
     assert code == 1
     assert err.count("\n") == 1
-    assert err.startswith("neurons: device cuda is not there")
+    assert err.startswith("neurons: device cuda is not available")
     assert not (tmp_path / "cache").exists()
 
 

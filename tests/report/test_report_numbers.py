@@ -143,10 +143,7 @@ def clustering(effects: LogitEffects, ranking: Ranking) -> Clustering:
 def report(effects: LogitEffects, ranking: Ranking, weights: FromWeights, clustering: Clustering) -> dict:
     """report.json, as it is read back."""
     contents = Contents(effects, ranking, ranking.neurons, clustering=clustering, weights=weights)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("neurons.report.numbers.RESAMPLES", 200)  # of the tuning curves' bands: a tenth, for speed
-        numbers = contents.numbers("x")
-    return json.loads(json.dumps(numbers, allow_nan=False))
+    return json.loads(json.dumps(contents.numbers("x"), allow_nan=False))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from neurons.report.blocks import Column, Page, Section, Table, Text, number
 
 RULES = (
     "Each measurement stands beside what was published of GPT-2 small. A tolerance is three standard errors, by a"
-    " bootstrap over nouns and years, together with the published standard error; never the spread of single prompts.",
+    " bootstrap over nouns and years (of a map, by a jackknife over centuries), together with the published standard"
+    " error; never the spread of single prompts.",
     "A number agrees within the tolerance of the published one. A yes or no agrees when the measured value lies beyond"
     " its bound by more than the tolerance, so that chance alone never makes it agree. A difference is measured minus"
     " published, or minus the bound where words were published. An order agrees when none exceeds the one before it by"

@@ -13,14 +13,14 @@ from neurons.report.pages.neuron import neuron_link
 
 CLUSTER_CAPTIONS = {
     "medoids": "The medoid's map of each cluster, centred over the years, on one colour scale.",
-    "tuning": "Tuning curves with their 95 % interval over nouns; dashed, the fitted family.",
+    "tuning": "Tuning curves with their 95 % interval over centuries; dashed, the fitted family.",
     "shares": "What each part adds to the mean contrast. Clusters, noise and the neurons not clustered add up exactly.",
     "scatter": "The clustered neurons in the plane: nearer when tuning and readout are more alike. Grey is noise.",
     "dendrogram": "The tree of average linkage over the same likeness.",
 }
 COMPOSITION_CAPTIONS = {
     "reconstruction-maps": "The map of all neurons, what the fewest neurons that reach 90 % rebuild, and what is left.",
-    "reconstruction": "Fit on nouns and centuries held out, against the number of neurons that matching pursuit took.",
+    "reconstruction": "Fit on centuries held out, against the number of neurons that matching pursuit took.",
     "singular-values": "Singular values of the composed map.",
     "components": "Its leading components: how each varies over start years, and what it writes on the years.",
     "terms": "How much of each part's map a named shape explains by itself.",
@@ -40,7 +40,7 @@ def _clusters_page(found: Clustering) -> Page:
     )
     columns = (
         Column("cluster"), Column("typical"), Column("neurons", "count"), Column("share (logits)", "number"),
-        Column("stability", "number", help="mean overlap with the best match when nouns are resampled"),
+        Column("stability", "number", help="mean overlap with the best match when 80 % of the neurons are drawn"),
     )  # fmt: skip
     rows = tuple(
         (PageLink(str(c.id), _cluster_key(c)), str(c.medoid), len(c.members), c.share, c.stability)

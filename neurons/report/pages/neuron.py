@@ -72,7 +72,7 @@ def _link(name: str | None) -> PageLink | None:
 
 
 def _score(numbers: Numbers, n_ranked: int, clustered: bool) -> Facts:
-    interval = "not known with one century"
+    interval = "needs 2 centuries"
     if numbers["ci_low"] is not None:
         interval = f"{number(numbers['ci_low'])} to {number(numbers['ci_high'])}"
     entries: list[tuple[str, Inline]] = [
@@ -179,8 +179,8 @@ def _factor_figures(numbers: Numbers, start_years: Sequence[int]) -> Gallery:
                     fit=np.array(numbers["fit"]["values"]) if numbers["fit"] else None,
                 ),
                 f"Tuning curve of {name}: activation by start year, {_range(numbers['tuning'])}.",
-                "Tuning: mean activation at END divided by the final LayerNorm's scale, by start year; the band is a"
-                " bootstrap over nouns.",
+                "Tuning: mean activation at END divided by the final LayerNorm's scale, by start year; the band is its"
+                " 95 % interval over centuries.",
             ),
             Picture(
                 f"{name}-readout",
