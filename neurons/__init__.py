@@ -39,7 +39,7 @@ _HOMES = {
     "Template": "neurons.task.templates",
     "Tuning": "neurons.clustering.results",
     "attribute": "neurons.attribution.shares",
-    "attributed": "neurons.attribution.recovery",
+    "attributed": "neurons.attribution.sets",
     "cache_activations": "neurons.cache.build",
     "cluster": "neurons.clustering.clusters",
     "compose": "neurons.regression.composition",
@@ -67,8 +67,8 @@ __all__ = ["__version__", *sorted(_HOMES)]
 if TYPE_CHECKING:
     from neurons.attribution.ranking import rank
     from neurons.attribution.ranking_results import Ranking
-    from neurons.attribution.recovery import attributed
     from neurons.attribution.results import Attributed, Attribution, Recovery, ShapleyValues
+    from neurons.attribution.sets import attributed
     from neurons.attribution.shapley import shapley
     from neurons.attribution.shares import attribute
     from neurons.cache.build import cache_activations

@@ -56,22 +56,29 @@ def rank(
     if alone is not None:
         _check_alone(alone, len(scores.score))
     columns = _columns(scores, attribution, alone, start_year)
-    chosen: Order = check_choice("order", order or ("direct" if attribution is None else "attribution"), Order)
-    place = _places(chosen, columns)
     judged = columns["year_specific" if attribution is None else "share"]
     columns["boosting"] = _boosting(judged, columns["ci_low"], _enough(attribution) if start_year is None else None)
     columns["suppressing"] = _fewest_below(judged, columns["ci_high"])
+    chosen: Order = check_choice("order", order or ("direct" if attribution is None else "attribution"), Order)
+    place = _places(chosen, columns)
     return Ranking(
-        model=effects.cache.model,
-        n_prompts=int(np.isin(effects.cache.start_year, effects.start_years).sum()),
-        layers=effects.layers,
-        start_years=effects.start_years,
+        **_about(effects),
         start_year=start_year,
         order=chosen,
         answer=None if attribution is None else _answer(attribution, alone, start_year),
         pairing=scores.pairing,
         **{name: values[place] for name, values in columns.items()},
     )
+
+
+def _about(effects: LogitEffects) -> dict[str, Any]:
+    prompts = int(np.isin(effects.cache.start_year, effects.start_years).sum())
+    return {
+        "model": effects.cache.model,
+        "n_prompts": prompts,
+        "layers": effects.layers,
+        "start_years": effects.start_years,
+    }
 
 
 def _columns(

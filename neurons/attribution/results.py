@@ -75,7 +75,7 @@ class Attribution(Shown):
 
     @cached_property
     def written_share(self) -> Float[np.ndarray, " M"]:
-        """Mean over start years; adds up to the same."""
+        """Mean written share over start years, in units of the measure; adds up to the same."""
         return self.written_by_start_year.mean(0)
 
     @cached_property
@@ -261,7 +261,7 @@ class Attributed(Shown):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ShapleyValues(Shown):
-    """Sampled Shapley values of n neurons in a measure, in its units, with the standard error of each."""
+    """Sampled Shapley values of n neurons in a measure, in its units: value [n], with its standard_error [n]."""
 
     measure: Measure
     neurons: tuple[NeuronId, ...]

@@ -51,10 +51,12 @@ class LogitEffects(Shown):
 
     @property
     def cache(self) -> Cache:
+        """The cache file that the activations are read from."""
         return self.activations.cache
 
     @property
     def lens(self) -> Lens:
+        """Which effects: "exact" or "plain"."""
         return self.activations.lens
 
     @property

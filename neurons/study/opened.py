@@ -37,6 +37,7 @@ KEPT = {
     "text": ("neurons.weights.results:TextStudy", "1"),
     "neighbours": ("neurons.weights.results:NeighboursOfAll", "1"),
     "attribution": ("neurons.attribution.results:Attributed", "1"),
+    "orders": ("neurons.attribution.ranking_results:OrderComparison", "1"),
     "ablations": ("neurons.intervention.results:Ablations", "2"),
     "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "2"),
     "components": ("neurons.intervention.results:ComponentEffects", "1"),
@@ -70,6 +71,8 @@ class Opened(Shown):
     of your own. attribution: whether the ranking is by attribution, which runs the model once; else by direct effect.
     device: where the model runs. bars: opens a progress bar for each long computation; note: called with
     each message to the person. jobs, scheduler: where the cache is built, see docs/cluster.md.
+
+    `plan` is what the settings mean for this checkpoint: prompts, layers, start years, where the cache lies.
 
     Nothing is loaded or written here. Raises `InputError` for settings that do not fit the model, `CheckpointError`
     for a checkpoint that cannot be found or read.
@@ -113,7 +116,6 @@ class Opened(Shown):
         self._models: dict[str, Model] = {}
         self._results: dict[str, Any] = {}
         self.plan: Plan = settings.on(self._find(model, settings.cache_dir))
-        """What the settings mean for this checkpoint: prompts, layers, start years, where the cache lies."""
         self.check_spread(jobs, scheduler)
 
     def _find(self, model: Any, cache_dir: Path) -> Checkpoint:

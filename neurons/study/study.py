@@ -11,35 +11,30 @@ is computed. Imports inside the methods are for start-up time: a study of kept r
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurons.study import computed
-from neurons.study.opened import Opened
+from neurons.study.answered import Answered
 from neurons.task.intervention import Intervention
-from neurons.types import InputError, NeuronId
+from neurons.types import NeuronId
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float
 
-    from neurons.attribution.ranking_results import Order, Ranking
-    from neurons.attribution.results import Attributed, Attribution, ShapleyValues
     from neurons.circuit.graph import Circuit
     from neurons.circuit.results import CircuitStudy, PreActivation
     from neurons.circuit.search_results import Search
     from neurons.clustering.results import Clustering, Method, Tuning
     from neurons.comparison.model_results import Comparison
     from neurons.comparison.results import Checks, Transfer
-    from neurons.decomposition.effects import LogitEffects
-    from neurons.decomposition.pairing import Pairing
     from neurons.decomposition.population import Population
     from neurons.decomposition.results import MeasuredBehaviour
     from neurons.intervention.curve_results import Curves, PublishedCurve
     from neurons.intervention.results import Ablations, ComponentEffects
     from neurons.regression.results import Composition
-    from neurons.types import FileFormat, Measure
+    from neurons.types import FileFormat
     from neurons.weights.results import Neighbours, NeuronStatistics, TextStudy
 
 EXACT = 512
@@ -47,7 +42,7 @@ EXACT = 512
 REPORTS = "reports"
 
 
-class Study(Opened):
+class Study(Answered):
     """Every analysis of one model on one prompt set. The arguments are those of `Opened`."""
 
     # --- what the model does ------------------------------------------------------------------------
@@ -67,77 +62,11 @@ class Study(Opened):
 
     # --- which neurons ------------------------------------------------------------------------------
 
-    def effects(self) -> "LogitEffects":
-        """Exact direct logit effects of every neuron, read from the cache when asked for."""
-        from neurons.decomposition.effects import LogitEffects
-
-        return self._once("effects", lambda: LogitEffects(self.activations, self.years))
-
     def effect(self, neuron: str | NeuronId, start_year: int) -> "Float[np.ndarray, '100']":
         """What one neuron adds to the logits of the 100 years at one start year, whether it is measured or not."""
         from neurons.decomposition.effects import LogitEffects
 
         return LogitEffects(self.activations, self.plan.years).of_array(neuron, start_year=start_year)
-
-    def attributed(self) -> "Attributed":
-        """Shares of every neuron in every measure, and how many neurons it takes; runs the model once."""
-
-        def make() -> "Attributed":
-            from neurons.attribution.recovery import attributed
-
-            with self.bars("attributing the answer to neurons") as progress:
-                return attributed(self.context(), seed=self.plan.settings.seed, progress=progress)
-
-        return self._keep("attribution", make)
-
-    def attribution(self, measure: "Measure" = "probability_difference") -> "Attribution":
-        """Every neuron's share and written share in one measure, with intervals over centuries."""
-        return self.attributed().share(measure)
-
-    def sufficient_set(
-        self, part: float = 0.9, *, measure: "Measure" = "probability_difference"
-    ) -> tuple[NeuronId, ...]:
-        """The first neurons by share that recover this part of clean minus floor on centuries held out.
-
-        measure: probability_difference or cutoff_sharpness. Raises `InputError` where no set does.
-        """
-        found = self.attributed()
-        k = found.recovery(measure).fewest(part)
-        if k is None:
-            raise InputError(f"no set of neurons recovers {part:.0%} of the {measure}: it does not move")
-        share = found.share(measure)
-        return tuple(share.neurons[row] for row in share.order()[:k].tolist())
-
-    def shapley(
-        self,
-        neurons: Sequence[str | NeuronId],
-        *,
-        samples: int = 100,
-        measure: "Measure" = "probability_difference",
-    ) -> "ShapleyValues":
-        """Sampled Shapley values of chosen neurons among all of the layers, with standard errors; runs the model."""
-        from neurons.attribution.shapley import shapley
-
-        named, seed = tuple(map(self.check_neuron, neurons)), self.plan.settings.seed
-        with self.bars("sampling Shapley values") as progress:
-            found = shapley(self.context(), named, samples=samples, measures=[measure], seed=seed, progress=progress)
-        return found[measure]
-
-    def ranking(self, start_year: int | None = None, *, order: "Order | None" = None) -> "Ranking":
-        """Every neuron in rank order, by share of the answer; start_year: for one start year only.
-
-        order: by attribution, direct effect, sharpness or total effect.
-        """
-        from neurons.attribution.ranking import rank
-
-        found = self.attributed() if self.plan.settings.attribution else None
-        make = partial(rank, self.effects(), attribution=found, start_year=start_year, order=order)
-        return self._once(f"ranking {start_year} {order}", make)
-
-    def pairing(self) -> "dict[int, Pairing]":
-        """For each layer, whether its neurons write on the start years that they are tuned to."""
-        found = self.ranking()
-        return dict(zip(found.layers, found.pairing, strict=True))
 
     def neuron_statistics(self) -> "NeuronStatistics":
         """What the weights of the cached layers' neurons show over the whole vocabulary."""

@@ -9,8 +9,8 @@ from conftest import PlantedCase
 
 from neurons.attribution.ranking import HELD, rank
 from neurons.attribution.ranking_results import COLUMNS, Ranking
-from neurons.attribution.recovery import attributed
 from neurons.attribution.results import Attributed
+from neurons.attribution.sets import attributed
 from neurons.cache.format import Cache
 from neurons.decomposition.effects import LogitEffects, logit_effects
 from neurons.intervention.context import ablation_context
