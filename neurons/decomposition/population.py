@@ -11,16 +11,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.decomposition.effects import LogitEffects, neuron_parts
+from neurons.labelled import labelled, together
 from neurons.rounding import centred_rows, descending
 from neurons.shown import Shown
-from neurons.task.years import contrast_weights
+from neurons.task.years import N_YEARS, contrast_weights
 from neurons.types import InputError, NeuronId, Neurons, Progress, check_is, check_progress, parse_neurons
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @runtime_checkable
@@ -74,6 +78,12 @@ class Population(Shown):
 
     def summary(self) -> dict[str, object]:
         return {"model": self.model, "neurons": len(self), "start years": len(self.start_years), "nouns": self.n_nouns}
+
+    def to_xarray(self) -> "xr.Dataset":
+        """`curve`: mean a/sigma by start year; `readout`: year-centred logits for each unit of it; by neuron."""
+        curve = labelled(self.curve, unit="a/sigma", start_year=self.start_years, neuron=self.neurons)
+        readout = labelled(self.readout, unit="logits per a/sigma", neuron=self.neurons, year=range(N_YEARS))
+        return together(curve=curve, readout=readout)
 
     @property
     def n_nouns(self) -> int:
