@@ -82,12 +82,11 @@ OUT_OF_RANGE = [
     ("rank --years 1732", "start year 1732 cannot be measured", "choose within 01-98"),
     ("rank --year 1732", "start year 1732 is not measured", "choose within 02-98"),
     ("effect L9N43 --year 1732", "start year 1732 has no later year", "00 to 98"),
-    ("causal --on-nouns 21", "--on-nouns 21 cannot be had", "1 to 20 nouns"),
+    ("causal --on-nouns 21", "21 nouns asked for", "1 to 20"),
     ("causal --neurons L9N43;L10N18", "'L9N43;L10N18' is not a neuron", "like L9N12"),
-    ("causal --ablation zeor", "--ablation 'zeor' is unknown", "resample, mean, zero"),
+    ("causal --ablation zeor", "'zeor' is not one of", "'resample', 'mean', 'zero'"),
     ("compose --neuron L2N1", "L2N1 is outside the chosen layers", "choose layers with it"),
     ("compose --neuron L9N256", "L9N256 does not exist", "neurons 0-255"),
-    ("cache verify --model gtp2", "gtp2", "mini"),
     ("circuit --threshold nan", "threshold nan is no share", "choose within 0-1"),
 ]
 

@@ -10,9 +10,9 @@ import pytest
 import neurons
 from neurons.attribution.shares import attribute
 from neurons.cache.format import Cache
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.shown import ROWS, WIDTH, Shown
-from neurons.task.prompts import PromptSet
+from neurons.task.prompt_set import PromptSet
 
 
 class Odd(Shown):

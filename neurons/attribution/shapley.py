@@ -114,7 +114,7 @@ def _sampled(
     for _ in range(samples):
         years = np.sort(rng.choice(len(of_year), min(prompts, len(of_year)), replace=False))
         rows = np.array([rng.choice(of_year[year]) for year in years])
-        yield block_of(ctx, measures, rows, np.array([[_other(group[int(row)], row, rng) for row in rows]]))
+        yield block_of(ctx, measures, rows, np.array([[_other(group[int(row)], int(row), rng) for row in rows]]))
 
 
 def _other(rows: Int[np.ndarray, " g"], row: int, rng: np.random.Generator) -> int:

@@ -20,14 +20,14 @@ from neurons.parallel import is_spread
 from neurons.remembered import beside
 from neurons.shown import Shown
 from neurons.study.settings import Plan, Settings
-from neurons.task.prompts import PromptSet
+from neurons.task.prompt_set import PromptSet
 from neurons.task.tasks import Task, choose_task
 from neurons.task.years import spans
 from neurons.types import Bars, InputError, NeuronId, no_bars, parse_device
 
 if TYPE_CHECKING:
     from neurons.intervention.context import AblationContext
-    from neurons.model.checkpoint import Model
+    from neurons.model.model import Model
 
 Result = TypeVar("Result")
 KEPT = {
@@ -101,20 +101,20 @@ class Opened(Shown):
             device=parse_device(device),
             cache_dir=default_folder() if cache_dir is None else Path(cache_dir),
         )
-        if is_spread(jobs, scheduler) and settings.device != "cpu":
-            raise InputError(f"jobs and scheduler compute on the CPU: leave them out to use {device}")
         self.jobs, self.scheduler, self.bars, self.note = jobs, scheduler, bars, note
         self._models: dict[str, Model] = {}
         self._results: dict[str, Any] = {}
         self.plan: Plan = settings.on(self._find(model, settings.cache_dir))
         """What the settings mean for this checkpoint: prompts, layers, start years, where the cache lies."""
+        self.check_spread(jobs, scheduler)
 
     def _find(self, model: Any, cache_dir: Path) -> Checkpoint:
         if isinstance(model, str | os.PathLike):
             return find_checkpoint(model, remembered=beside(cache_dir))
         if isinstance(model, Checkpoint):
             return model
-        from neurons.model.checkpoint import Model, load_model
+        from neurons.model.checkpoint import load_model
+        from neurons.model.model import Model
 
         loaded = model if isinstance(model, Model) else load_model(model)
         self._models[loaded.device.type] = loaded
@@ -153,6 +153,12 @@ class Opened(Shown):
         self.plan.checkpoint.config.check_neuron(named, self.plan.layers)
         return named
 
+    def check_spread(self, jobs: int | None, scheduler: str | None) -> None:
+        """Raise `InputError` for processes that cannot be asked for, or not with this device."""
+        device = self.plan.settings.device
+        if is_spread(jobs, scheduler) and device != "cpu":
+            raise InputError(f"jobs and scheduler compute on the CPU: leave them out to use {device}")
+
     def check_nouns(self, count: int | None) -> None:
         """Raise `InputError` for more nouns than the prompts have. Nothing is loaded."""
         most = len(set(self.plan.prompts.noun))
@@ -162,9 +168,9 @@ class Opened(Shown):
     @property
     def model(self) -> "Model":
         """The model, loaded when it is first asked for."""
-        return self._model_on(self.plan.settings.device)
+        return self.model_on(self.plan.settings.device)
 
-    def _model_on(self, device: str) -> "Model":
+    def model_on(self, device: str) -> "Model":
         from neurons.model.checkpoint import load_model
 
         if device not in self._models:
@@ -230,8 +236,20 @@ class Opened(Shown):
             self._results[name] = found
         return self._results[name]
 
-    def _keep(self, name: str, make: Callable[[], Result], *, fits: Callable[[Result], bool] = always) -> Result:
-        """The kept result where it fits what is asked; else it is made, and kept in its place."""
+    def _keep(
+        self,
+        name: str,
+        make: Callable[[], Result],
+        *,
+        default: bool = True,
+        fits: Callable[[Result], bool] = always,
+    ) -> Result:
+        """The kept result where it fits what is asked; else it is made, and kept in its place.
+
+        default: whether the default settings are asked for; results of others are never kept.
+        """
+        if not default:
+            return make()
         found: Result | None = self.kept(name)
         if found is None or not fits(found):
             found = make()

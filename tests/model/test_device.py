@@ -16,7 +16,7 @@ from pretend_gpu import pretend
 
 import neurons
 from neurons.cache.format import Cache
-from neurons.circuit.search import Search
+from neurons.circuit.search_results import Search
 from neurons.circuit.study import study_circuit
 from neurons.cli.main import main
 from neurons.intervention.components import component_effects
@@ -24,8 +24,9 @@ from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.curves import published_curve
 from neurons.intervention.groups import MEASURES, group_mask, group_measures, logit_changes
 from neurons.intervention.screen import screen
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.device import check_against, find_device
+from neurons.model.model import Model
 from neurons.task.intervention import Intervention
 from neurons.types import Device, DeviceError, Effect, NeuronId
 
@@ -219,10 +220,13 @@ def test_without_a_gpu_the_command_ends_with_one_line(run: Callable[..., tuple[i
 
 def test_an_unknown_device_is_wrong_usage(run: Callable[..., tuple[int, str]]) -> None:
     code, err = run("rank", "--device", "tpu")
-    assert (code, err) == (2, "neurons: device 'tpu' is unknown: choose cpu, cuda, mps\n")
+    assert (code, err) == (
+        2,
+        "neurons: Invalid value for '--device': 'tpu' is not one of 'cpu', 'cuda', 'mps' (see neurons rank --help)\n",
+    )
 
 
 def test_other_processes_compute_on_the_cpu_alone(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     code, err = run("cache", "build", "--device", "cuda", "--jobs", 2, "--cache-dir", tmp_path)
     assert code == 2
-    assert "--jobs and --scheduler compute on the CPU" in err
+    assert "jobs and scheduler compute on the CPU" in err
