@@ -91,7 +91,7 @@ def _estimate(
     progress: Progress | None,
 ) -> dict[Measure, ShapleyValues]:
     if samples < 2:
-        raise InputError(f"{samples} samples asked for: a standard error needs at least 2")
+        raise InputError(f"invalid samples {samples}: a standard error needs at least 2")
     total = np.zeros((len(measures), len(chosen)))
     squares = np.zeros_like(total)
     for sample, block in enumerate(_sampled(ctx, measures, samples, prompts, rng)):

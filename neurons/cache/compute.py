@@ -73,7 +73,7 @@ def _plan(parts: Parts) -> Plan:
 def _model(folder: str, fingerprint: str) -> Model:
     model = load_model(folder)
     if model.fingerprint != fingerprint:
-        raise CheckpointError(f"a worker finds other weights in {folder} than the build began with: run again")
+        raise CheckpointError(f"the weights in {folder} changed during the build: run again")
     return model
 
 

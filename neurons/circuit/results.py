@@ -33,12 +33,12 @@ class Kept:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A circuit's measures beside what they are read against.
+    """A circuit's measures with their reference values.
 
     edges_alone: what the edges alone carry, stricter than the nodes with all between them; None without edges.
     left_out: each node (or edge) of the circuit with the circuit's measures without it. random: probability
     differences of random circuits of the same size. share: of the model's probability difference, as published;
-    recovered: of the way from the 01-run's to the model's.
+    recovered: of the distance from the corrupted run's to the clean run's.
     """
 
     circuit: Circuit
@@ -147,11 +147,11 @@ class PreActivation(Shown):
 
 @dataclass(frozen=True, eq=False)
 class Role:
-    """What one part of the circuit does.
+    """The role of one part of the circuit.
 
-    attention [T]: from the node's position over the prompt's tokens, mean over prompts; None for an MLP.
-    written [Y, 100]: logits, None for a node that is not at END. correlations: of the map with each shape;
-    shape None where none fits. size: root mean square of the centred map, in logits.
+    attention [T]: from the node's position over the prompt's tokens, mean over prompts; None for an MLP. written [Y,
+    100]: direct effect in logits, None for a node that is not at END. correlations: of the map with each shape;
+    shape None if none fits. size: root mean square of the centred map, in logits.
     """
 
     node: Node
@@ -191,9 +191,9 @@ class Projection:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CircuitStudy(Shown):
-    """All that `neurons circuit` shows. found None: the circuit was given, not discovered.
+    """Everything that `neurons circuit` shows. found None: the circuit was given, not discovered.
 
-    asked: how it was searched for, the prompts and the random circuits asked for.
+    asked: the settings of the search, the prompts and the random circuits asked for.
     """
 
     model: str
@@ -226,7 +226,7 @@ class CircuitStudy(Shown):
         return pd.DataFrame(self.to_json()["nodes"])
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON of `neurons circuit`. A node's effect in a circuit that was given is what leaving it out does."""
+        """Return the JSON of `neurons circuit`. A node's effect in a given circuit is that of leaving it out."""
         return {
             "model": self.model,
             "circuit": self.circuit.name,

@@ -1,4 +1,4 @@
-"""A search for a circuit and what it found, as frozen results."""
+"""Results of circuit discovery: the settings of a search and the circuit found. No torch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +18,9 @@ NEURON_THRESHOLD = 0.001
 
 @dataclass(frozen=True)
 class Search:
-    """How far back, from which share of the behaviour's change on, and how many inputs at most are opened for a
-    level, the strongest first. Raises `InputError` for settings that find nothing."""
+    """Settings of a search: depth in levels, threshold as a share of the behaviour's change, and breadth, the largest
+    number of inputs opened for a level, the strongest first. Raises `InputError` for invalid settings.
+    """
 
     depth: int = DEPTH
     threshold: float = THRESHOLD
@@ -27,22 +28,21 @@ class Search:
 
     def __post_init__(self) -> None:
         if self.depth < 1:
-            raise InputError(f"depth {self.depth} finds no circuit: 1 is the direct paths to the logits")
+            raise InputError(f"invalid depth {self.depth}: it must be at least 1 (the direct paths to the logits)")
         if not 0 < self.threshold < 1:
-            raise InputError(f"threshold {self.threshold:g} is no share of the behaviour's change: choose within 0-1")
+            raise InputError(f"invalid threshold {self.threshold:g}: it must be within 0-1")
         if self.breadth < 1:
-            raise InputError(f"breadth {self.breadth} opens nothing: choose 1 or more")
+            raise InputError(f"invalid breadth {self.breadth}: it must be at least 1")
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A discovered circuit. Effects are changes of the probability difference among the years when the node, or
-    what the edge carries, comes from the 01-run: negative for what works towards the answer.
+    """A discovered circuit. Effects are changes of the probability difference among the years when the node, or the
+    edge's content, comes from the corrupted run: negative for what supports the answer.
 
-    level: of each node, how many edges lie between it and the logits. whole: the change when
-    everything comes from the 01-run; a share is effect / whole. neurons: those of the circuit's MLPs at END whose
-    own direct path to the logits carries `NEURON_THRESHOLD`, the largest first. unopened: inputs that the breadth
-    left closed.
+    level: of each node, how many edges lie between it and the logits. whole: the change when everything comes from
+    the corrupted run; a share is effect / whole. neurons: those of the circuit's MLPs at END whose own direct path
+    to the logits carries `NEURON_THRESHOLD`, the largest first. unopened: inputs that the breadth left closed.
     """
 
     search: Search

@@ -124,13 +124,13 @@ class Tuning(Shown):
 
 @dataclass(frozen=True, eq=False)
 class Cluster:
-    """Neurons of a kind, strongest membership first.
+    """Neurons with similar tuning and readouts, strongest membership first.
 
-    medoid: the member most like the others. share: sum of the members' scores, in logits; fraction: of the
-    total contrast (None where that is zero). stability: mean Jaccard overlap over resamples of the nouns
-    (None with one noun, or for constant neurons: nothing of theirs depends on nouns). likeness: mean over
-    pairs of members. membership (0..1): HDBSCAN's strength; likeness to the medoid for agglomerative
-    clusters. tuned: False where the members are constant. mean_map [Y, 100]: mean effect of a member,
+    medoid: the member most similar to the others. share: sum of the members' scores, in logits; fraction: of the
+    total contrast (None if that is zero). stability: mean Jaccard overlap over resamples of the nouns
+    (None with one noun, or for constant neurons: nothing of theirs depends on nouns). likeness: mean similarity over
+    pairs of members. membership (0..1): HDBSCAN's strength; similarity to the medoid for agglomerative
+    clusters. tuned: False if the members are constant. mean_map [Y, 100]: mean effect of a member,
     year-centred, in logits; medoid_map the medoid's.
     """
 

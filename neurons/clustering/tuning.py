@@ -1,10 +1,10 @@
-"""How each neuron is tuned to the start year and what it writes: a family for both, chosen honestly.
+"""Tuning of each neuron to the start year, and its readout: one family of curves for each, by cross-validation.
 
 1. A tuning curve that varies by less than 10 % of its mean (standard deviation over mean) is `constant`.
 2. Every other family is fitted to the mean curve of half the nouns without every fifth start year, and
    predicts those years of the other half's mean curve; five folds, so that every year is predicted once.
    R^2 of these predictions is against a constant fitted in the same way.
-3. Where the best family reaches R^2 < 0.5 the answer is `none`. Otherwise the family with the fewest
+3. If the best family reaches R^2 < 0.5 the answer is `none`. Otherwise the family with the fewest
    parameters that is only marginally worse is chosen: within one standard error of the best's squared
    error (paired, over the years), or within 0.01 of its R^2. AICc of the whole curve stands beside it.
 4. The family chosen is refined on the whole curve. The readout over the 100 years is fitted in the same
@@ -34,7 +34,7 @@ FOLDS = 5
 
 def tune(population: Population, *, seed: int = 0, progress: Progress | None = None) -> Tuning:
     """Fit every neuron of the population (a few thousand at most: `Population.take` picks them)."""
-    check_is("population", population, Population, "what gather(effects) returns")
+    check_is("population", population, Population, "what neuron_population(effects) returns")
     check_whole("seed", seed, least=0)
     check_progress(progress)
     low, high = curve_interval(population)
@@ -55,12 +55,12 @@ def tune_also(population: Population, tuning: Tuning, also: Sequence[NeuronId], 
 
 
 def is_constant(curve: Float[np.ndarray, "Y M"]) -> Bool[np.ndarray, " M"]:
-    """Whether a curve's standard deviation is at most 10 % of its mean."""
+    """Return whether a curve's standard deviation is at most 10 % of its mean."""
     return curve.std(0) <= CONSTANT_BAR * (1 + MARGIN) * np.abs(curve.mean(0))
 
 
 def curve_interval(population: Population) -> Float[np.ndarray, "2 Y M"]:
-    """95 % interval of the tuning curve over nouns: Student's t on the ratio of sums to counts."""
+    """Return the 95 % interval of the tuning curve over nouns: Student's t on the ratio of sums to counts."""
     from scipy.stats import t as student
 
     if population.n_nouns < 2:

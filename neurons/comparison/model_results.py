@@ -1,4 +1,4 @@
-"""Models side by side, as frozen results."""
+"""Results of comparing models: sides, pairs, clusters matched. No torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,9 +44,9 @@ class Kind:
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One model. readout [M, 100]: what each neuron writes, year-centred; map [Y, 100]: what all add up to.
+    """One model. readout [M, 100]: each neuron's, year-centred; map [Y, 100]: the composed map of all neurons.
 
-    behaviour: as `neurons behaviour` has it, by run. triangle: R^2 of the step by itself in the map (None for a map
+    behaviour: as in `neurons behaviour`, by run. triangle: R^2 of the step by itself in the map (None for a map
     of zeros); contrast: of all neurons, in logits. layers are those compared of the model's n_layers.
     """
 
@@ -116,7 +116,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Match:
-    """A kind of a model and the most similar one of the first: the cosine of their mean maps."""
+    """A cluster of a model and the most similar one of the first: the cosine of their mean maps."""
 
     kind: int
     of_first: int
@@ -125,9 +125,9 @@ class Match:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A model beside the first. neurons, same_index: None where layers or width differ.
+    """A model and the first. neurons, same_index: None if layers or width differ.
 
-    map_cosine: of the composed maps; None where one is zero. matches: each kind's most similar kind of the first.
+    map_cosine: of the composed maps; None if one is zero. matches: each cluster's most similar cluster of the first.
     neurons: first is the first model. same_index: median cosine of the readouts of neurons of equal index.
     """
 

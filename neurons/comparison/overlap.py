@@ -1,4 +1,4 @@
-"""Which neurons boost in two rankings and which in one alone: two tasks of a model, or two checkpoints of one shape.
+"""Overlap of two rankings: which neurons boost in both and which in one alone, for two tasks or two checkpoints.
 
 1. In both: called boosting in each, and significantly so among all neurons asked whether they boost in both. The
    p value of "in both" is the larger of the two (an intersection-union test, Berger 1982), its q value
@@ -6,8 +6,8 @@
    more than that in common.
 2. In one alone: boosting there, not boosting in the other, and its score reliably lower in the other. That one
    result is significant and another is not does not make the two different (Gelman and Stern 2006), so the
-   interval of the difference must lie above zero. It is made of the two scores' own intervals (Zou and Donner
-   2008), as if they were independent: wider than need be where both rankings share their nouns.
+   interval of the difference must lie above zero. It combines the two scores' own intervals (Zou and Donner
+   2008), as if they were independent: wider than necessary where both rankings share their nouns.
 3. Undecided: boosting in one, and neither of the two above.
 """
 
@@ -22,14 +22,14 @@ from neurons.types import InputError, NeuronId
 
 
 def scores_of(ranking: Ranking) -> Scores:
-    """What is compared of a ranking, by layer and index."""
+    """Return the part of a ranking that is compared, by layer and index."""
     order = np.lexsort((ranking.index, ranking.layer))
     columns = ("layer", "index", "score", "ci_low", "ci_high", "p_value", "boosting", "suppressing")
     return Scores(**{name: getattr(ranking, name)[order] for name in columns})
 
 
 def share(first: Scores, second: Scores) -> Sharing:
-    """Compare two rankings; raises `InputError` where they are not of the same neurons."""
+    """Compare two rankings; raises `InputError` if they are not of the same neurons."""
     if not (np.array_equal(first.layer, second.layer) and np.array_equal(first.index, second.index)):
         raise InputError("neurons can be compared one by one only where both rankings are of the same layers and width")
     q_value = false_discovery_q(np.maximum(first.p_value, second.p_value))
@@ -53,7 +53,7 @@ def share(first: Scores, second: Scores) -> Sharing:
 
 
 def rank_correlation(first: Float[np.ndarray, " M"], second: Float[np.ndarray, " M"]) -> float | None:
-    """Spearman's rank correlation; None where one side is constant."""
+    """Return Spearman's rank correlation; None if one side is constant."""
     from scipy.stats import spearmanr
 
     if len(first) < 2 or any(is_nothing(np.ptp(one), np.abs(one).max()) for one in (first, second)):

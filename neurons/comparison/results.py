@@ -1,6 +1,6 @@
-"""What is compared: the neurons of two rankings, one model on several tasks, and measurements with published ones.
+"""Results of comparison: two rankings, one model on several tasks, measurements and published values. No torch.
 
-Models side by side are in `model_results`.
+Results for models side by side are in `model_results`.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What is compared of a ranking, M neurons by layer and index: score and its interval in logits, and the call.
+    """The part of a ranking that is compared, M neurons by layer and index: score and interval in logits, and the call.
 
     p_value: one-sided for boosting.
     """
@@ -42,7 +42,7 @@ class Scores:
         return tuple(NeuronId(int(layer), int(index)) for layer, index in zip(self.layer, self.index, strict=True))
 
     def top_boosting(self, count: int | None = None) -> Bool[np.ndarray, " M"]:
-        """True for the boosting neurons, or for the `count` of them with the largest scores."""
+        """Return True for the boosting neurons, or for the `count` of them with the largest scores."""
         order = descending(np.where(self.boosting, self.score, np.nan))
         chosen = np.zeros(len(self), bool)
         chosen[order[:count]] = True
@@ -51,9 +51,9 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Sharing:
-    """How two rankings of the same M neurons agree; each list by the larger of the two scores, largest first.
+    """Overlap of two rankings of the same M neurons; each list by the larger of the two scores, largest first.
 
-    rank_correlation: Spearman's, of all scores; None where one of them is constant. n_first, n_second: how many
+    rank_correlation: Spearman's, of all scores; None if one of them is constant. n_first, n_second: how many
     boost in each. expected_both: how many would in both if the calls were independent.
     """
 
@@ -68,7 +68,7 @@ class Sharing:
 
     @property
     def jaccard(self) -> float | None:
-        """In both, as a share of those that boost in either; None where none does."""
+        """Neurons in both, as a share of those that boost in either; None if none does."""
         either = self.n_first + self.n_second - len(self.both)
         return len(self.both) / either if either else None
 
@@ -88,10 +88,10 @@ LEAST_CHANGE = 0.01
 
 @dataclass(frozen=True)
 class Carried:
-    """Changes of the mean probability difference when groups of neurons are held at the 01-run's values.
+    """Changes of the mean probability difference when groups of neurons are resample-ablated together.
 
     all_neurons: of every neuron of the layers; reference: the reference task's boosting ones; own: this
-    task's. n_reference, n_own: how many were held.
+    task's. n_reference, n_own: how many were ablated.
     """
 
     all_neurons: float
@@ -101,7 +101,7 @@ class Carried:
     n_own: int
 
     def share(self, change: float) -> float | None:
-        """Part of what all neurons of the layers change; None where that is next to nothing."""
+        """Part of the change that all neurons of the layers cause; None if that is close to zero."""
         return change / self.all_neurons if abs(self.all_neurons) >= LEAST_CHANGE else None
 
     def to_json(self) -> dict[str, Any]:
@@ -118,9 +118,9 @@ class Carried:
 
 @dataclass(frozen=True, eq=False)
 class TaskResult:
-    """One task: what the model does, its scores, and (not for the reference) how they agree with the reference's.
+    """One task: the model's behaviour, its scores, and (not for the reference) their overlap with the reference's.
 
-    behaviour: as `neurons behaviour` has it, by run. right: the years that are right; None for a user's template.
+    behaviour: as in `neurons behaviour`, by run. right: the years that are right; None for a custom task.
     """
 
     name: str
@@ -151,9 +151,9 @@ class TaskResult:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Transfer(Shown):
-    """Tasks of one model, the reference first. top: how many boosting neurons were held at most; None for all.
+    """Tasks of one model, the reference first. top: most boosting neurons ablated; None for all.
 
-    left_out: tasks that the model cannot be asked, and why.
+    left_out: tasks that the tokenizer cannot express, and why.
     """
 
     model: str
@@ -209,11 +209,11 @@ Value = float | int | str | tuple[int | str, ...]
 
 @dataclass(frozen=True)
 class Check:
-    """One measurement beside what was published. claim: what a verdict says, in words.
+    """One measurement and the published value. claim: what a verdict affirms, in words.
 
-    difference: measured minus published; where that is words, measured minus the bound; for an order, the gap of the
-    pair that comes nearest to standing the other way. bound: where the value must lie, like "above 0.4". None, as
-    tolerance, where it has no meaning.
+    difference: measured minus published; if that is words, measured minus the bound; for an order, the gap of the
+    pair that comes nearest to being reversed. bound: where the value must lie, like "above 0.4". None, as
+    tolerance, if it has no meaning.
     """
 
     name: str
@@ -236,7 +236,7 @@ class Checks(Shown):
     """All checks of one model. judged: whether it has GPT-2 small's shape and tokenizer; no verdicts otherwise.
 
     n_prompts of the sample, n_patched of them used for patching. mlp_shares: for each layer, the share of the
-    effect that is lost when its MLP's output at END comes from the 01-run, and its standard error.
+    effect that is lost when its MLP's output at END comes from the corrupted run, and its standard error.
     """
 
     model: str

@@ -1,11 +1,11 @@
-"""Models side by side: behaviour, scores, composed maps, kinds of neurons, and neurons one by one where they match.
+"""Models side by side: behaviour, scores, composed maps, clusters, and neurons one by one where they correspond.
 
-1. Each model is a `Side`: what the analyses found of it, as numbers and arrays.
+1. Each model is a `Side`: its results, as numbers and arrays.
 2. Sides are compared with the first. Composed maps by their cosine (all are year-centred, so that a shift common
-   to all years counts for nothing); each kind of neurons with the kind of the first whose mean map is most like it.
-3. Where layers and width are equal the neurons are compared one by one (`sharing`): which are kept, lost, gained.
-   An index means the same neuron only within one training run; whether it seems to is told by `same_index`, the
-   median cosine of what neurons of equal index write on the years.
+   to all years counts for nothing); each cluster with the cluster of the first whose mean map is most similar.
+3. Where layers and width are equal the neurons are compared one by one (`overlap`): which are kept, lost, gained.
+   An index means the same neuron only within one training run; `same_index`, the median cosine of the readouts of
+   neurons of equal index, indicates whether it does.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def side(
     *,
     n_layers: int,
 ) -> Side:
-    """What is compared of one model, from its results."""
+    """Collect what is compared of one model from its results."""
     cache = effects.cache
     readout = np.concatenate([cache.readout(layer) for layer in cache.layers]).astype(float)
     steps = [term.alone for term in composition.whole.regression.terms if term.term == "step"]
@@ -78,13 +78,13 @@ def _pair(first: Side, other: Side) -> Pair:
 
 
 def cosine(one: Float[np.ndarray, "..."], other: Float[np.ndarray, "..."]) -> float | None:
-    """Of two maps as vectors; None where one is zero."""
+    """Return the cosine of two maps as vectors; None if one is zero."""
     size = np.linalg.norm(one) * np.linalg.norm(other)
     return float(np.clip((one * other).sum() / size, -1, 1)) if size else None
 
 
 def _matches(first: Side, other: Side) -> tuple[Match, ...]:
-    """Several kinds may be most like one and the same kind of the first."""
+    """Match each cluster; several may match the same cluster of the first."""
     found = []
     for kind in other.kinds:
         likeness = {of.id: cosine(of.mean_map, kind.mean_map) or 0.0 for of in first.kinds}

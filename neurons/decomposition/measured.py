@@ -1,6 +1,6 @@
-"""What the model does on the cached prompts, beside the two references that know nothing of YY.
+"""Behaviour on the cached prompts, with two reference values that do not depend on YY.
 
-Prompts are read a block at a time; what is kept of each is two numbers, not its 100 probabilities.
+Prompts are read a block at a time; of each, two numbers are kept, not its 100 probabilities.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,17 +18,17 @@ BLOCK_WIDTH = 32 * N_YEARS
 
 
 def measured_rows(cache: Cache, years: Sequence[int]) -> Int[np.ndarray, " P"]:
-    """The cache's prompts whose start year is measured."""
+    """Return the cache's prompts whose start year is measured."""
     return np.flatnonzero(np.isin(cache.start_year, years))
 
 
 def measured_behaviour(cache: Cache, years: Iterable[int] = MEASURED) -> dict[str, Behaviour]:
-    """Probability difference and cutoff sharpness of each measured prompt, scored against the true YY.
+    """Measure probability difference and cutoff sharpness of each measured prompt, scored against the true YY.
 
-    model: as it is. counterfactual: the run with YY replaced by 01. average_distribution: the model's mean over
+    model: the clean run. counterfactual: the corrupted run. average_distribution: the model's mean over
     all prompts of the cache, so over all start years, the same everywhere.
 
-    Raises `InputError` for a start year outside 01-98, or where no prompt has one of them.
+    Raises `InputError` for a start year outside 01-98, or if no prompt has one of them.
     """
     check_is("cache", cache, Cache, "what cache_activations or open_cache returns")
     measured, average = np.isin(cache.start_year, check_measured(years)), average_distribution(cache)
@@ -49,7 +49,7 @@ def measured_behaviour(cache: Cache, years: Iterable[int] = MEASURED) -> dict[st
 
 
 def average_distribution(cache: Cache) -> Float[np.ndarray, "100"]:
-    """p(y), the mean over all prompts of the cache."""
+    """Return p(y), the mean over all prompts of the cache."""
     total = np.zeros((1, N_YEARS))
     for _, probabilities in _answers(cache):
         total = np.concatenate([total, probabilities]).sum(0, keepdims=True)
@@ -57,12 +57,12 @@ def average_distribution(cache: Cache) -> Float[np.ndarray, "100"]:
 
 
 def mean_probability(cache: Cache, years: Sequence[int]) -> Float[np.ndarray, "Y 100"]:
-    """p(y), the mean over the prompts of each start year; NaN where there is none."""
+    """Return p(y), the mean over the prompts of each start year; NaN if there is none."""
     return _by_start_year(_answers(cache), cache, years)
 
 
 def mean_year_logits(cache: Cache, years: Sequence[int]) -> Float[np.ndarray, "Y 100"]:
-    """The year logits, the mean over the prompts of each start year; NaN where there is none."""
+    """Return the year logits, the mean over the prompts of each start year; NaN if there is none."""
     blocks = ((rows, _block(cache, rows).astype(float)) for rows in cache.row_blocks(BLOCK_WIDTH))
     return _by_start_year(blocks, cache, years)
 
@@ -77,7 +77,7 @@ def _block(cache: Cache, rows: slice) -> Float[np.ndarray, "n 100"]:
 
 
 def _run_01(cache: Cache, kept: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 100"]:
-    """p(y) on the 01-counterfactual of each of these prompts."""
+    """Return p(y) on the 01-counterfactual of each of these prompts."""
     query, own = np.unique(cache.counterfactual[kept], return_inverse=True)
     part = slice(int(query[0]), int(query[-1]) + 1) if len(query) else slice(0, 0)
     logits, total = cache.read("counterfactual/year_logits", part), cache.read("counterfactual/logsumexp", part)

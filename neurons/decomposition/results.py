@@ -1,4 +1,4 @@
-"""What decomposition measures before any neuron is looked at: the model's behaviour, as a frozen result."""
+"""Results of decomposition: the model's behaviour. No torch."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MeasuredBehaviour(Shown):
-    """What the model does on P measured prompts, and what the references do; by run, in probabilities.
+    """Behaviour on P measured prompts, and its reference values; by run, in probabilities.
 
-    runs: `model`, `counterfactual` and `average_distribution`, as in `measured_behaviour`. resampled: the mean of each
-    measure over start years with every MLP of the cached layers held at its corrupted run at END; empty where that
-    was not asked for.
+    runs: `model`, `counterfactual` and `average_distribution`, as in `measured_behaviour`. resampled: the mean of
+    each measure over start years with every MLP of the cached layers resample-ablated at END; empty if that was not
+    asked for.
     """
 
     model: str
@@ -32,7 +32,7 @@ class MeasuredBehaviour(Shown):
         }
 
     def summaries(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Mean and standard deviation over prompts of each measure, by run."""
+        """Return mean and standard deviation over prompts of each measure, by run."""
         found = {name: run.means() for name, run in self.runs.items()}
         if self.resampled:
             found["mlps_resampled"] = {name: {"mean": value} for name, value in self.resampled.items()}

@@ -1,4 +1,4 @@
-"""One ablation study of a prompt set: single neurons, a group of them, and sets of growing size.
+"""One ablation study of a prompt set: single neurons, a set of them, and sets of growing size.
 
 1. `ablations`: the exact effect of each chosen neuron (the first-order screen chooses where none is named), then the
    direct and the frozen effect of the same neurons, and how far direct logit attribution predicts them.
@@ -34,7 +34,7 @@ NOISE = 0.01
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which neurons are ablated, and how. exact: so many, those that the screen puts first; None for all.
+    """Which neurons are ablated, and how. exact: the number that attribution patching puts first; None for all.
 
     neurons: these instead, and all of them together.
     """

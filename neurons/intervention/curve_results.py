@@ -1,4 +1,4 @@
-"""Top-k curves as frozen results: a measure with the first k neurons of an order kept or ablated."""
+"""Results of top-k curves: a measure with the first k neurons of an order kept or ablated. No torch."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -65,7 +65,9 @@ class Curves(Shown):
         }
 
     def to_frame(self) -> "pd.DataFrame":
-        """A row a point: order, kind, measure, k, the value there and its 5th and 95th percentiles over seeds."""
+        """Return a pandas row for each point: order, kind, measure, k, the value and its 5th and 95th percentiles over
+        seeds.
+        """
         import pandas as pd
 
         parts = [
@@ -76,7 +78,7 @@ class Curves(Shown):
         return pd.concat(parts, ignore_index=True)
 
     def of(self, measure: Measure, kind: Kind) -> tuple[Curve, ...]:
-        """One curve an order."""
+        """Return the curve of each order."""
         check_choice("measure", measure, Measure)
         check_choice("kind", kind, Kind)
         return tuple(c for c in self.curves if (c.measure, c.kind) == (measure, kind))

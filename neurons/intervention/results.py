@@ -1,6 +1,6 @@
-"""What ablations found: frozen results of plain arrays, with their JSON. No torch, so that a report needs none.
+"""Results of ablations: frozen dataclasses of plain arrays, with their JSON. No torch, so that a report needs none.
 
-An effect is the measure when ablated minus the measure as it is, averaged over the prompts of a start year,
+An effect is the measure when ablated minus the measure in the clean run, averaged over the prompts of a start year,
 then over start years: a boosting neuron's is negative.
 """
 
@@ -26,9 +26,9 @@ COMPONENT_ABLATIONS: tuple[ComponentAblation, ...] = get_args(ComponentAblation)
 
 @dataclass(frozen=True)
 class References:
-    """A measure averaged over start years: as it is, and the two values that knowing nothing of YY can reach.
+    """A measure's reference values, averaged over start years: the clean run's, and two that do not depend on YY.
 
-    counterfactual: the 01-run scored against the true YY. average_distribution: the mean of the year
+    counterfactual: the corrupted run scored against the true YY. average_distribution: the mean of the year
     probabilities over all prompts of the cache, scored against every YY (for the contrast, its logarithm).
     """
 
@@ -44,8 +44,8 @@ class References:
 class NeuronEffects(Shown):
     """Exact effects of M neurons, each ablated alone. Y start years; effect is the mean over them.
 
-    by_start_year: the same at each start year. screen: its first-order estimate. score: the boosting score, in
-    logits, NaN where none was given.
+    by_start_year: the same at each start year. screen: the attribution-patching estimate. score: the boosting score, in
+    logits, NaN if none was given.
     """
 
     model: str
@@ -63,7 +63,9 @@ class NeuronEffects(Shown):
         return {"model": self.model, **vars(self.intervention), "neurons": len(self.neurons), "prompts": self.n_prompts}
 
     def to_frame(self) -> "pd.DataFrame":
-        """A row a neuron: effect and the screen's estimate in units of the measure, boosting score in logits."""
+        """Return a pandas row for each neuron: effect and attribution patching in units of the measure, boosting score
+        in logits.
+        """
         import pandas as pd
 
         names = [str(neuron) for neuron in self.neurons]
@@ -75,7 +77,7 @@ class NeuronEffects(Shown):
         return labelled(self.by_start_year, unit=unit, neuron=self.neurons, start_year=self.start_years)
 
     def record(self, row: int) -> dict[str, Any]:
-        """One neuron as in the JSON of `neurons causal`; row 0 is the first named."""
+        """Return one neuron as in the JSON of `neurons causal`; row 0 is the first named."""
         check_whole("row", row, least=0, most=len(self.neurons) - 1)
         score = float(self.score[row])
         return {
@@ -127,11 +129,11 @@ STEPS: tuple[Step, ...] = ("ablation", "final LayerNorm", "later layers")
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """Boosting scores beside what the neurons' removal takes away (minus the effects, in logits). M neurons.
+    """Boosting scores beside minus the exact effects, in logits. M neurons.
 
-    sign_differs, rank_differs: where score and total effect disagree. step: where most of the difference
-    comes from: the ablation itself (score against frozen: resampling leaves a neuron's lean to late years
-    in place), the final LayerNorm (frozen against direct), or later layers (direct against total).
+    sign_differs, rank_differs: where score and total effect disagree. step: where most of the difference comes from:
+    the ablation itself (score against frozen: resampling leaves a neuron's YY-independent bias to late years in
+    place), the final LayerNorm (frozen against direct), or later layers (direct against total).
     """
 
     neurons: tuple[NeuronId, ...]
@@ -194,9 +196,9 @@ class ComponentEffects(Shown):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Ablations(Shown):
-    """All that one call of `neurons causal` found; None for what was not asked for. references: by measure.
+    """All results of one call of `neurons causal`; None for what was not asked for. references: by measure.
 
-    others: the direct and the frozen effects of the same neurons, where agreement was looked at.
+    others: the direct and the frozen effects of the same neurons, if agreement was computed.
     """
 
     effects: NeuronEffects

@@ -1,4 +1,4 @@
-"""What composition finds: the composed map, its parts, how few neurons rebuild it, and when the sign is right."""
+"""Results of composition: the composed map and its parts, the sparse reconstruction, and the signs of growing sums."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ LEVELS = (0.9, 0.99)
 LEAST_ALONE = 0.1
 """R^2 by itself from which a term is what a map is."""
 WRITES = {
-    "slope": "a lean to late years",
+    "slope": "a bias to late years",
     "step": "the triangle",
     "decay": "a slope after the start year",
     "diagonal": "the diagonal",
@@ -164,7 +164,7 @@ def _until(curve: list[float]) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Composition(Shown):
-    """How neurons add up to ">".
+    """The composition of ">" from neurons.
 
     whole, by_layer, by_group: the composed maps. fade: the decay term's length in
     years, the same for all parts. bias_contrast: what each layer's output bias adds to the contrast, in

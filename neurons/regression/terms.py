@@ -1,11 +1,11 @@
-"""How much of a map is ">": regression of a year-centred map on shapes that can be named.
+"""Regression of a year-centred map on named shapes: how much of it is ">".
 
-1. Each term is a shape over the cells (start year YY, year y), its mean over the years taken out, as the
-   map's is.
+1. Each term is a shape over the cells (start year YY, year y), its mean over the years subtracted, as in the
+   map.
 2. Least squares over all cells. A map is a mean over prompts and the regression is linear in it, so an
    interval comes from resampling the nouns.
 3. A term's share is the R^2 lost when it alone is dropped; its `alone` is the R^2 that it reaches by
-   itself. The terms overlap (a step leans to later years), so the shares do not add up to R^2.
+   itself. The terms overlap (a step favours later years), so the shares do not add up to R^2.
 """
 
 from collections.abc import Sequence

@@ -72,7 +72,7 @@ def _carried(study: "Study", reference: Scores, own: Scores, top: int | None) ->
 def compare(studies: "Sequence[Study]") -> Comparison:
     """Each model beside the first, measured at the start years that all have prompts of."""
     if len(studies) < 2:
-        raise InputError(f"one model named: name another to compare {studies[0].plan.checkpoint.name!r} with")
+        raise InputError(f"only one model given: name another to compare {studies[0].plan.checkpoint.name!r} with")
     shared = set(studies[0].plan.years).intersection(*(study.plan.years for study in studies))
     if not shared:
         raise InputError("no start year has a prompt for every model: choose more nouns or other centuries")

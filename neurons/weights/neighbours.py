@@ -1,6 +1,6 @@
-"""Which neurons are most like one: by what they read, what they write, and when they are active.
+"""Nearest neurons by cosine similarity of input weights, output weights, tuning curve and readout.
 
-1. `weight_features` takes each neuron's input and output weights as they act; `curve_features` its tuning curve
+1. `weight_features` gives each neuron's input and output weights as they act; `curve_features` its tuning curve
    and its readout over the years, each less its mean.
 2. `nearest` finds, for some neurons, the others with the largest cosine in each of these.
 """
@@ -28,7 +28,7 @@ Features = Mapping[str, Float[np.ndarray, "M _"]]
 def nearest(
     features: Features, names: Sequence[NeuronId], neurons: Sequence[NeuronId], *, count: int = COUNT
 ) -> tuple[Neighbours, ...]:
-    """For each of `neurons` the `count` others with the largest cosine. features: a row for each of `names`.
+    """Find for each of `neurons` the `count` others with the largest cosine. features: a row for each of `names`.
 
     A row of zeros has cosine 0 with every other.
     """
@@ -48,8 +48,10 @@ def nearest(
 
 
 def weight_features(model: "Model", layers: Sequence[int]) -> Features:
-    """Every neuron of the layers, in their order: `w_in` with its LayerNorm's gain, and `w_out`; both centred over
-    the residual dimensions, whose mean a LayerNorm takes out."""
+    """Return `w_in` with its LayerNorm's gain, and `w_out`, for every neuron of the layers in order.
+
+    Both are centred over the residual dimensions, whose mean a LayerNorm removes.
+    """
     blocks = [model.blocks[layer] for layer in layers]
     w_in = np.concatenate([(b.W_in * b.ln_2.gain[:, None]).T.detach().cpu().numpy() for b in blocks])
     w_out = np.concatenate([b.W_out.detach().cpu().numpy() for b in blocks])
@@ -57,14 +59,14 @@ def weight_features(model: "Model", layers: Sequence[int]) -> Features:
 
 
 def curve_features(effects: LogitEffects) -> Features:
-    """Every neuron of the cached layers: tuning over the measured start years, readout over the 100 years; centred."""
+    """Return the centred tuning curve and readout of every neuron of the cached layers."""
     tuning = np.concatenate([effects.tuning(layer).T for layer in effects.layers])
     readout = np.concatenate([effects.readout(layer) for layer in effects.layers])
     return {"tuning": centred_rows(tuning), "readout": centred_rows(readout)}
 
 
 def every_neuron(layers: Sequence[int], d_mlp: int) -> tuple[NeuronId, ...]:
-    """The names of the rows of `weight_features` and `curve_features`."""
+    """Return the neurons in the order of the rows of `weight_features` and `curve_features`."""
     return tuple(NeuronId(layer, index) for layer in layers for index in range(d_mlp))
 
 

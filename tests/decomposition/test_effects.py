@@ -280,7 +280,7 @@ def test_a_map_is_the_same_however_many_prompts_are_read_at_a_time(
 @pytest.mark.parametrize(
     ("neuron", "message"),
     [
-        ("foo", "'foo' is not a neuron: write layer and index like L9N12"),
+        ("foo", "invalid neuron 'foo': write layer and index, like L9N12"),
         ("L99N1", "L99N1 is outside the cached layers 8-11: choose a neuron there, or layers with it"),
         ("L3N1", "L3N1 is outside the cached layers 8-11"),
         ("L9N99999", "L9N99999 does not exist: layer 9 has neurons 0-255"),

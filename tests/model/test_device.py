@@ -159,7 +159,7 @@ def test_the_circuit_is_the_same_on_a_device(on_cpu: AblationContext, on_gpu: Ab
 def test_a_device_that_is_not_there_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, name: Device, gpu: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(DeviceError, match=rf"device {name} is not there: .* finds no {gpu} .* run on the CPU"):
+    with pytest.raises(DeviceError, match=rf"device {name} is not available: .* finds no {gpu} .* run on the CPU"):
         load_model("mini", device=name)
 
 
@@ -214,7 +214,7 @@ def test_without_a_gpu_the_command_ends_with_one_line(run: Callable[..., tuple[i
     code, err = run("cache", "build", "--device", "cuda", "--cache-dir", tmp_path / "cache")
     assert code == 1
     assert err.count("\n") == 1
-    assert err.startswith("neurons: device cuda is not there")
+    assert err.startswith("neurons: device cuda is not available")
     assert not (tmp_path / "cache").exists()
 
 

@@ -128,7 +128,7 @@ def test_a_missing_tokenizer_is_asked_for(hf_model: Any) -> None:
 
 
 def test_what_is_no_model_is_named(mini_tokenizer: Gpt2Tokenizer) -> None:
-    with pytest.raises(InputError, match="cannot be made of a dict"):
+    with pytest.raises(InputError, match="invalid model of type dict"):
         load_model({"wte": 1}, tokenizer=mini_tokenizer)  # type: ignore[arg-type]
 
 

@@ -126,7 +126,7 @@ def test_mixed_orientations_are_refused_with_the_reason(other: Path) -> None:
         tensors[name] = np.ascontiguousarray(tensors[name].T)
 
     rewrite(other, mix)
-    with pytest.raises(CheckpointError, match=r"h\.1\.mlp\.c_fc\.weight is stored as \[out, in\] .* cannot be told"):
+    with pytest.raises(CheckpointError, match=r"h\.1\.mlp\.c_fc\.weight is stored as \[out, in\] .* is ambiguous"):
         load_model(other)
 
 

@@ -167,7 +167,7 @@ def test_a_study_comes_back_as_it_was_kept(study: TextStudy, mini_cache: Cache, 
 
 
 def test_a_neuron_that_was_not_looked_at_is_told(study: TextStudy) -> None:
-    with pytest.raises(InputError, match="L9N43 was not looked at on text"):
+    with pytest.raises(InputError, match="L9N43 is not in this text study"):
         study.of("L9N43")
 
 
