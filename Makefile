@@ -8,7 +8,7 @@ MODEL ?= mini
 REPORT ?= $(if $(filter mini,$(MODEL)),--causal --circuit)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help report test test-long test-numerics test-all check sample format clean
+.PHONY: help report test test-long test-numerics test-all check sample tutorial format clean
 
 help:
 	@echo "make report   which neurons boost 'year > YY', for the bundled model (MODEL=DIR for yours)"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-numerics  the numerical tests and mini's answers under other kernels and thread counts"
 	@echo "make check    format, lint, types, tests: what CI runs"
 	@echo "make sample   the report of mini that the repository shows, in reports/sample"
+	@echo "make tutorial the outputs that docs/tutorial.md shows, made anew"
 	@echo "make format   format the code"
 	@echo "make clean    remove the environment and the tools' caches (not cache/ and reports/)"
 
@@ -53,6 +54,9 @@ check: .venv/development
 
 sample: .venv/package
 	$(BIN)/python scripts/sample_report.py reports/sample
+
+tutorial: .venv/package
+	$(BIN)/python scripts/tutorial.py
 
 format: .venv/development
 	$(BIN)/ruff format .

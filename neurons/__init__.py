@@ -33,7 +33,7 @@ _HOMES = {
     "Ranking": "neurons.decomposition.ranking",
     "Task": "neurons.task.tasks",
     "Template": "neurons.task.templates",
-    "Tuning": "neurons.clustering.tuning",
+    "Tuning": "neurons.clustering.results",
     "cache_activations": "neurons.cache.build",
     "cluster": "neurons.clustering.clusters",
     "compose": "neurons.regression.composition",
@@ -61,8 +61,8 @@ if TYPE_CHECKING:
     from neurons.cache.build import cache_activations
     from neurons.cache.format import Cache, open_cache
     from neurons.clustering.clusters import cluster
-    from neurons.clustering.results import Clustering
-    from neurons.clustering.tuning import Tuning, tune
+    from neurons.clustering.results import Clustering, Tuning
+    from neurons.clustering.tuning import tune
     from neurons.decomposition.effects import LogitEffects, logit_effects, plain_logit_lens
     from neurons.decomposition.measured import measured_behaviour
     from neurons.decomposition.population import neuron_population
@@ -71,7 +71,8 @@ if TYPE_CHECKING:
     from neurons.intervention.exact import group_effect, neuron_effects
     from neurons.intervention.results import NeuronEffects
     from neurons.intervention.screen import screen
-    from neurons.model.checkpoint import Model, load_model
+    from neurons.model.checkpoint import load_model
+    from neurons.model.model import Model
     from neurons.regression.composition import compose
     from neurons.regression.results import Composition
     from neurons.study.study import Study

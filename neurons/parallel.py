@@ -23,11 +23,11 @@ CONNECT_SECONDS = 10
 def is_spread(jobs: int | None, scheduler: str | None) -> bool:
     """Report whether tasks leave this process; raises `InputError` for an invalid number of jobs or address."""
     if jobs is not None and check_whole("jobs", jobs) < 1:
-        raise InputError(f"{jobs} jobs asked for: give 1 or more")
+        raise InputError(f"invalid jobs {jobs}: it must be at least 1")
     if scheduler is not None and not (
         isinstance(scheduler, str) and re.fullmatch(r"[a-z]+://[^\s/]+:\d{1,5}", scheduler)
     ):
-        raise InputError(f"scheduler {told(scheduler)} is no address: write it like tcp://host:8786")
+        raise InputError(f"invalid scheduler {told(scheduler)}: write its address like tcp://host:8786")
     return scheduler is not None or (jobs or 1) > 1 or (jobs is None and _has_own_backend())
 
 

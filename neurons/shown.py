@@ -1,4 +1,9 @@
-"""How results show themselves: one line at a prompt, a small table in a notebook. Any room may use it."""
+"""One convention for results: what they are in one line at a prompt, and a small table in a notebook.
+
+A result is a frozen dataclass of plain values and arrays, in its floor's `results.py`. `summary` says what it is.
+Beside it, where they make sense: `to_frame` (tidy pandas), `to_xarray` (named dimensions and coordinates), `to_json`
+(plain values, as its command prints them; what is not known is None, never NaN).
+"""
 
 from collections.abc import Mapping
 from html import escape
@@ -6,23 +11,26 @@ from typing import Any
 
 ROWS = 12
 """Rows of a result's table shown in a notebook; `to_frame()` has them all."""
+WIDTH = 200
+"""Characters that a repr stays below."""
 
 
 class Shown:
-    """A result that says what it is: `facts` in words, and the first rows of `to_frame` where it has one."""
+    """A result that says what it is: `summary` in words, and the first rows of `to_frame` where it has one."""
 
-    def facts(self) -> Mapping[str, object]:
+    def summary(self) -> Mapping[str, object]:
         """What a reader wants to know first, by name."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in self.facts().items())})"
+        line = f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in self.summary().items())})"
+        return line if len(line) < WIDTH else f"{line[: WIDTH - 6]} ...)"
 
     def _repr_html_(self) -> str:
         left = "style='text-align:left'"
         rows = "".join(
             f"<tr><th {left}>{escape(name)}</th><td {left}>{escape(str(value))}</td></tr>"
-            for name, value in self.facts().items()
+            for name, value in self.summary().items()
         )
         return f"<b>{type(self).__name__}</b><table>{rows}</table>{self._table()}"
 

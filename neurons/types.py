@@ -1,4 +1,4 @@
-"""The words shared by every room: neuron names, ranges, errors, array aliases, and checks of arguments."""
+"""Words shared by every floor: names of neurons, ranges, errors, array aliases, and checks of arguments."""
 
 import re
 import reprlib
@@ -21,7 +21,7 @@ Measure = Literal["contrast", "probability_difference", "cutoff_sharpness"]
 Ablation = Literal["resample", "mean", "zero"]
 Effect = Literal["total", "direct", "frozen"]
 FileFormat = Literal["svg", "pdf", "png"]
-"""Of a figure kept for a paper."""
+"""File format of a figure for a paper."""
 Device = Literal["cpu", "cuda", "mps"]
 """Where a model runs."""
 
@@ -31,12 +31,12 @@ MOST_RESAMPLES = 100_000
 
 @contextmanager
 def no_bars(label: str) -> Iterator[Progress]:
-    """Progress that nobody sees."""
+    """Report progress to nobody."""
     yield lambda done, total: None
 
 
 class NeuronsError(Exception):
-    """What a user can be told in one line. `exit_code` is what the command ends with."""
+    """An error that one line explains to the user. `exit_code` is the command's exit code."""
 
     exit_code = 1
 
@@ -45,7 +45,7 @@ class NeuronsError(Exception):
 
 
 class InputError(NeuronsError):
-    """What was asked for cannot be meant: an unknown neuron, a year outside the range."""
+    """Invalid input: an unknown neuron, a year outside the range."""
 
     exit_code = 2
 
@@ -55,7 +55,7 @@ class CheckpointError(NeuronsError):
 
 
 class DeviceError(NeuronsError):
-    """A device that is not there, or whose numbers are wrong."""
+    """A device that is not available, or whose numbers are wrong."""
 
 
 class CacheError(NeuronsError):
@@ -89,7 +89,7 @@ class NeuronId:
             return cls(text.layer, text.index)
         match = re.fullmatch(r"L(\d{1,4})N(\d{1,7})", text.strip(), flags=re.ASCII) if isinstance(text, str) else None
         if match is None:
-            raise InputError(f"{told(text)} is not a neuron: write layer and index like L9N12")
+            raise InputError(f"invalid neuron {told(text)}: write layer and index, like L9N12")
         return cls(int(match[1]), int(match[2]))
 
 
@@ -98,7 +98,7 @@ Neurons = str | NeuronId | Iterable[str | NeuronId]
 
 
 def parse_neurons(neurons: Neurons) -> tuple[NeuronId, ...]:
-    """The neurons named, in their order and without repeats; raises `InputError` for what is no neuron."""
+    """Return the neurons named, in their order and without repeats; raises `InputError` for an invalid name."""
     named = (neurons,) if isinstance(neurons, str | NeuronId) else elements("neurons", neurons, "names like L9N12")
     return tuple(dict.fromkeys(map(NeuronId.parse, named)))
 
@@ -106,17 +106,20 @@ def parse_neurons(neurons: Neurons) -> tuple[NeuronId, ...]:
 def parse_ranges(text: str, *, what: str) -> tuple[int, ...]:
     """Read `8-11` or `3,8-11` into ascending numbers without repeats.
 
-    Raises `InputError`, naming `what` was being read, when the text is no such list or a range runs
-    backwards.
+    what: the name of the argument, for the error. Raises `InputError` for another text, or for a range whose first
+    number exceeds its last.
     """
     numbers: set[int] = set()
     for part in text.split(","):
         match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip(), flags=re.ASCII)
         if match is None:
-            raise InputError(f"{what} {text!r} is not a range: write it like 8-11 or 3,8-11")
+            raise InputError(f"invalid {what} {text!r}: write a range like 8-11 or 3,8-11")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
-            raise InputError(f"{what} {text!r} runs backwards: write {match[2]}-{match[1]} for {part.strip()}")
+            example = f"{match[2]}-{match[1]}"
+            raise InputError(
+                f"invalid {what} {text!r}: the first number must not exceed the last (for example {example})"
+            )
         numbers.update(range(first, last + 1))
     return tuple(sorted(numbers))
 
@@ -128,12 +131,12 @@ def parse_device(text: str) -> Device:
 
 
 def told(given: object) -> str:
-    """A wrong argument as an error shows it: short, and on one line."""
+    """Show an invalid argument in an error: short, and on one line."""
     return " ".join(reprlib.repr(given).split())
 
 
 def check_choice(what: str, given: object, choices: Any) -> Any:
-    """`given`, one of a `Literal`'s words; raises `InputError` with the choice for anything else."""
+    """Return `given`, one of a `Literal`'s words; raises `InputError` listing them for anything else."""
     names = get_args(choices)
     if not isinstance(given, str) or given not in names:
         raise InputError(f"{what} {told(given)} is unknown: choose {', '.join(names)}")
@@ -141,24 +144,24 @@ def check_choice(what: str, given: object, choices: Any) -> Any:
 
 
 def check_is(what: str, given: object, kind: Any, how: str) -> None:
-    """Raise `InputError` where an argument is of another type; `how` says what it must be and where it comes from."""
+    """Raise `InputError` for an argument of another type; `how` states what it must be and where it comes from."""
     if not isinstance(given, kind):
         raise InputError(f"{what} must be {how}, not {told(given)}")
 
 
 def check_progress(given: object) -> None:
-    """Raise `InputError` for a callback that cannot be called."""
+    """Raise `InputError` for a progress callback that is not callable."""
     if given is not None and not callable(given):
         raise InputError(f"progress must be a function of (done, total), not {told(given)}")
 
 
 def check_resamples(given: object) -> None:
-    """Raise `InputError` for a number of bootstrap resamples that is none, or more than any memory holds."""
+    """Raise `InputError` for an invalid number of bootstrap resamples, or more than any memory holds."""
     check_whole("resamples", given, least=1, most=MOST_RESAMPLES)
 
 
 def check_whole(what: str, given: object, *, least: int | None = None, most: int | None = None) -> int:
-    """A whole number as an int, NumPy's too; raises `InputError` for another type or one out of range."""
+    """Return a whole number as an int, NumPy's too; raises `InputError` for another type or one out of range."""
     limits = "" if least is None else f" of at least {least}" if most is None else f" from {least} to {most}"
     is_whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
     if not is_whole or (least is not None and given < least) or (most is not None and given > most):  # type: ignore[operator]
@@ -167,12 +170,12 @@ def check_whole(what: str, given: object, *, least: int | None = None, most: int
 
 
 def check_wholes(what: str, given: object, like: str) -> tuple[int, ...]:
-    """Whole numbers as ints; raises `InputError`, with an example, for a single one, a text or another type."""
+    """Return whole numbers as ints; raises `InputError`, with an example, for a single one, a text or another type."""
     return tuple(check_whole(what, one) for one in elements(what, given, f"whole numbers like {like}"))
 
 
 def elements(what: str, given: object, how: str) -> tuple[Any, ...]:
-    """What a list, a range or an array holds; raises `InputError` for a text, a mapping or what holds nothing."""
+    """Return the elements of a list, a range or an array; raises `InputError` for a text, a mapping or another type."""
     try:
         if isinstance(given, str | bytes | Mapping):
             raise TypeError

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurons.model.checkpoint import Model
 from neurons.model.hugging_face import boot_bridge
+from neurons.model.model import Model
 from neurons.task.prompt_set import PromptSet
 
 

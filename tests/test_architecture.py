@@ -12,14 +12,16 @@ import pytest
 import neurons
 
 PACKAGE = Path(neurons.__file__).parent
-SHARED = ("neurons.types", "neurons.shown", "neurons.rounding", "neurons.parallel", "neurons.remembered")
+SHARED = (
+    "neurons.types", "neurons.labelled", "neurons.shown", "neurons.rounding", "neurons.parallel", "neurons.remembered",
+)  # fmt: skip
 """What every floor may import."""
 FLOORS = (
     "task", "model", "cache", "decomposition", "weights", "intervention", "attribution", "clustering", "regression",
     "circuit", "comparison", "report", "study", "cli",
 )  # fmt: skip
 """From the top of the house down: a floor imports only floors above it, what is shared and itself."""
-WITHOUT_A_MODEL = ("results", "graph", "agreement", "neighbours", "draws")
+WITHOUT_A_MODEL = ("results", "curve_results", "search_results", "graph", "agreement", "neighbours", "draws")
 """Modules of floors that run the model which open without one, so that a report loads no torch."""
 NEEDS_A_MODEL = {f"neurons.model.{module}" for module in
                  ("checkpoint", "hugging_face", "model", "device", "forward", "at_end", "rerun")}  # fmt: skip
@@ -30,6 +32,7 @@ RUN_THE_MODEL = ("weights", "intervention", "attribution", "circuit")
 HOMES = {
     "h5py": ("cache/",),
     "msgspec": ("cache/results.py",),
+    "xarray": ("labelled.py",),
     "transformer_lens": ("model/hugging_face.py",),
     "transformers": ("model/hugging_face.py",),
     "huggingface_hub": ("model/files.py",),
@@ -154,6 +157,11 @@ def test_an_outside_package_stays_in_its_home(package: str) -> None:
 @pytest.mark.parametrize("name", [name for name in FILES if not needs_a_model(name)])
 def test_what_needs_no_model_loads_no_torch(name: str) -> None:
     assert not loaded_with(name) & HEAVY
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_tables_and_labelled_arrays_cost_nothing_until_one_is_made(name: str) -> None:
+    assert not {"xarray", "pandas"} & {found.split(".")[0] for found in imports_at_once(name)}
 
 
 FOLDERS = sorted({file.parent for file in FILES.values()})

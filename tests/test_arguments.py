@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import neurons
 from neurons.cache.format import Cache
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.types import InputError, NeuronsError
 
 FOUND = settings(
@@ -62,14 +62,14 @@ class Right:
         made = self.__dict__
         made["prompts"] = neurons.year_spans(self.model.tokenizer, nouns=2, centuries=[17])
         made["effects"] = neurons.logit_effects(self.cache)
-        made["on"] = neurons.ablation_context(self.model, self.cache, years=[31, 32], nouns=1)
+        made["ctx"] = neurons.ablation_context(self.model, self.cache, years=[31, 32], nouns=1)
         made["ranking"] = neurons.rank(self.effects, resamples=5)
         made["population"] = neurons.neuron_population(self.effects)
         few = self.population.take(np.arange(60))
         made["few"], made["tuning"] = few, neurons.tune(few)
         made["statistics"] = neurons.neuron_statistics(self.model, [11])
-        made["group"] = neurons.group_effect(self.on, ["L11N1"])
-        made["some"] = neurons.neuron_effects(self.on, ["L11N1"], keep=False)
+        made["group"] = neurons.group_effect(self.ctx, ["L11N1"])
+        made["some"] = neurons.neuron_effects(self.ctx, ["L11N1"], keep=False)
 
     def __getattr__(self, name: str) -> Any:
         return self.__dict__[name]
@@ -127,15 +127,15 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
             "progress": None,
         },
     ),
-    "experiment": lambda r: (
+    "ablation_context": lambda r: (
         neurons.ablation_context,
         {"model": r.model, "cache": r.cache, "years": [31, 32], "nouns": 1},
     ),
     "find_task": lambda r: (neurons.find_task, {"name": "price-range"}),
-    "gather": lambda r: (neurons.neuron_population, {"effects": r.effects, "progress": None}),
+    "neuron_population": lambda r: (neurons.neuron_population, {"effects": r.effects, "progress": None}),
     "group_effect": lambda r: (
         neurons.group_effect,
-        {"on": r.on, "neurons": [NEURON], "intervention": neurons.Intervention()},
+        {"ctx": r.ctx, "neurons": [NEURON], "intervention": neurons.Intervention()},
     ),
     "load_model": lambda r: (neurons.load_model, {"source": "mini", "tokenizer": None, "name": None, "device": "cpu"}),
     "logit_effects": lambda r: (neurons.logit_effects, {"cache": r.cache, "years": [31, 32]}),
@@ -143,7 +143,7 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
     "neuron_effects": lambda r: (
         neurons.neuron_effects,
         {
-            "on": r.on,
+            "ctx": r.ctx,
             "neurons": [NEURON],
             "intervention": neurons.Intervention(),
             "screened": None,
@@ -154,13 +154,13 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
     ),
     "neuron_statistics": lambda r: (neurons.neuron_statistics, {"model": r.model, "layers": [11], "progress": None}),
     "open_cache": lambda r: (neurons.open_cache, {"path": r.cache.path}),
-    "own_task": lambda r: (neurons.custom_task, {"text": "The {noun} cost $ {XX}{YY} or $ {XX}"}),
+    "custom_task": lambda r: (neurons.custom_task, {"text": "The {noun} cost $ {XX}{YY} or $ {XX}"}),
     "plain_logit_lens": lambda r: (neurons.plain_logit_lens, {"cache": r.cache, "years": [31, 32]}),
     "rank": lambda r: (
         neurons.rank,
         {"effects": r.effects, "start_year": 32, "resamples": 5, "seed": 0, "progress": None},
     ),
-    "screen": lambda r: (neurons.screen, {"on": r.on, "intervention": neurons.Intervention(), "progress": None}),
+    "screen": lambda r: (neurons.screen, {"ctx": r.ctx, "intervention": neurons.Intervention(), "progress": None}),
     "tune": lambda r: (neurons.tune, {"population": r.few.take(np.arange(3)), "seed": 0, "progress": None}),
     "year_spans": lambda r: (
         neurons.year_spans,
@@ -183,7 +183,6 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
     "Cache.check_layer": lambda r: (r.cache.check_layer, {"layer": 11}),
     "Cache.check_neuron": lambda r: (r.cache.check_neuron, {"neuron": NEURON}),
     "Cache.post": lambda r: (r.cache.post, {"layer": 11}),
-    "Cache.post_01": lambda r: (r.cache.post_01, {"layer": 11}),
     "Cache.readout": lambda r: (r.cache.readout, {"layer": 11}),
     "Cache.read": lambda r: (r.cache.read, {"dataset": "final/scale"}),
     "GroupEffect.to_json": lambda r: (r.group.to_json, {"measure": "contrast"}),
@@ -259,17 +258,17 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (
         "year_spans",
         {"centuries": [1700]},
-        "century 1700 is not known: choose among 10-20, for instance 17 for the years 1700-1799; did you mean 17?",
+        "invalid century 1700: choose among 10-20, for instance 17 for the years 1700-1799; did you mean 17?",
     ),
     ("year_spans", {"centuries": ["17"]}, "centuries must be a whole number, not '17'"),
     ("year_spans", {"centuries": 17}, "centuries must be whole numbers like [16, 17], not 17"),
-    ("year_spans", {"centuries": "17"}, "centuries '17' cannot be read: choose draw, all, or numbers like [16, 17]"),
+    ("year_spans", {"centuries": "17"}, "invalid centuries '17': choose draw, all, or numbers like [16, 17]"),
     ("year_spans", {"centuries": []}, "no century given: choose among 10-20"),
     ("year_spans", {"nouns": True}, "nouns must be a whole number, not True"),
     ("year_spans", {"nouns": 2.0}, "nouns must be a whole number, not 2.0"),
     ("year_spans", {"nouns": ["war", 3]}, "nouns must be a number, or words in a list, not 3"),
     ("year_spans", {"seed": -1}, "seed must be a whole number of at least 0, not -1"),
-    ("year_spans", {"template": "The {noun}"}, "template must be a Template, like own_task(text).template"),
+    ("year_spans", {"template": "The {noun}"}, "template must be a Template, like custom_task(text).template"),
     ("rank", {"start_year": "32"}, "start_year must be a whole number, not '32'"),
     ("rank", {"start_year": 1732}, "start year 1732 is not measured: choose within 02-98"),
     ("rank", {"resamples": 0}, "resamples must be a whole number from 1 to 100000, not 0"),
@@ -282,8 +281,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("neuron_effects", {"neurons": []}, "no neuron named: write layer and index like L9N12"),
     ("neuron_effects", {"neurons": None}, "neurons must be names like L9N12, not None"),
     ("neuron_effects", {"scores": np.zeros((2, 2))}, "scores must be an array of shape (1, 256), layers by neurons"),
-    ("Cache.read", {"dataset": "final/scael"}, "'final/scael' is no dataset of a cache"),
-    ("experiment", {"nouns": 0}, "0 nouns asked for: this cache holds 1 to 2"),
+    ("Cache.read", {"dataset": "final/scael"}, "invalid dataset 'final/scael'"),
+    ("ablation_context", {"nouns": 0}, "0 nouns asked for: this cache holds 1 to 2"),
     ("NeuronEffects.record", {"row": -1}, "row must be a whole number from 0 to 0, not -1"),
     ("measured_behaviour", {"years": [99]}, "start year 99 cannot be measured"),
 ]
@@ -326,6 +325,6 @@ def test_a_single_noun_is_one_word_and_numpy_s_numbers_are_numbers(right: Right)
 def test_the_first_row_of_a_map_is_the_first_measured_start_year(right: Right) -> None:
     assert right.effects.start_years[0] == 2
     of_02 = right.effects.of(NEURON, start_year=2)
-    np.testing.assert_allclose(right.effects.map(NEURON)[0], of_02, atol=1e-6)
-    first_line = (neurons.LogitEffects.map.__doc__ or "").split("\n")[0]
+    np.testing.assert_allclose(right.effects.map_array(NEURON)[0], of_02, atol=1e-6)
+    first_line = (neurons.LogitEffects.map_array.__doc__ or "").split("\n")[0]
     assert "row 0 is the first measured start year (02 by default)" in first_line

@@ -2,15 +2,20 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from test_architecture import HOMES
+from tutorial import with_outputs
 from typer.main import get_command
 
 from neurons.cli.main import build_app
 
 ROOT = Path(__file__).parent.parent
+NAMES = {"sklearn": "scikit-learn"}
+"""Packages that documents call by another name than Python does."""
 
 
 def blocks(document: str, language: str) -> list[str]:
@@ -23,23 +28,11 @@ def test_the_readmes_python_examples_run(number: int, tmp_path: Path, monkeypatc
     exec(compile(blocks("README.md", "python")[number], "README.md", "exec"), {})
 
 
-def told(document: str) -> list[tuple[str, str | None]]:
-    """Each Python example of a document, with what the document says it prints."""
-    text = (ROOT / document).read_text(encoding="utf-8")
-    pattern = r"^```python\n(.*?)^```\n(?:```text\n(.*?)^```)?"
-    return [(match[1], match[2]) for match in re.finditer(pattern, text, flags=re.M | re.S)]
-
-
-@pytest.mark.parametrize("document", ["docs/tutorial.md"])
-def test_a_document_s_examples_print_what_it_says(
-    document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """One after the other in one namespace, as a reader would."""
+def test_the_tutorials_examples_print_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this fails because numbers changed on purpose: `python scripts/tutorial.py` writes what is printed now."""
+    text = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    for code, printed in told(document):
-        exec(compile(code, document, "exec"), names)
-        assert capsys.readouterr().out == (printed or ""), code
+    assert with_outputs(text) == text
 
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
@@ -61,10 +54,47 @@ def test_the_documents_commands_and_options_exist(line: str) -> None:
     assert {word for word in words if word.startswith("--")} <= options
 
 
-def test_every_command_is_in_the_readme() -> None:
-    documented = {shlex.split(line)[1] for line in documented_commands(["README.md"])}
-    commands = set(getattr(get_command(build_app()), "commands", {}))
-    assert commands - documented <= {"models"}
+def program(command: Any, name: str = "neurons") -> Iterator[tuple[str, Any]]:
+    """Every command of the program by its words."""
+    yield name, command
+    for word, inner in getattr(command, "commands", {}).items():
+        yield from program(inner, f"{name} {word}")
+
+
+COMMANDS = dict(program(get_command(build_app())))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_is_in_the_document_of_commands(name: str) -> None:
+    text = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    assert name in text
+    options = {option for parameter in COMMANDS[name].params for option in parameter.opts if option.startswith("-")}
+    assert {option for option in options if not re.search(rf"(?<![\w-]){option}(?![\w-])", text)} == set()
+
+
+def test_every_option_in_the_document_of_commands_exists() -> None:
+    named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", (ROOT / "docs/commands.md").read_text(encoding="utf-8")))
+    options = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts}
+    assert named - options == {"--help"}
+
+
+def test_the_architecture_names_every_floor_and_shared_file_and_no_path_that_is_missing() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    floors = {file.parent.name for file in (ROOT / "neurons").glob("*/__init__.py")}
+    assert {floor for floor in floors if f"| `{floor}/` |" not in text} == set()
+    shared = {file.name for file in (ROOT / "neurons").glob("*.py")} - {"__main__.py"}
+    assert {file for file in shared if f"`{file}`" not in text} == set()
+    paths = re.findall(r"`((?:neurons|tests|scripts|docs)/[\w./-]*)`", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("package", HOMES)
+def test_the_architecture_names_the_home_of_every_outside_package(package: str) -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    (row,) = [
+        line for line in text.splitlines() if re.match(rf"\| [^|]*\b{NAMES.get(package, package)}\b[^|]* \|", line)
+    ]
+    assert [home for home in HOMES[package] if f"`neurons/{home}`" not in row] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

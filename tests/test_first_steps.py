@@ -20,7 +20,7 @@ from neurons.cache.format import Cache, open_cache
 from neurons.cli.main import main
 from neurons.decomposition.effects import logit_effects, plain_logit_lens
 from neurons.intervention.context import ablation_context
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.task.prompts import year_spans
 from neurons.types import InputError
@@ -105,7 +105,12 @@ def test_ci_runs_what_a_person_runs_with_none_of_the_project_s_variables() -> No
 def test_a_skip_says_what_is_missing_and_no_test_waits_for_a_variable() -> None:
     texts = {path.name: path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("*.py")}
     names = {name for name, text in texts.items() if re.search(r"pytest\.mark\.skipif|pytest\.skip\(", text)}
-    assert names - {Path(__file__).name} == {"test_durability.py", "test_explorer.py", "test_numerics.py"}
+    assert names - {Path(__file__).name} == {
+        "test_checkpoint.py",
+        "test_durability.py",
+        "test_explorer.py",
+        "test_numerics.py",
+    }
 
 
 # --- start years without a prompt ------------------------------------------------------------------

@@ -77,18 +77,17 @@ def test_nonsense_is_one_line_and_nothing_is_written(command: str, parameter: An
 
 
 OUT_OF_RANGE = [
-    ("rank --centuries 1700", "century 1700 is not known", "did you mean 17?"),
-    ("rank --centuries 1700-1799", "century 1700 is not known", "did you mean 17?"),
+    ("rank --centuries 1700", "invalid century 1700", "did you mean 17?"),
+    ("rank --centuries 1700-1799", "invalid century 1700", "did you mean 17?"),
     ("rank --years 1732", "start year 1732 cannot be measured", "choose within 01-98"),
     ("rank --year 1732", "start year 1732 is not measured", "choose within 02-98"),
     ("effect L9N43 --year 1732", "start year 1732 has no later year", "00 to 98"),
-    ("causal --on-nouns 21", "--on-nouns 21 cannot be had", "1 to 20 nouns"),
-    ("causal --neurons L9N43;L10N18", "'L9N43;L10N18' is not a neuron", "like L9N12"),
-    ("causal --ablation zeor", "--ablation 'zeor' is unknown", "resample, mean, zero"),
+    ("causal --on-nouns 21", "21 nouns asked for", "1 to 20"),
+    ("causal --neurons L9N43;L10N18", "invalid neuron 'L9N43;L10N18'", "like L9N12"),
+    ("causal --ablation zeor", "'zeor' is not one of", "'resample', 'mean', 'zero'"),
     ("compose --neuron L2N1", "L2N1 is outside the chosen layers", "choose layers with it"),
     ("compose --neuron L9N256", "L9N256 does not exist", "neurons 0-255"),
-    ("cache verify --model gtp2", "gtp2", "mini"),
-    ("circuit --threshold nan", "threshold nan is no share", "choose within 0-1"),
+    ("circuit --threshold nan", "invalid threshold nan", "must be within 0-1"),
 ]
 
 

@@ -36,7 +36,7 @@ def test_a_neuron_is_read_as_it_is_written(layer: int, index: int) -> None:
 @given(st.one_of(st.text(), st.from_regex(r"\s*[Ll]-?\d{0,6}[Nn]-?\d{0,9}\s*")))
 def test_a_text_is_a_neuron_or_refused(text: str) -> None:
     if not re.fullmatch(r"L\d{1,4}N\d{1,7}", text.strip(), re.ASCII):
-        with pytest.raises(InputError, match="is not a neuron: write layer and index like L9N12"):
+        with pytest.raises(InputError, match=r"^invalid neuron .*: write layer and index, like L9N12"):
             NeuronId.parse(text)
         return
     found = NeuronId.parse(text)

@@ -47,7 +47,7 @@ def _arrays_held(thing: Any) -> list[str]:
 
 
 ALL = [(label, thing) for name in PUBLIC for label, thing in members(name)]
-OBVIOUS = {"facts", "to_json", "record"}
+OBVIOUS = {"summary", "to_json", "record"}
 """Named and documented once, where they are defined for all results."""
 
 

@@ -8,13 +8,13 @@ import pytest
 
 import neurons
 from neurons.cache.format import Cache
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.shown import ROWS, Shown
 from neurons.task.prompt_set import PromptSet
 
 
 class Odd(Shown):
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {"name": "<script>alert(1)</script>"}
 
     def to_frame(self) -> pd.DataFrame:

@@ -33,7 +33,7 @@ def test_spaces_around_a_neuron_are_forgiven() -> None:
 def test_what_is_no_neuron_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(InputError) as error:
         NeuronId.parse(text)
-    assert str(error.value) == f"{text!r} is not a neuron: write layer and index like L9N12"
+    assert str(error.value) == f"invalid neuron {text!r}: write layer and index, like L9N12"
 
 
 def test_neurons_sort_by_layer_then_index() -> None:
@@ -53,11 +53,13 @@ def test_ranges_read_as_ascending_numbers_without_repeats(text: str, numbers: tu
 def test_what_is_no_range_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(InputError) as error:
         parse_ranges(text, what="layers")
-    assert str(error.value) == f"layers {text!r} is not a range: write it like 8-11 or 3,8-11"
+    assert str(error.value) == f"invalid layers {text!r}: write a range like 8-11 or 3,8-11"
 
 
 def test_a_backward_range_is_refused_with_its_correction() -> None:
-    with pytest.raises(InputError, match=r"^years '98-02' runs backwards: write 02-98 for 98-02$"):
+    with pytest.raises(
+        InputError, match=r"^invalid years '98-02': the first number must not exceed the last \(for example 02-98\)$"
+    ):
         parse_ranges("98-02", what="years")
 
 

@@ -30,7 +30,7 @@ def random_years(cache: Cache, *, draws: int = DRAWS, seed: int = 0) -> Int[np.n
     Raises `InputError` for fewer than one draw, or where a noun has one start year alone in a century.
     """
     if draws < 1:
-        raise InputError(f"{draws} draws asked for: draw at least 1 other start year for each prompt")
+        raise InputError(f"invalid draws {draws}: each prompt needs at least 1 other start year")
     taken = np.empty((draws, len(cache)), int)
     for rows in noun_centuries(cache):
         noun, century = cache.noun[rows[0]], int(cache.century[rows[0]])

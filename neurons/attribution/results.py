@@ -37,7 +37,7 @@ class Attribution(Shown):
     seed: int
     steps: int
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {
             "model": self.model,
             "measure": self.measure,
@@ -136,7 +136,7 @@ class ShapleyValues(Shown):
     value: Float[np.ndarray, " n"]
     standard_error: Float[np.ndarray, " n"]
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {"measure": self.measure, "neurons": len(self.neurons), "samples": self.samples}
 
     def to_frame(self) -> "pd.DataFrame":

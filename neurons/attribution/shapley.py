@@ -91,7 +91,7 @@ def _estimate(
     progress: Progress | None,
 ) -> dict[Measure, ShapleyValues]:
     if samples < 2:
-        raise InputError(f"{samples} samples asked for: a standard error needs at least 2")
+        raise InputError(f"invalid samples {samples}: a standard error needs at least 2")
     total = np.zeros((len(measures), len(chosen)))
     squares = np.zeros_like(total)
     for sample, block in enumerate(_sampled(ctx, measures, samples, prompts, rng)):
@@ -114,7 +114,7 @@ def _sampled(
     for _ in range(samples):
         years = np.sort(rng.choice(len(of_year), min(prompts, len(of_year)), replace=False))
         rows = np.array([rng.choice(of_year[year]) for year in years])
-        yield block_of(ctx, measures, rows, np.array([[_other(group[int(row)], row, rng) for row in rows]]))
+        yield block_of(ctx, measures, rows, np.array([[_other(group[int(row)], int(row), rng) for row in rows]]))
 
 
 def _other(rows: Int[np.ndarray, " g"], row: int, rng: np.random.Generator) -> int:

@@ -76,7 +76,7 @@ def attribute(
     Raises `InputError` for fewer than one draw or step, or a noun with one start year alone in its century.
     """
     if steps is not None and steps < 1:
-        raise InputError(f"{steps} steps asked for: the integral needs at least 1")
+        raise InputError(f"invalid steps {steps}: the integral needs at least 1")
     ladder = [steps] if steps else _enough_steps(ctx, measures, draws, seed)
     for tried in ladder:
         totals = Totals.empty(ctx, measures)

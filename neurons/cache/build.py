@@ -25,7 +25,7 @@ from neurons.cache.format import Cache, cache_key, cache_path, open_cache
 from neurons.cache.layout import DTYPE, FORMAT, FORMAT_VERSION, Sizes, check_dtype, rounded
 from neurons.cache.parts import Parts, parts_of
 from neurons.cache.plan import PLAN, Block, Plan, donors, plan_of, reused, save_plan
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.parallel import is_spread, run_tasks
 from neurons.task.prompt_set import PromptSet
 from neurons.types import CacheError, Progress, check_is, check_progress

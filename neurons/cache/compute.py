@@ -18,8 +18,9 @@ from torch import Tensor
 from neurons.cache.layout import rounded
 from neurons.cache.parts import Parts
 from neurons.cache.plan import ANSWER, Block, Plan, clear_counterfactual, load_plan
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.forward import run
+from neurons.model.model import Model
 from neurons.types import CheckpointError
 
 PARTIAL = "partial"
@@ -72,7 +73,7 @@ def _plan(parts: Parts) -> Plan:
 def _model(folder: str, fingerprint: str) -> Model:
     model = load_model(folder)
     if model.fingerprint != fingerprint:
-        raise CheckpointError(f"a worker finds other weights in {folder} than the build began with: run again")
+        raise CheckpointError(f"the weights in {folder} changed during the build: run again")
     return model
 
 

@@ -73,7 +73,7 @@ def reading(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r", locking=False) as file:
             yield file
     except FileNotFoundError:
-        raise CacheError(f"cache {path} is not there: `neurons cache list` shows what is") from None
+        raise CacheError(f"cache {path} does not exist: `neurons cache list` shows those that do") from None
     except (OSError, LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise unreadable(path, reason) from None
@@ -109,7 +109,7 @@ class Cache(Shown):
     def __len__(self) -> int:
         return len(self.start_year)
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {
             "model": self.model,
             "prompts": len(self),
@@ -123,7 +123,7 @@ class Cache(Shown):
         check_is("dataset", dataset, str, "the name of a dataset")
         with reading(self.path) as file:
             if not isinstance(file.get(dataset), h5py.Dataset):
-                raise InputError(f"{told(dataset)} is no dataset of a cache: docs/cache-format.md names them")
+                raise InputError(f"invalid dataset {told(dataset)}: docs/cache-format.md lists the datasets of a cache")
             values = np.asarray(file[dataset][part])
             return values.astype(np.float32) if values.dtype == np.float16 else values
 

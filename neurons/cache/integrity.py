@@ -58,7 +58,7 @@ def check_seal(path: Path, *, limit: int | None = None, remembered: Remembered |
     found, size = _read_seal(path)
     if not found.startswith(FORMAT.encode() + b" "):
         raise CacheError(
-            f"cache {path} cannot be read (it is no cache of this program): give a file that `neurons cache build`"
+            f"cache {path} cannot be read (not a cache of this program): give a file that `neurons cache build`"
             " wrote, or delete it and run again"
         )
     if limit is not None and size > limit:
@@ -76,7 +76,7 @@ def _read_seal(path: Path) -> tuple[bytes, int]:
         with path.open("rb") as file:
             return file.read(SEAL_SIZE), os.fstat(file.fileno()).st_size
     except FileNotFoundError:
-        raise CacheError(f"cache {path} is not there: `neurons cache list` shows what is") from None
+        raise CacheError(f"cache {path} does not exist: `neurons cache list` shows those that do") from None
     except OSError as error:
         raise CacheError(
             f"cache {path} cannot be read ({error.strerror}): check the name and its permissions"

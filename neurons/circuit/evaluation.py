@@ -1,8 +1,8 @@
-"""How much of the behaviour a circuit carries: it alone, all but it, each part left out, and random ones.
+"""Sufficiency and necessity of a circuit: it alone, all but it, each part left out, and random circuits of its size.
 
-The base is the 01-run. Kept components read what the kept ones before them write, on top of the 01-run's
-residual, and write anew; every other component writes what it wrote in the 01-run. YY's embedding is always
-the prompt's own. A circuit of edges is stricter: only what its edges carry is the prompt's.
+The base is the corrupted run. Nodes of the circuit read what the circuit's nodes before them write, on top of the
+residual of the corrupted run; every other component keeps its output of the corrupted run. YY's embedding is always the
+prompt's own. A circuit of edges is stricter: only its edges carry the clean run.
 Measures are the published ones, with the softmax over the full vocabulary.
 """
 
@@ -27,7 +27,7 @@ from neurons.types import Progress
 def evaluate(
     patching: Patching, circuit: Circuit, *, n_random: int = N_RANDOM, seed: int = 0, progress: Progress | None = None
 ) -> Evaluation:
-    """Run the circuit and all that it is compared with. `patching` is as `paths.patching` makes it."""
+    """Run the circuit and everything it is compared with. `patching` is as `paths.patching` makes it."""
     paths = patching.swapped()
     parts = [node for node in circuit.nodes if node.layer >= 0]
     members: Sequence[Node] | Sequence[Edge] = circuit.edges if circuit.by_edges else parts
@@ -57,12 +57,12 @@ def evaluate(
 
 
 def _alone(paths: Patching, circuit: Circuit, members: Sequence[Any]) -> Float[Tensor, "P d"]:
-    """The change of the final residual when these nodes or edges alone carry what is the prompt's."""
+    """Return the change of the final residual when these nodes or edges alone carry the clean run."""
     return _along(paths, members) if circuit.by_edges else keep_nodes(paths, members)
 
 
 def _along(paths: Patching, edges: Sequence[Edge]) -> Float[Tensor, "P d"]:
-    """The same when the edges alone carry what is the prompt's, from YY's embedding on."""
+    """Return the same when the edges alone carry the clean run, from YY's embedding on."""
     start = embedding(paths)
     return paths.follow({start: paths.change(start)[None]}, edges)[0]
 
@@ -79,7 +79,7 @@ def embedding(paths: Patching) -> Node:
 
 
 def keep_nodes(paths: Patching, nodes: Collection[Node], *, cut: Sequence[Edge] = ()) -> Float[Tensor, "P d"]:
-    """The change of the final residual when these nodes alone run, on what those before them write.
+    """Return the change of the final residual when these nodes alone run, on what those before them write.
 
     cut: edges that carry nothing though both their ends run.
     """
@@ -96,7 +96,7 @@ def keep_nodes(paths: Patching, nodes: Collection[Node], *, cut: Sequence[Edge] 
 
 
 def _by_order(nodes: Collection[Node]) -> Iterator[tuple[int, list[Node]]]:
-    """Nodes that cannot read each other together, in the order of depth."""
+    """Yield nodes that cannot read each other together, in the order of depth."""
     groups: dict[int, list[Node]] = {}
     for node in sorted(nodes, key=depth_first):
         groups.setdefault(node.order, []).append(node)
@@ -133,7 +133,7 @@ def _without(
 
 @torch.inference_mode()
 def behaviour_alone(patching: Patching, circuit: Circuit) -> Behaviour:
-    """Both measures of each prompt while the circuit's nodes alone run and all else is the 01-run's."""
+    """Measure each prompt while the circuit's nodes alone run clean and all else keeps the corrupted run's outputs."""
     paths = patching.swapped()
     return _behaviour(paths, _alone(paths, circuit, circuit.edges if circuit.by_edges else circuit.nodes))
 
@@ -155,7 +155,9 @@ def _measured(paths: Patching, change: Float[Tensor, "P d"]) -> Kept:
 def random_circuits(
     layout: Layout, circuit: Circuit, count: int, rng: np.random.Generator
 ) -> Iterator[list[Node] | list[Edge]]:
-    """Circuits of the same size: as many heads and MLPs at each position, or as many edges of each kind of input."""
+    """Draw circuits of the same size: as many heads and MLPs at each position, or as many edges into each type of
+    input.
+    """
     draw = partial(_random_edges if circuit.by_edges else _random_nodes, layout, circuit, rng)
     for _ in range(count):
         yield draw()
@@ -173,7 +175,7 @@ def _random_nodes(layout: Layout, circuit: Circuit, rng: np.random.Generator) ->
 
 
 def _random_edges(layout: Layout, circuit: Circuit, rng: np.random.Generator) -> list[Edge]:
-    """Each edge with another sender and receiver of the same kinds at the same positions, where it is possible."""
+    """Replace each edge's sender and receiver by others of the same types at the same positions, where possible."""
     return [_random_edge(layout, edge, rng) for edge in circuit.edges]
 
 

@@ -1,9 +1,9 @@
-"""The words for a circuit: nodes at positions, edges between them, and circuits read from JSON and checked.
+"""Circuits as graphs: nodes at positions, edges between them, read from JSON and checked.
 
 A node is a component at a position: `a9.h1@END` (head 1 of layer 9), `m10@END` (an MLP), `embed@YY`. Positions are
 `YY`, `YY+1`, ... and `END`; nothing before YY differs between a prompt and its 01-counterfactual.
-An edge goes from a node to what another reads: `m10@END` (an MLP's input), `a9.h1.q@END` (a head's query; `.k` and
-`.v` for keys and values, read where the edge's sender stands), or `logits`.
+An edge goes from a node to an input of another: `m10@END` (an MLP's input), `a9.h1.q@END` (a head's query; `.k` and
+`.v` for keys and values, read at the position of the edge's sender), or `logits`.
 """
 
 import json
@@ -22,7 +22,7 @@ END = "END"
 
 @dataclass(frozen=True)
 class Node:
-    """layer -1 is the embedding (token and position); head None is the layer's MLP."""
+    """A component at a position. layer -1 is the embedding (token and position); head None is the layer's MLP."""
 
     layer: int
     head: int | None
@@ -47,7 +47,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """What `sender` writes reaches one input of `receiver`; None is the logits."""
+    """The output of `sender` into one input of `receiver`; receiver None is the logits."""
 
     sender: Node
     receiver: Node | None
@@ -66,28 +66,30 @@ class Edge:
 
 @dataclass(frozen=True)
 class Layout:
-    """What nodes there can be: a model's layers and heads, and the positions' names from YY to END."""
+    """The nodes that can exist: a model's layers and heads, and the names of the positions from YY to END."""
 
     n_layers: int
     n_heads: int
     positions: tuple[str, ...]
 
     def at(self, position: str) -> int:
-        """Counted from YY."""
+        """Return a position's place, counted from YY."""
         return self.positions.index(position)
 
     def components(self, position: str) -> tuple[Node, ...]:
-        """Every head and MLP at a position, in order of depth."""
+        """Return every head and MLP at a position, in order of depth."""
         layers = range(self.n_layers)
         return tuple(Node(layer, h, position) for layer in layers for h in [*range(self.n_heads), None])
 
     def senders(self, below: int, position: str) -> tuple[Node, ...]:
-        """What a component of order `below` can read at a position. Only YY's embedding differs in the 01-run."""
+        """Return what a component of order `below` can read at a position. Of embeddings only YY's differs in the
+        corrupted run.
+        """
         embedding = (Node(-1, None, position),) if position == self.positions[0] else ()
         return embedding + tuple(node for node in self.components(position) if node.order < below)
 
     def inputs(self, receiver: Node) -> tuple[tuple[Slot, str], ...]:
-        """What a node reads: each input with the position that it is read at."""
+        """Return a node's inputs, each with the position at which it is read."""
         if receiver.head is None:
             return (("in", receiver.position),)
         seen = self.positions[: self.at(receiver.position) + 1]
@@ -96,19 +98,19 @@ class Layout:
         return (("q", receiver.position), *keys, *values)
 
     def check_node(self, node: Node, entry: str) -> Node:
-        """The node, or `InputError` naming the entry where there is none such."""
+        """Return the node; raises `InputError` naming the entry if the model has no such node."""
         if node.position not in self.positions:
-            raise InputError(f"{entry}: no position {node.position!r} here: choose among {', '.join(self.positions)}")
+            raise InputError(f"{entry}: invalid position {node.position!r}: choose among {', '.join(self.positions)}")
         if node.layer >= self.n_layers:
             raise InputError(f"{entry}: layer {node.layer} is not in this model: it has layers 0-{self.n_layers - 1}")
         if node.head is not None and node.head >= self.n_heads:
             raise InputError(f"{entry}: head {node.head} is not in this model: layers have heads 0-{self.n_heads - 1}")
         if node.layer < 0 and node.position != self.positions[0]:
-            raise InputError(f"{entry}: only the embedding at {self.positions[0]} differs in the 01-run")
+            raise InputError(f"{entry}: only the embedding at {self.positions[0]} differs in the corrupted run")
         return node
 
     def check_edge(self, edge: Edge, entry: str) -> Edge:
-        """The edge, or `InputError` naming the entry where it is impossible."""
+        """Return the edge; raises `InputError` naming the entry if it is impossible."""
         self.check_node(edge.sender, entry)
         if edge.receiver is None:
             if edge.sender.position != self.positions[-1]:
@@ -116,18 +118,20 @@ class Layout:
             return edge
         self.check_node(edge.receiver, entry)
         if edge.receiver.layer < 0:
-            raise InputError(f"{entry}: the embedding reads nothing")
+            raise InputError(f"{entry}: the embedding has no input")
         if (edge.receiver.head is None) != (edge.slot == "in"):
             raise InputError(
                 f"{entry}: name a head's input q, k or v, as in a9.h1.v@END; an MLP has one, as in m10@END"
             )
         here, there = self.at(edge.sender.position), self.at(edge.receiver.position)
         if here > there:
-            raise InputError(f"{entry}: against time: {edge.sender.position} comes after {edge.receiver.position}")
+            raise InputError(
+                f"{entry}: the sender's position {edge.sender.position} comes after {edge.receiver.position}"
+            )
         if edge.slot in ("in", "q") and here != there:
             raise InputError(f"{entry}: only a head's keys and values (k, v) are read at another position")
         if edge.sender.order >= edge.receiver.order:
-            raise InputError(f"{entry}: against depth: {edge.sender.component} does not come before it")
+            raise InputError(f"{entry}: the sender {edge.sender.component} does not come before the receiver")
         return edge
 
 
@@ -144,7 +148,7 @@ class Circuit:
 
 
 def layout(n_layers: int, n_heads: int, n_positions: int) -> Layout:
-    """Names of the positions from YY to END, `n_positions` of them."""
+    """Name the `n_positions` positions from YY to END."""
     between = tuple(f"YY+{i}" for i in range(1, n_positions - 1))
     return Layout(n_layers, n_heads, ("YY", *between, END))
 
@@ -153,7 +157,7 @@ def parse_node(text: Any) -> Node:
     """Read `a9.h1@END`; raises `InputError`."""
     node, slot = _parse_place(text)
     if slot != "in":
-        raise InputError(f"{text!r} is an input, not a node: write a node like a9.h1@END")
+        raise InputError(f"invalid node {text!r}: it names an input; write a node like a9.h1@END")
     return node
 
 
@@ -172,7 +176,7 @@ _PLACE = re.compile(r"(?:(embed)|m(\d{1,4})|a(\d{1,4})\.h(\d{1,4})(?:\.([qkv]))?
 def _parse_place(text: Any) -> tuple[Node, Slot]:
     match = _PLACE.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise InputError(f"{text!r} is no node: write it like a9.h1@END, m10@END or embed@YY")
+        raise InputError(f"invalid node {text!r}: write it like a9.h1@END, m10@END or embed@YY")
     embed, mlp, layer, head, slot = match.groups()[:5]
     position = match[6]
     if embed:
@@ -184,10 +188,10 @@ def _parse_place(text: Any) -> tuple[Node, Slot]:
 
 
 def read_circuit(path: Path, where: Layout) -> Circuit:
-    """A circuit from JSON: `nodes` (`"m10@END"`, or objects with `node` and `position`) and/or `edges`.
+    """Read a circuit from JSON: `nodes` (`"m10@END"`, or objects with `node` and `position`) and/or `edges`.
 
-    What `neurons circuit --json` prints is one. Without `nodes` the circuit is its edges. Raises `InputError`
-    for a file that is none, naming the entry that is malformed or impossible.
+    `neurons circuit --json` prints such a circuit. Without `nodes` the circuit is its edges. Raises `InputError`
+    for an invalid file, naming the entry that is malformed or impossible.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -196,12 +200,12 @@ def read_circuit(path: Path, where: Layout) -> Circuit:
     except ValueError:
         raise InputError(f"circuit {path} is not JSON: give a file that `neurons circuit --json` printed") from None
     if not isinstance(content, dict) or not all(isinstance(content.get(k, []), list) for k in ("nodes", "edges")):
-        raise InputError(f'circuit {path} is no circuit: it needs lists "nodes" or "edges"')
+        raise InputError(f'circuit {path} is not a circuit: it must have a list "nodes" or "edges"')
     return circuit_of(content, where, name=path.name)
 
 
 def circuit_of(content: Mapping[str, Any], where: Layout, *, name: str) -> Circuit:
-    """The circuit that nodes and edges as in JSON describe; see `read_circuit`."""
+    """Make the circuit that nodes and edges as in JSON describe; see `read_circuit`."""
     nodes = [_node_entry(entry, i, where) for i, entry in enumerate(content.get("nodes", []))]
     edges = [_edge_entry(entry, i, where) for i, entry in enumerate(content.get("edges", []))]
     if not nodes and not edges:
@@ -226,7 +230,7 @@ def _node_entry(entry: Any, place: int, where: Layout) -> Node:
 def _edge_entry(entry: Any, place: int, where: Layout) -> Edge:
     if not isinstance(entry, dict) or not {"from", "to"} <= set(entry):
         raise InputError(
-            f'edge {place + 1}: {str(entry)[:60]!r} is no edge: write {{"from": "m9@END", "to": "logits"}}'
+            f'edge {place + 1}: {str(entry)[:60]!r} is not an edge: write {{"from": "m9@END", "to": "logits"}}'
         )
     try:
         edge = parse_edge(entry["from"], entry["to"])
@@ -244,7 +248,7 @@ _PUBLISHED_NODES: Sequence[str] = (
 
 
 def published_circuit(where: Layout) -> Circuit:
-    """The circuit of GPT-2 small, from Hanna, Liu and Variengien (NeurIPS 2023) and their released code.
+    """Return the circuit of GPT-2 small, from Hanna, Liu and Variengien (NeurIPS 2023) and their released code.
 
     Raises `InputError` for a model without these components.
     """

@@ -1,8 +1,9 @@
-"""What makes a neuron's pre-activation what it is: every head, MLP, bias and embedding, by start year. Exact.
+"""Exact decomposition of a neuron's pre-activation into heads, MLPs, biases and the embedding, by start year.
 
-A neuron reads the residual at END through its layer's LayerNorm. With that LayerNorm's scale as it was in the run,
-reading is linear, so each component's write, centred, times the gain, over the scale, times the neuron's input
-weights is its part; with the LayerNorm's bias and the neuron's own the parts sum to the pre-activation.
+A neuron reads the residual at END through its layer's LayerNorm. With the scale of that LayerNorm frozen at its
+value in the run, reading is linear, so each component's output, centred, times the gain, over the scale, times the
+neuron's input weights is its part; with the LayerNorm's bias and the neuron's own the parts sum to the
+pre-activation.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ scale."""
 
 @torch.inference_mode()
 def parts_of_neurons(paths: Patching, layer: int, indices: Sequence[int]) -> Float[Tensor, "C P n"]:
-    """Each component's part of the pre-activations of some of a layer's neurons, for every prompt of `on.base`."""
+    """Return each component's part of some neurons' pre-activations, for every prompt of `on.base`."""
     model, block = paths.model, paths.model.blocks[layer]
     chosen = torch.tensor(list(indices)).to(model.device)
     reading = block.W_in[:, chosen] * block.ln_2.gain[:, None]
@@ -40,7 +41,7 @@ def parts_of_neurons(paths: Patching, layer: int, indices: Sequence[int]) -> Flo
 
 @torch.inference_mode()
 def pre_activation(paths: Patching, layer: int, indices: Sequence[int]) -> Float[Tensor, "P n"]:
-    """What the neurons' parts must sum to, by the layer's own arithmetic."""
+    """Return the pre-activations by the layer's own arithmetic: what the parts must sum to."""
     block = paths.model.blocks[layer]
     normed = normalise(paths.base.mid[layer][:, -1], block.ln_2, paths.model.config.layer_norm_eps)
     chosen = torch.tensor(list(indices)).to(paths.model.device)
@@ -48,9 +49,9 @@ def pre_activation(paths: Patching, layer: int, indices: Sequence[int]) -> Float
 
 
 def explain_neurons(paths: Patching, neurons: Sequence[str | NeuronId]) -> tuple[PreActivation, ...]:
-    """The parts of each neuron's pre-activation at END by start year.
+    """Decompose each neuron's pre-activation at END by start year.
 
-    Raises `InputError` for a neuron that the model has not.
+    Raises `InputError` for a neuron outside the model.
     """
     found = [_checked(paths, neuron) for neuron in neurons]
     start_years, member = np.unique(paths.start_year, return_inverse=True)
@@ -68,7 +69,7 @@ def explain_neurons(paths: Patching, neurons: Sequence[str | NeuronId]) -> tuple
 
 
 def component_names(paths: Patching, layer: int) -> tuple[str, ...]:
-    """What writes to the residual that a layer's MLP reads, then the biases."""
+    """Name the components that write to the residual that a layer's MLP reads, then the biases."""
     names = ["embed"]
     for below in range(layer + 1):
         names += [f"a{below}.h{head}" for head in range(paths.layout.n_heads)]

@@ -1,13 +1,13 @@
-"""Path patching, exact: what reaches the answer along chosen edges when all else stays as it was.
+"""Path patching, exact: what reaches the answer along chosen edges when everything else stays at its base value.
 
 1. Two runs of each prompt are kept: `base`, and `other` whose values are sent along the edges. To ask what a path
-   carries, base is the prompt and other its 01-counterfactual; to keep a circuit alone, the other way round.
+   carries, base is the clean run and other the corrupted run; to keep a circuit alone, the other way round.
 2. A component's input is a residual sum, so what an edge brings is added to it and the receiver alone runs
    again (`Patching.again`).
 3. `Patching.follow` carries changes along edges, component by component in the order of depth, to the final
    residual, where the final LayerNorm runs again. What no edge reaches stays at its base value.
 
-Thousands of paths are told apart by the probability difference among the 100 years: the published measure, but
+Thousands of paths are compared by the probability difference among the 100 years: the published measure, but
 with the softmax over the years alone, because the full vocabulary would cost 500 times as much for each path.
 """
 
@@ -23,8 +23,8 @@ from torch import Tensor
 from neurons.circuit.graph import Edge, Layout, Node, Slot, layout
 from neurons.circuit.results import PROMPTS
 from neurons.intervention.context import AblationContext
-from neurons.model.checkpoint import Model
 from neurons.model.forward import post_activation, year_logits
+from neurons.model.model import Model
 from neurons.model.rerun import PositionTrace, head_again, head_write, mlp_again, mlp_output, trace_from
 from neurons.task.years import later
 from neurons.types import InputError
@@ -52,11 +52,11 @@ class Patching:
         return len(self.start_year)
 
     def swapped(self) -> "Patching":
-        """The same with the two runs in each other's place."""
+        """Exchange the two runs."""
         return replace(self, base=self.other, other=self.base)
 
     def change(self, node: Node) -> Float[Tensor, "P d"]:
-        """What the node writes in the other run, minus what it writes in base."""
+        """Return what the node writes in the other run, minus what it writes in base."""
         at = self.layout.at(node.position)
         if node.layer < 0:
             return self.other.pre[0][:, at] - self.base.pre[0][:, at]
@@ -66,13 +66,13 @@ class Patching:
         return head_write(self.model, node.layer, node.head, z)
 
     def whole_input(self, receiver: Node, position: str) -> Float[Tensor, "P d"]:
-        """All that the receiver reads at the position in the other run, minus what it reads there in base."""
+        """Return all that the receiver reads at the position in the other run, minus what it reads there in base."""
         at = self.layout.at(position)
         kind = "mid" if receiver.head is None else "pre"
         return getattr(self.other, kind)[receiver.layer][:, at] - getattr(self.base, kind)[receiver.layer][:, at]
 
     def again(self, node: Node, changes: Changes) -> Float[Tensor, "n P d"]:
-        """The change of what the node writes when its inputs change; nothing else runs."""
+        """Return the change of the node's output when its inputs change; nothing else runs."""
         at = self.layout.at(node.position)
         if node.head is None:
             return mlp_again(self.model, self.base, node.layer, at, changes["in", node.position])
@@ -85,7 +85,8 @@ class Patching:
         )  # fmt: skip
 
     def follow(self, start: Mapping[Node, Float[Tensor, "n P d"]], edges: Iterable[Edge]) -> Float[Tensor, "n P d"]:
-        """The change of the final residual when the nodes of `start` write something else, along the edges alone.
+        """Return the change of the final residual when the nodes of `start` write something else, along the edges
+        alone.
 
         A node of `start` is not run again, whatever reaches it.
         """
@@ -101,11 +102,11 @@ class Patching:
         return sum(arriving, start=torch.zeros_like(next(iter(start.values()))))
 
     def year_logits(self, change: Float[Tensor, "n P d"]) -> Float[Tensor, "n P 100"]:
-        """Logits of the years when `change` is added to base's final residual, the final LayerNorm run again."""
+        """Return the year logits when `change` is added to base's final residual, the final LayerNorm run again."""
         return year_logits(self.model, self.base.final + change, self.year_ids)
 
     def difference(self, change: Float[Tensor, "n P d"]) -> Float[np.ndarray, " n"]:
-        """Mean probability difference among the years when `change` is added to base's final residual."""
+        """Return the mean probability difference among the years when `change` is added to base's final residual."""
         p = self.year_logits(change).softmax(-1)
         return torch.einsum("npy,py->np", p, self._signs).numpy(force=True).astype(float) @ self.averaging
 
@@ -115,7 +116,9 @@ class Patching:
 
     @cached_property
     def whole(self) -> float:
-        """The probability difference among the years in the other run minus that in base: what there is to explain."""
+        """Return the probability difference among the years in the other run minus that in base: what there is to
+        explain.
+        """
         return float(self.difference((self.other.final - self.base.final)[None])[0]) - self.base_difference
 
     @cached_property
@@ -127,8 +130,9 @@ class Patching:
     def path_effects(
         self, senders: Sequence[Node], receiver: Node | None, slot: Slot, onward: Sequence[Edge]
     ) -> Float[np.ndarray, " n"]:
-        """Change of the probability difference when each sender's other value goes into one input of the receiver,
-        and from there along the `onward` edges; the receiver None is the logits."""
+        """Return the change of the probability difference when each sender's other value goes into one input of the
+        receiver, and from there along the `onward` edges; the receiver None is the logits.
+        """
         size = max(1, ROWS // len(self))
         parts = [senders[i : i + size] for i in range(0, len(senders), size)]
         return np.concatenate(
@@ -139,25 +143,25 @@ class Patching:
     def path_change(
         self, senders: Sequence[Node], receiver: Node | None, slot: Slot, onward: Sequence[Edge]
     ) -> Float[Tensor, "n P d"]:
-        """The change of the final residual along each of these paths. The senders stand at one position."""
+        """Return the change of the final residual along each of these paths. The senders stand at one position."""
         added = torch.stack([self.change(node) for node in senders])
         return self._through(added, senders[0].position, receiver, slot, onward)
 
     @torch.inference_mode()
     def input_effect(self, receiver: Node, slot: Slot, position: str, onward: Sequence[Edge]) -> float:
-        """The same when all that one input reads at a position comes from the other run."""
+        """Return the same when everything that one input reads at a position comes from the other run."""
         added = self.whole_input(receiver, position)[None]
         return float(self.difference(self._through(added, position, receiver, slot, onward))[0]) - self.base_difference
 
     @torch.inference_mode()
     def node_effects(self, nodes: Sequence[Node], edges: Sequence[Edge]) -> Float[np.ndarray, " n"]:
-        """The same when each node writes its other value, along all the edges."""
+        """Return the same when each node writes its other value, along all the edges."""
         found = [self.difference(self.follow({node: self.change(node)[None]}, edges))[0] for node in nodes]
         return np.array(found) - self.base_difference
 
     @torch.inference_mode()
     def neuron_effects(self, layer: int) -> Float[np.ndarray, " N"]:
-        """The same for each neuron of a layer alone, at END, on its direct path to the logits."""
+        """Return the same for each neuron of a layer alone, at END, on its direct path to the logits."""
         after, before = (post_activation(self.model, layer, run.mid[layer][:, -1]) for run in (self.other, self.base))
         amount, write = (after - before).T, self.model.blocks[layer].W_out
         size = max(1, ROWS // len(self))
@@ -194,10 +198,10 @@ def depth_first(node: Node) -> tuple[int, int]:
 
 
 def patching(ctx: AblationContext, *, prompts: int = PROMPTS) -> Patching:
-    """Both runs of some of an experiment's prompts: as many of each start year as `prompts` allows, at least one,
+    """Run some of a context's prompts twice: as many of each start year as `prompts` allows, at least one,
     with nouns that differ from one start year to the next.
 
-    Raises `InputError` where fewer prompts are asked for than there are start years.
+    Raises `InputError` if fewer prompts are asked for than there are start years.
     """
     rows = ctx.rows[_spread(ctx, prompts)]
     return patching_of(
@@ -219,7 +223,7 @@ def patching_of(
     start_year: Int[np.ndarray, " P"],
     year_ids: Int[np.ndarray, "100"],
 ) -> Patching:
-    """Prompts and their 01-counterfactuals, which differ at position `first`, where YY stands, alone."""
+    """Run prompts and their 01-counterfactuals, which differ only at position `first`, that of YY."""
     distinct, which = np.unique(tokens_01, axis=0, return_inverse=True)
     _, year, size = np.unique(start_year, return_inverse=True, return_counts=True)
     return Patching(

@@ -1,100 +1,26 @@
 """What the study of a circuit finds, as frozen results: no model and no torch is needed to read or draw them."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
 from neurons.circuit.graph import Circuit, Edge, Layout, Node
+from neurons.circuit.search_results import Found, Search
 from neurons.decomposition.shapes import Shape
-from neurons.rounding import descending, is_nothing
-from neurons.types import InputError, NeuronId
+from neurons.labelled import labelled
+from neurons.rounding import is_nothing
+from neurons.shown import Shown
+from neurons.types import NeuronId
 
-DEPTH, THRESHOLD, BREADTH = 4, 0.004, 16
-NEURON_THRESHOLD = 0.001
-"""Share of the behaviour's change that a neuron must carry; an MLP has hundreds, so it is less than a component's."""
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
 N_RANDOM = 100
 PROMPTS = 200
 """Prompts by default, spread over start years and nouns."""
-
-
-@dataclass(frozen=True)
-class Search:
-    """How far back, from which share of the behaviour's change on, and how many inputs at most are opened for a
-    level, the strongest first. Raises `InputError` for settings that find nothing."""
-
-    depth: int = DEPTH
-    threshold: float = THRESHOLD
-    breadth: int = BREADTH
-
-    def __post_init__(self) -> None:
-        if self.depth < 1:
-            raise InputError(f"depth {self.depth} finds no circuit: 1 is the direct paths to the logits")
-        if not 0 < self.threshold < 1:
-            raise InputError(f"threshold {self.threshold:g} is no share of the behaviour's change: choose within 0-1")
-        if self.breadth < 1:
-            raise InputError(f"breadth {self.breadth} opens nothing: choose 1 or more")
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """A discovered circuit. Effects are changes of the probability difference among the years when the node, or
-    what the edge carries, comes from the 01-run: negative for what works towards the answer.
-
-    level: of each node, how many edges lie between it and the logits. whole: the change when
-    everything comes from the 01-run; a share is effect / whole. neurons: those of the circuit's MLPs at END whose
-    own direct path to the logits carries `NEURON_THRESHOLD`, the largest first. unopened: inputs that the breadth
-    left closed.
-    """
-
-    search: Search
-    whole: float
-    nodes: tuple[Node, ...]
-    node_effect: Float[np.ndarray, " n"]
-    level: tuple[int, ...]
-    edges: tuple[Edge, ...]
-    edge_effect: Float[np.ndarray, " e"]
-    neurons: tuple[NeuronId, ...]
-    neuron_effect: Float[np.ndarray, " m"]
-    unopened: tuple[str, ...] = ()
-
-    @property
-    def circuit(self) -> Circuit:
-        return Circuit("discovered", self.nodes, self.edges)
-
-    def to_json(self) -> dict[str, Any]:
-        """`nodes` and `edges` as in the JSON of `neurons circuit`, the largest effects first."""
-        nodes = [
-            {
-                "node": node.component,
-                "position": node.position,
-                "effect": float(effect),
-                "share": float(effect / self.whole),
-                "level": level,
-            }
-            for node, effect, level in zip(self.nodes, self.node_effect, self.level, strict=True)
-        ]
-        edges = [
-            {
-                "from": str(edge.sender),
-                "to": edge.target,
-                "effect": float(effect),
-                "share": float(effect / self.whole),
-            }
-            for edge, effect in zip(self.edges, self.edge_effect, strict=True)
-        ]
-        return {
-            **vars(self.search),
-            "whole": self.whole,
-            "nodes": _strongest_first(nodes),
-            "edges": _strongest_first(edges),
-            "neurons": [
-                {"neuron": str(neuron), "effect": effect, "share": effect / self.whole}
-                for neuron, effect in zip(self.neurons, self.neuron_effect.tolist(), strict=True)
-            ],
-            "unopened": list(self.unopened),
-        }
 
 
 @dataclass(frozen=True)
@@ -107,12 +33,12 @@ class Kept:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A circuit's measures beside what they are read against.
+    """A circuit's measures with their reference values.
 
     edges_alone: what the edges alone carry, stricter than the nodes with all between them; None without edges.
     left_out: each node (or edge) of the circuit with the circuit's measures without it. random: probability
     differences of random circuits of the same size. share: of the model's probability difference, as published;
-    recovered: of the way from the 01-run's to the model's.
+    recovered: of the distance from the corrupted run's to the clean run's.
     """
 
     circuit: Circuit
@@ -163,8 +89,8 @@ class Evaluation:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class PreActivation:
+@dataclass(frozen=True, eq=False, repr=False)
+class PreActivation(Shown):
     """One neuron's pre-activation and its parts, means over the prompts of each of Y start years.
 
     parts [C, Y]: of each component at END, in order of depth: `embed`, `a0.h0`, ..., `m0`, ..., and last `bias`.
@@ -176,6 +102,23 @@ class PreActivation:
     start_years: tuple[int, ...]
     components: tuple[str, ...]
     parts: Float[np.ndarray, "C Y"]
+
+    def summary(self) -> dict[str, object]:
+        return {"neuron": self.neuron, "start years": len(self.start_years), "components": len(self.components),
+                "mean": f"{self.total.mean():+.4f}"}  # fmt: skip
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a component: its share of the tuning, and its mean over start years."""
+        import pandas as pd
+
+        return pd.DataFrame({"component": self.components, "share": self.carried, "mean": self.parts.mean(1)})
+
+    def to_xarray(self) -> "xr.DataArray":
+        """The parts by component and start year, in units of the pre-activation."""
+        about = {"neuron": str(self.neuron), "layer": self.neuron.layer}
+        return labelled(
+            self.parts, unit="pre-activation", about=about, component=self.components, start_year=self.start_years
+        )
 
     @property
     def total(self) -> Float[np.ndarray, " Y"]:
@@ -204,11 +147,11 @@ class PreActivation:
 
 @dataclass(frozen=True, eq=False)
 class Role:
-    """What one part of the circuit does.
+    """The role of one part of the circuit.
 
-    attention [T]: from the node's position over the prompt's tokens, mean over prompts; None for an MLP.
-    written [Y, 100]: logits, None for a node that is not at END. correlations: of the map with each shape;
-    shape None where none fits. size: root mean square of the centred map, in logits.
+    attention [T]: from the node's position over the prompt's tokens, mean over prompts; None for an MLP. written [Y,
+    100]: direct effect in logits, None for a node that is not at END. correlations: of the map with each shape;
+    shape None if none fits. size: root mean square of the centred map, in logits.
     """
 
     node: Node
@@ -246,11 +189,11 @@ class Projection:
     explained: tuple[float, float]
 
 
-@dataclass(frozen=True, eq=False)
-class CircuitStudy:
-    """All that `neurons circuit` shows. found None: the circuit was given, not discovered.
+@dataclass(frozen=True, eq=False, repr=False)
+class CircuitStudy(Shown):
+    """Everything that `neurons circuit` shows. found None: the circuit was given, not discovered.
 
-    asked: how it was searched for, the prompts and the random circuits asked for.
+    asked: the settings of the search, the prompts and the random circuits asked for.
     """
 
     model: str
@@ -266,8 +209,24 @@ class CircuitStudy:
     def circuit(self) -> Circuit:
         return self.evaluation.circuit
 
+    def summary(self) -> dict[str, object]:
+        return {
+            "model": self.model,
+            "circuit": self.circuit.name,
+            "nodes": len(self.circuit.nodes),
+            "edges": len(self.circuit.edges),
+            "prompts": self.evaluation.n_prompts,
+            "share": f"{self.evaluation.share:.3f}",
+        }
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a node, as in `to_json`: its effect on the probability difference, and the share of the behaviour's."""
+        import pandas as pd
+
+        return pd.DataFrame(self.to_json()["nodes"])
+
     def to_json(self) -> dict[str, Any]:
-        """The JSON of `neurons circuit`. A node's effect in a circuit that was given is what leaving it out does."""
+        """Return the JSON of `neurons circuit`. A node's effect in a given circuit is that of leaving it out."""
         return {
             "model": self.model,
             "circuit": self.circuit.name,
@@ -289,7 +248,3 @@ class CircuitStudy:
         ]
         edges = [{"from": str(edge.sender), "to": edge.target, "effect": effect(edge)} for edge in self.circuit.edges]
         return {"nodes": nodes, "edges": edges}
-
-
-def _strongest_first(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [entries[row] for row in descending(np.abs([entry["effect"] for entry in entries]))]

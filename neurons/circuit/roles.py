@@ -1,10 +1,10 @@
-"""What the parts of a circuit do: where heads look, what each part writes for each start year, how years are laid out.
+"""Roles of a circuit's parts: attention, direct effect on the years, and the geometry of the start years.
 
-1. `attention`: each head's attention from its position over the prompt, and the share that falls on YY.
-2. `written_maps`: what each head or MLP at END adds to the logits of the 100 years, by start year (the direct
-   effect through the final LayerNorm with the scale as it was).
-3. The shape of such a map (`maps.py`) is the part's role: triangle, diagonal or span limit.
-4. `projection`: residuals of the start years on their two main axes.
+1. `attention`: each head's attention from its position over the prompt, and the share on YY.
+2. `written_map`: the direct effect of each head or MLP at END on the 100 years, by start year (through the final
+   LayerNorm with its scale frozen).
+3. The shape of such a map (`neurons.decomposition.shapes`) is the part's role: triangle, diagonal or span limit.
+4. `projection`: residuals of the start years on their two principal axes.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from neurons.rounding import MARGIN
 
 @torch.inference_mode()
 def roles(paths: Patching, nodes: Sequence[Node]) -> tuple[Role, ...]:
-    """The role of each head and MLP among the nodes."""
+    """Return the role of each head and MLP among the nodes."""
     return tuple(_role(paths, node) for node in nodes if node.layer >= 0)
 
 
@@ -46,7 +46,7 @@ def _role(paths: Patching, node: Node) -> Role:
 
 
 def attention(paths: Patching, head: Node) -> Float[np.ndarray, " T"]:
-    """Mean attention of a head from its position over all tokens."""
+    """Return the mean attention of a head from its position over all tokens."""
     layer, index = head.layer, slice(head.head, (head.head or 0) + 1)
     queries, keys = paths.base.queries[layer][:, :, index], paths.base.keys[layer][:, :, index]
     pattern = attention_pattern(paths.model, layer, queries, keys)
@@ -54,7 +54,7 @@ def attention(paths: Patching, head: Node) -> Float[np.ndarray, " T"]:
 
 
 def written_map(paths: Patching, node: Node) -> Float[np.ndarray, "Y 100"]:
-    """What a head or MLP at END adds to the year logits, mean over the prompts of each start year."""
+    """Return the direct effect of a head or MLP at END on the year logits, mean over the prompts of each start year."""
     if node.head is None:
         write = mlp_output(paths.base, node.layer, -1)
     else:
@@ -65,7 +65,7 @@ def written_map(paths: Patching, node: Node) -> Float[np.ndarray, "Y 100"]:
 
 @torch.inference_mode()
 def projection(paths: Patching, position: str, layer: int) -> Projection:
-    """Residuals at a position, before a layer's attention, on the two main axes of the start years' means."""
+    """Project a position's residuals before a layer's attention on the principal axes of the start years' means."""
     means = _by_year(paths, paths.base.pre[layer][:, paths.layout.at(position)].numpy(force=True).astype(float))
     centred = means - means.mean(0)
     left, size, _ = np.linalg.svd(centred, full_matrices=False)

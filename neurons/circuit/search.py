@@ -1,16 +1,16 @@
-"""The circuit that brings the start year to the answer, found backwards from the logits by exact path patching.
+"""Circuit discovery: backwards from the logits, by exact path patching.
 
 1. Level 1: every component at END is patched on its direct path to the logits; those that change the behaviour
    by the threshold's share are in the circuit.
-2. Each next level looks at what the nodes of the last one read: an MLP's input; a head's query, and its keys and
-   values at each position. An input is opened if all of it from the 01-run changes the behaviour enough.
+2. Each next level opens the inputs of the last level's nodes: an MLP's input; a head's query, and its keys and
+   values at each position. An input is opened if patching all of it changes the behaviour enough.
 3. Inputs are opened late ones first: every component that is read there is patched on its path into that input
    alone, onward along the edges found so far.
 4. After `depth` levels, or when no new node is found, each node is patched along all edges found, and each neuron
    of the MLPs that write to the logits along its own direct path.
 
-The share is of the behaviour's change between the prompt and its 01-counterfactual (`Patching.whole`). Finished
-inputs are kept where `parts` says, so an interrupted search goes on where it stopped.
+The share is of the behaviour's change between the clean and the corrupted run (`Patching.whole`). Finished
+inputs are kept at `parts`, so an interrupted search continues where it stopped.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from jaxtyping import Float
 from neurons.cache.parts import Parts, parts_beside
 from neurons.circuit.graph import LOGITS, Edge, Node, Slot
 from neurons.circuit.paths import Patching, depth_first
-from neurons.circuit.results import NEURON_THRESHOLD, Found, Search
+from neurons.circuit.search_results import NEURON_THRESHOLD, Found, Search
 from neurons.intervention.context import AblationContext
 from neurons.rounding import MARGIN, clearly_above, descending, reaches
 from neurons.types import InputError, NeuronId, Progress
@@ -68,11 +68,11 @@ def find_circuit(
 ) -> Found:
     """Search backwards from the logits. `progress` counts inputs opened, of those known by then.
 
-    Raises `InputError` where the prompts and their 01-counterfactuals do not differ in behaviour,
-    `CacheError` when the parts' folder cannot be written.
+    Raises `InputError` if the clean and the corrupted run do not differ in behaviour, `CacheError` if the parts'
+    folder cannot be written.
     """
     if not clearly_above(abs(patching.whole), 0.0, scale=1.0):
-        raise InputError("the 01-counterfactual changes nothing here: there is no circuit to find")
+        raise InputError("no circuit to find: on these prompts the corrupted run equals the clean run")
     state, opened = _State(), 0
     waiting = [_Input(None, "in", patching.layout.positions[-1], 1)]
     while waiting:
@@ -89,7 +89,7 @@ def find_circuit(
 def _next_inputs(
     patching: Patching, state: _State, search: Search, parts: Parts | None, level: int
 ) -> list[_Input]:  # fmt: skip
-    """What the nodes of a level read and what matters as a whole, late ones first."""
+    """Return the inputs of a level's nodes that matter as a whole, late ones first."""
     newest = [node for node, found in state.level.items() if found == level and node.layer >= 0]
     newest = [newest[row] for row in descending(np.array([_strength(state, node) for node in newest]))]
     onward = list(state.edges)
@@ -162,7 +162,7 @@ def _strong_neurons(patching: Patching, state: _State) -> dict[NeuronId, float]:
 
 
 def search_parts(ctx: AblationContext, patching: Patching) -> Parts:
-    """Where the finished inputs of a search on these prompts are kept."""
+    """Return where the finished inputs of a search on these prompts are kept."""
     rows = hashlib.sha256(ctx.rows.astype("<i8").tobytes()).hexdigest()
     return parts_beside(
         ctx.cache, "circuit", {"rows": rows, "prompts": len(patching), "dtype": str(ctx.model.W_E.dtype)}

@@ -1,4 +1,4 @@
-"""The whole study of a circuit: found or given, how much it carries, what its parts do, what feeds the neurons."""
+"""The whole study of a circuit, found or given: sufficiency, necessity, roles, and the inputs of the neurons."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,10 @@ from neurons.circuit.evaluation import evaluate
 from neurons.circuit.graph import Circuit
 from neurons.circuit.inputs import explain_neurons
 from neurons.circuit.paths import Patching, patching
-from neurons.circuit.results import N_RANDOM, PROMPTS, CircuitStudy, Found, Projection, Search
+from neurons.circuit.results import N_RANDOM, PROMPTS, CircuitStudy, Projection
 from neurons.circuit.roles import projection, roles
 from neurons.circuit.search import find_circuit, search_parts
+from neurons.circuit.search_results import Found, Search
 from neurons.intervention.context import AblationContext
 from neurons.types import InputError, NeuronId, Progress
 
@@ -25,13 +26,13 @@ def study_circuit(
     keep: bool = True,
     progress: Progress | None = None,
 ) -> CircuitStudy:
-    """Find the circuit, or take the one given, and look at it from all sides.
+    """Find the circuit, or take the one given, and run every analysis of it.
 
     neurons: those whose pre-activations are explained. prompts: how many are run, spread over start years and
-    nouns. keep: a search that is interrupted goes on where it stopped, from a folder beside the cache file.
+    nouns. keep: an interrupted search continues where it stopped, from a folder beside the cache file.
     `progress` starts again for each part.
 
-    Raises `InputError` for too few prompts, a neuron that is not there, or a search that finds nothing.
+    Raises `InputError` for too few prompts, a neuron outside the model, or a search that finds nothing.
     """
     here = patching(ctx, prompts=prompts)
     found: Found | None = None
@@ -53,7 +54,7 @@ def study_circuit(
 
 
 def main_projections(here: Patching, circuit: Circuit) -> tuple[Projection, ...]:
-    """Residuals where the circuit hands the start year over: at YY before its last head at END, at END after it."""
+    """Project residuals where the circuit moves the start year: at YY before its last head at END, at END after it."""
     first, end = here.layout.positions[0], here.layout.positions[-1]
     heads = [node.layer for node in circuit.nodes if node.head is not None and node.position == end]
     last = max(heads, default=here.layout.n_layers // 2)

@@ -6,15 +6,8 @@ from neurons.cli.common import print_table
 from neurons.types import Measure
 
 if TYPE_CHECKING:
-    from neurons.intervention.agreement import Agreement
-    from neurons.intervention.results import (
-        Ablations,
-        ComponentEffects,
-        Curves,
-        GroupEffect,
-        NeuronEffects,
-        PublishedCurve,
-    )
+    from neurons.intervention.curve_results import Curves, PublishedCurve
+    from neurons.intervention.results import Ablations, Agreement, ComponentEffects, GroupEffect, NeuronEffects
 
 References = dict[str, dict[str, float]]
 UNITS = {"contrast": "logits", "probability_difference": "probability", "cutoff_sharpness": "probability"}

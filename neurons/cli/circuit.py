@@ -7,16 +7,8 @@ import numpy as np
 import typer
 
 from neurons.circuit.graph import Circuit, layout, published_circuit, read_circuit
-from neurons.circuit.results import (
-    BREADTH,
-    DEPTH,
-    N_RANDOM,
-    PROMPTS,
-    THRESHOLD,
-    CircuitStudy,
-    PreActivation,
-    Search,
-)
+from neurons.circuit.results import N_RANDOM, PROMPTS, CircuitStudy, PreActivation
+from neurons.circuit.search_results import BREADTH, DEPTH, THRESHOLD, Search
 from neurons.cli.common import JsonOption, print_json, print_table
 from neurons.cli.options import on_study
 from neurons.rounding import descending

@@ -11,14 +11,15 @@ from neurons.cache.format import format_layers
 from neurons.cli.common import REPORT_DIR, JsonOption, ReportDirOption, note, print_json, print_table
 from neurons.cli.options import on_options, on_study
 from neurons.comparison.published import PROMPTS_PUBLISHED as FULL
-from neurons.comparison.published import Check, Checks, check_replicable, conclusion, shown
+from neurons.comparison.published import check_replicable, shown
+from neurons.comparison.results import Check, Checks, conclusion
 from neurons.study.study import Study
 from neurons.task.tasks import TASKS
 from neurons.types import InputError
 
 if TYPE_CHECKING:
-    from neurons.comparison.sides import Comparison, Pair, Side
-    from neurons.comparison.transfer import Carried, TaskResult, Transfer
+    from neurons.comparison.model_results import Comparison, Pair, Side
+    from neurons.comparison.results import Carried, TaskResult, Transfer
 
 NAMED = 12
 """Neurons named in a line."""

@@ -1,1 +1,8 @@
-"""Tuning of neurons to the start year, families of curves, and clusters."""
+"""What each neuron is tuned to, and which neurons are similar: tuning curves, families of curves, clusters.
+
+Public: `tune` (tuning) and `cluster` (clusters); both take a population of neurons (`neuron_population`). No model
+is needed.
+
+Read in this order: `tuning` (the family of each curve), `families` (the curves), `heuristics` (simple rules of the
+start year), `similarity`, `clusters`, `descriptions` (a neuron in one line); `results` holds what they find.
+"""

@@ -1,18 +1,18 @@
-"""Neurons of a kind: tuned alike and writing alike.
+"""Clusters of neurons with similar tuning curves and similar readouts.
 
-1. Two unit vectors a neuron, signs kept: its tuning curve without its mean (a `constant` curve points in
+1. Each neuron is two unit vectors, signs kept: its tuning curve without its mean (a `constant` curve points in
    a direction of its own instead) and its year-centred readout.
-2. The likeness of two neurons is the product of the two cosines, each cut at 0; for tuned neurons that is
-   the cosine of their maps without the static part. A product, because a kind must agree in both:
-   with a sum, readouts alone would make kinds, whatever the tuning. Distance = 1 - likeness.
-3. HDBSCAN finds the clusters and leaves noise out. A group whose members' mean likeness is below 0.5 is
-   no kind; it is clustered again by itself, and what stays is noise. Average-linkage clustering beside
+2. The similarity of two neurons is the product of the two cosines, each cut at 0; for tuned neurons that is
+   the cosine of their maps without the static part. A product, because the members of a cluster must agree in both:
+   with a sum, readouts alone would make clusters, whatever the tuning. Distance = 1 - similarity.
+3. HDBSCAN finds the clusters and leaves noise out. A group whose members' mean similarity is below 0.5 is
+   not a cluster; it is clustered again by itself, and what remains is noise. Average-linkage clustering beside
    it, with the number of clusters of the best silhouette among those that are stable.
 4. Stability: the nouns are resampled and the neurons clustered again; for each cluster the mean over
-   resamples of the Jaccard overlap with its best match (Hennig 2007), bar 0.75. A cluster of constant
+   resamples of the Jaccard overlap with its best match (Hennig 2007), threshold 0.75. A cluster of constant
    neurons has no stability: it rests on the readouts alone, which no noun can change.
 5. A cluster's share of the contrast is the sum of its members' scores; the shares, the unclustered rest
-   and, apart from them, the biases make up everything that the layers add.
+   and, separately, the biases make up everything that the layers add.
 """
 
 from dataclasses import replace
@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Int
 
 from neurons.clustering.partition import Partition, partition_neurons, silhouette
-from neurons.clustering.results import Cluster, Clustering, Method, describe_cluster
+from neurons.clustering.results import Cluster, Clustering, Method, Tuning, describe_cluster
 from neurons.clustering.similarity import (
     NOISE,
     Labels,
@@ -31,7 +31,7 @@ from neurons.clustering.similarity import (
     readout_likeness,
     with_tuning,
 )
-from neurons.clustering.tuning import Tuning, is_constant, tune
+from neurons.clustering.tuning import is_constant, tune
 from neurons.decomposition.population import Population, one_thread, strongest
 from neurons.rounding import descending, largest
 from neurons.types import (
@@ -177,7 +177,7 @@ def _one(
 
 
 def _notes(chosen: Population, called: int, clusters: tuple[Cluster, ...], smallest: int) -> tuple[str, ...]:
-    """Caps, and what the reader must know where there is little or nothing to cluster."""
+    """Note caps, and cases with little or nothing to cluster."""
     M = len(chosen)
     if M == 0:
         return ("no neuron boosts or suppresses: there is nothing to cluster",)

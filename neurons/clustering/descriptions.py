@@ -1,4 +1,4 @@
-"""One line that a person would write about a neuron: when it fires, and which years it raises."""
+"""Description of a neuron in one line: the start years at which it is active, and the years that it raises."""
 
 from collections.abc import Sequence
 

@@ -27,7 +27,7 @@ PLACED = ("step", "ramp", "bump")
 STEP_WIDTHS: tuple[float, ...] = (0.3, 0.5, 0.8, 1.2, 2.0, 3.0, 4.5, 7.0, 10.0)
 BUMP_WIDTHS: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.5, 6.5, 9.0, 13.0, 18.0, 25.0)
 EDGE = 2.5
-"""Years that must lie on either side of a step or hinge: two, so that one odd year makes none."""
+"""Years required on either side of a step or hinge: two, so that one odd year makes none."""
 
 
 def step(x: np.ndarray, threshold: float, width: float) -> np.ndarray:

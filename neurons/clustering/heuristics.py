@@ -1,7 +1,7 @@
-"""Does a neuron follow a simple rule of the start year? The match of Nikankin et al. (2024).
+"""Match of a neuron with simple rules of the start year (Nikankin et al. 2024).
 
-A neuron's match with a heuristic is the share of its k most activating prompts that satisfy it, k being
-how many prompts do; from 0.6 it counts. Heuristics here: a range of 10, 20 or 30 consecutive start
+A neuron's match with a heuristic is the share of its k most activating prompts that satisfy it, k being the
+number of prompts that do; from 0.6 it counts. Heuristics here: a range of 10, 20 or 30 consecutive start
 years, a last digit, a tens digit, identity (one start year). Prompts are cells: one noun in one century
 at one start year.
 """
@@ -24,7 +24,7 @@ Kind = Literal["range", "last digit", "tens digit", "identity"]
 
 @dataclass(frozen=True)
 class Match:
-    """The best heuristic of one kind: which start years satisfy it, as text, and the match (0..1)."""
+    """The best heuristic of one type: which start years satisfy it, as text, and the match (0..1)."""
 
     kind: Kind
     years: str
@@ -39,7 +39,7 @@ class _Rule:
 
 
 def matches(population: Population) -> tuple[tuple[Match, ...], ...]:
-    """For each neuron the heuristics that it follows, at most one of each kind, best first."""
+    """Return for each neuron the heuristics that it follows, at most one of each type, best first."""
     rules = _rules(population.start_years)
     score = _scores(population, rules)
     return tuple(_best_of_each_kind(rules, column) for column in score.T)

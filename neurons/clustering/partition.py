@@ -66,7 +66,7 @@ def partition_neurons(
 
 
 def _dense(likeness: Likeness, smallest: int) -> tuple[Labels, Float[np.ndarray, " M"]]:
-    """HDBSCAN's labels and membership strengths; a group that is no kind is clustered again by itself."""
+    """HDBSCAN's labels and membership strengths; a group that is not a cluster is clustered again by itself."""
     labels, strength = np.full(len(likeness), NOISE), np.zeros(len(likeness))
     waiting = [np.arange(len(likeness))]
     while waiting:
@@ -84,7 +84,7 @@ def _dense(likeness: Likeness, smallest: int) -> tuple[Labels, Float[np.ndarray,
 
 
 def _hdbscan(likeness: Likeness, smallest: int) -> tuple[Labels, Float[np.ndarray, " M"]]:
-    """Neurons alike by 0.8 are as near as neurons can be, so that chance does not split a tight kind."""
+    """Run HDBSCAN. A similarity of 0.8 counts as distance 0, so that chance does not split a tight cluster."""
     from sklearn.cluster import HDBSCAN
 
     distance = np.maximum(1 - likeness, 1 - UNSPLIT)
@@ -101,10 +101,10 @@ def _merges(likeness: Likeness) -> Float[np.ndarray, "K 4"]:
 
 
 def _cut(merges: Float[np.ndarray, "K 4"], k: int, smallest: int) -> Labels:
-    """k groups of the tree, those that are no kind as noise.
+    """Cut the tree into k groups, those that are not clusters as noise.
 
     The height of an average-linkage merge is the mean distance between its two sides, so a group's mean
-    likeness follows from the merges inside it.
+    similarity follows from the merges inside it.
     """
     from scipy.cluster.hierarchy import fcluster
 
@@ -123,7 +123,7 @@ def _cut(merges: Float[np.ndarray, "K 4"], k: int, smallest: int) -> Labels:
 
 
 def _only_kinds(labels: Labels, alike: Float[np.ndarray, " groups"], smallest: int) -> Labels:
-    """Labels 0, 1, ... for the groups that are large enough and alike enough; the rest is noise."""
+    """Return labels 0, 1, ... for the groups that are large enough and similar enough; the rest is noise."""
     size = np.bincount(labels[labels >= 0], minlength=len(alike))
     alike = np.pad(alike, (0, len(size) - len(alike)))
     kinds = (size >= smallest) & (alike >= LIKENESS_BAR * (1 - MARGIN))
@@ -169,7 +169,7 @@ def _best_cut(
 
 
 def silhouette(likeness: Likeness, labels: Labels) -> float | None:
-    """Mean over the neurons that are no noise; None where there are fewer than two clusters of them."""
+    """Return the mean over the neurons outside noise; None with fewer than two clusters of them."""
     from sklearn.metrics import silhouette_score
 
     rows = np.flatnonzero(labels != NOISE)

@@ -8,27 +8,129 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from neurons.clustering.tuning import NeuronTuning, Tuning
+from neurons.clustering.families import FAMILIES, Family
+from neurons.clustering.heuristics import Match
+from neurons.labelled import labelled, together
 from neurons.rounding import reaches, whole
 from neurons.shown import Shown
+from neurons.task.years import N_YEARS
 from neurons.types import NeuronId
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 Method = Literal["hdbscan", "agglomerative"]
 STABILITY_BAR = 0.75
 
 
 @dataclass(frozen=True, eq=False)
-class Cluster:
-    """Neurons of a kind, strongest membership first.
+class CurveFit:
+    """The family of one curve.
 
-    medoid: the member most like the others. share: sum of the members' scores, in logits; fraction: of the
-    total contrast (None where that is zero). stability: mean Jaccard overlap over resamples of the nouns
-    (None with one noun, or for constant neurons: nothing of theirs depends on nouns). likeness: mean over
-    pairs of members. membership (0..1): HDBSCAN's strength; likeness to the medoid for agglomerative
-    clusters. tuned: False where the members are constant. mean_map [Y, 100]: mean effect of a member,
+    r2_cv is that of the family chosen, for `none` that of the best; None for `constant`, where nothing
+    varies that could be explained. values [Y]: the family's curve; for `none` the curve's mean.
+    r2_by_family and aicc_by_family: every family that the number of years allows.
+    """
+
+    family: Family
+    parameters: dict[str, float]
+    r2_cv: float | None
+    values: Float[np.ndarray, " Y"]
+    r2_by_family: dict[str, float]
+    aicc_by_family: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronTuning:
+    """One neuron: how it is tuned, what it writes, which heuristics it follows, and that in one line."""
+
+    neuron: NeuronId
+    score: float
+    tuning: CurveFit
+    readout: CurveFit
+    heuristics: tuple[Match, ...]
+    description: str
+
+    def record(self) -> dict[str, Any]:
+        """One entry of `tuning` in the JSON of `neurons compose`."""
+        return {
+            "neuron": str(self.neuron),
+            "score": self.score,
+            "family": self.tuning.family,
+            "parameters": self.tuning.parameters,
+            "r2_cv": self.tuning.r2_cv,
+            "r2_by_family": self.tuning.r2_by_family,
+            "aicc_by_family": self.tuning.aicc_by_family,
+            "readout_family": self.readout.family,
+            "readout_parameters": self.readout.parameters,
+            "heuristics": [vars(match) for match in self.heuristics],
+            "description": self.description,
+        }
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Tuning(Shown):
+    """The fits of a population, neuron by neuron, with what a figure needs.
+
+    curve [Y, M]: mean a/sigma over the prompts of each start year; low, high: its 95 % interval over nouns
+    (NaN with one noun). readout [M, 100]: year-centred logits for each unit of a/sigma.
+    """
+
+    start_years: tuple[int, ...]
+    neurons: tuple[NeuronTuning, ...]
+    curve: Float[np.ndarray, "Y M"]
+    low: Float[np.ndarray, "Y M"]
+    high: Float[np.ndarray, "Y M"]
+    readout: Float[np.ndarray, "M 100"]
+
+    def __len__(self) -> int:
+        return len(self.neurons)
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The family of each neuron's tuning curve."""
+        return tuple(one.tuning.family for one in self.neurons)
+
+    def summary(self) -> dict[str, object]:
+        counts = ", ".join(f"{count} {family}" for family, count in self.family_counts().items() if count)
+        return {"neurons": len(self), "families": counts}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a neuron: its score in logits, the family of its tuning and of its readout, and a description."""
+        import pandas as pd
+
+        columns = ("neuron", "score", "family", "r2_cv", "readout_family", "description")
+        return pd.DataFrame([one.record() for one in self.neurons], columns=columns)
+
+    def to_xarray(self) -> "xr.Dataset":
+        """`curve` with its interval `low`, `high` in a/sigma; `readout` in logits for each unit of it."""
+        neurons = [one.neuron for one in self.neurons]
+        curves = {
+            name: labelled(getattr(self, name), unit="a/sigma", start_year=self.start_years, neuron=neurons)
+            for name in ("curve", "low", "high")
+        }
+        readout = labelled(self.readout, unit="logits per a/sigma", neuron=neurons, year=range(N_YEARS))
+        return together(**curves, readout=readout)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """`tuning` in the JSON of `neurons compose`: an entry a neuron."""
+        return [one.record() for one in self.neurons]
+
+    def family_counts(self) -> dict[str, int]:
+        """How many neurons have each family, `none` included."""
+        return {family: self.families.count(family) for family in (*FAMILIES, "none")}
+
+
+@dataclass(frozen=True, eq=False)
+class Cluster:
+    """Neurons with similar tuning and readouts, strongest membership first.
+
+    medoid: the member most similar to the others. share: sum of the members' scores, in logits; fraction: of the
+    total contrast (None if that is zero). stability: mean Jaccard overlap over resamples of the nouns
+    (None with one noun, or for constant neurons: nothing of theirs depends on nouns). likeness: mean similarity over
+    pairs of members. membership (0..1): HDBSCAN's strength; similarity to the medoid for agglomerative
+    clusters. tuned: False if the members are constant. mean_map [Y, 100]: mean effect of a member,
     year-centred, in logits; medoid_map the medoid's.
     """
 
@@ -90,7 +192,7 @@ class Clustering(Shown):
     merges: Float[np.ndarray, "K 4"]
     notes: tuple[str, ...]
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {
             "model": self.model,
             "method": self.method,
@@ -106,6 +208,18 @@ class Clustering(Shown):
 
         columns = ("id", "size", "medoid", "share", "fraction", "stability", "description")
         return pd.DataFrame([_record(cluster) for cluster in self.clusters], columns=columns)
+
+    def to_xarray(self) -> "xr.Dataset":
+        """`mean_map` and `medoid_map` of each cluster by start year and year, year-centred, in logits."""
+        shape, ids = (-1, len(self.start_years), N_YEARS), [cluster.id for cluster in self.clusters]
+        maps = {
+            name: labelled(
+                np.array([getattr(cluster, name) for cluster in self.clusters]).reshape(shape),
+                unit="logits", cluster=ids, start_year=self.start_years, year=range(N_YEARS),
+            )
+            for name in ("mean_map", "medoid_map")
+        }  # fmt: skip
+        return together(**maps)
 
     def to_json(self) -> dict[str, Any]:
         """The result of `neurons cluster --json`; shares in logits, fractions of the total beside them."""

@@ -1,4 +1,4 @@
-"""How alike neurons are, how alike the members of a group, and how alike two clusterings."""
+"""Similarity of neurons, of the members of a group, and of two clusterings."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,13 +13,13 @@ Likeness = Float[np.ndarray, "M M"]
 
 
 def readout_likeness(readout: Float[np.ndarray, "M 100"]) -> Likeness:
-    """Cosines of the readouts, negative ones as 0."""
+    """Return the cosines of the readouts, negative ones as 0."""
     profile = _unit(readout)
     return np.maximum(profile @ profile.T, 0)
 
 
 def with_tuning(curve: Float[np.ndarray, "Y M"], readouts: Likeness) -> Likeness:
-    """The likeness of the readouts times the cosines of the tuning curves (without means), negative ones as 0."""
+    """Return the readouts' similarity times the cosines of the centred tuning curves, negative ones as 0."""
     constant = is_constant(curve)
     shape = np.where(constant, 0, curve - curve.mean(0))
     always = np.where(constant, np.sign(curve.mean(0)), 0)
@@ -39,14 +39,16 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 
 def mean_likeness(likeness: Likeness, labels: Labels) -> Float[np.ndarray, " groups"]:
-    """Mean over the pairs of neurons of each label from 0 on."""
+    """Return the mean similarity over the pairs of neurons of each label from 0 on."""
     one = (labels[:, None] == np.arange(labels.max(initial=NOISE) + 1)).astype(float)
     n = one.sum(0)
     return ((one * (likeness @ one)).sum(0) - n) / np.maximum(n * (n - 1), 1)
 
 
 def best_jaccard(labels: Labels, other: Labels) -> Float[np.ndarray, " clusters"]:
-    """For each cluster of `labels` its largest Jaccard overlap with a cluster of `other`; noise is no cluster."""
+    """Return for each cluster of `labels` its largest Jaccard overlap with a cluster of `other`; noise is not a
+    cluster.
+    """
     one = (labels[:, None] == np.arange(labels.max() + 1)).astype(float)
     two = (other[:, None] == np.arange(other.max() + 1)).astype(float)
     common = one.T @ two
@@ -55,7 +57,7 @@ def best_jaccard(labels: Labels, other: Labels) -> Float[np.ndarray, " clusters"
 
 
 def in_the_plane(likeness: Likeness) -> Float[np.ndarray, "M 2"]:
-    """Classical scaling of the distances: the two leading directions, the largest entry of each positive."""
+    """Scale the distances classically: the two leading directions, the largest entry of each positive."""
     from scipy.sparse.linalg import eigsh
 
     M = len(likeness)

@@ -1,10 +1,10 @@
-"""How each neuron is tuned to the start year and what it writes: a family for both, chosen honestly.
+"""Tuning of each neuron to the start year, and its readout: one family of curves for each, by cross-validation.
 
 1. A tuning curve that varies by less than 10 % of its mean (standard deviation over mean) is `constant`.
 2. Every other family is fitted to the mean curve of half the nouns without every fifth start year, and
    predicts those years of the other half's mean curve; five folds, so that every year is predicted once.
    R^2 of these predictions is against a constant fitted in the same way.
-3. Where the best family reaches R^2 < 0.5 the answer is `none`. Otherwise the family with the fewest
+3. If the best family reaches R^2 < 0.5 the answer is `none`. Otherwise the family with the fewest
    parameters that is only marginally worse is chosen: within one standard error of the best's squared
    error (paired, over the years), or within 0.01 of its R^2. AICc of the whole curve stands beside it.
 4. The family chosen is refined on the whole curve. The readout over the 100 years is fitted in the same
@@ -12,8 +12,6 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -21,15 +19,12 @@ from jaxtyping import Bool, Float, Int
 from neurons.clustering.descriptions import describe
 from neurons.clustering.families import FAMILIES, Family, Refined, fit, n_parameters, refine
 from neurons.clustering.heuristics import Match, matches
+from neurons.clustering.results import CurveFit, NeuronTuning, Tuning
 from neurons.decomposition.population import Population
 from neurons.decomposition.significance import CONFIDENCE
 from neurons.rounding import MARGIN, largest, reaches
-from neurons.shown import Shown
 from neurons.task.years import N_YEARS
 from neurons.types import NeuronId, Progress, check_is, check_progress, check_whole
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CONSTANT_BAR = 0.1
 R2_BAR = 0.5
@@ -37,93 +32,9 @@ R2_MARGIN = 0.01
 FOLDS = 5
 
 
-@dataclass(frozen=True, eq=False)
-class CurveFit:
-    """The family of one curve.
-
-    r2_cv is that of the family chosen, for `none` that of the best; None for `constant`, where nothing
-    varies that could be explained. values [Y]: the family's curve; for `none` the curve's mean.
-    r2_by_family and aicc_by_family: every family that the number of years allows.
-    """
-
-    family: Family
-    parameters: dict[str, float]
-    r2_cv: float | None
-    values: Float[np.ndarray, " Y"]
-    r2_by_family: dict[str, float]
-    aicc_by_family: dict[str, float]
-
-
-@dataclass(frozen=True, eq=False)
-class NeuronTuning:
-    """One neuron: how it is tuned, what it writes, which heuristics it follows, and that in one line."""
-
-    neuron: NeuronId
-    score: float
-    tuning: CurveFit
-    readout: CurveFit
-    heuristics: tuple[Match, ...]
-    description: str
-
-    def record(self) -> dict[str, Any]:
-        """One entry of `tuning` in the JSON of `neurons compose`."""
-        return {
-            "neuron": str(self.neuron),
-            "score": self.score,
-            "family": self.tuning.family,
-            "parameters": self.tuning.parameters,
-            "r2_cv": self.tuning.r2_cv,
-            "r2_by_family": self.tuning.r2_by_family,
-            "aicc_by_family": self.tuning.aicc_by_family,
-            "readout_family": self.readout.family,
-            "readout_parameters": self.readout.parameters,
-            "heuristics": [vars(match) for match in self.heuristics],
-            "description": self.description,
-        }
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Tuning(Shown):
-    """The fits of a population, neuron by neuron, with what a figure needs.
-
-    curve [Y, M]: mean a/sigma over the prompts of each start year; low, high: its 95 % interval over nouns
-    (NaN with one noun). readout [M, 100]: year-centred logits for each unit of a/sigma.
-    """
-
-    start_years: tuple[int, ...]
-    neurons: tuple[NeuronTuning, ...]
-    curve: Float[np.ndarray, "Y M"]
-    low: Float[np.ndarray, "Y M"]
-    high: Float[np.ndarray, "Y M"]
-    readout: Float[np.ndarray, "M 100"]
-
-    def __len__(self) -> int:
-        return len(self.neurons)
-
-    @property
-    def families(self) -> tuple[Family, ...]:
-        """The family of each neuron's tuning curve."""
-        return tuple(one.tuning.family for one in self.neurons)
-
-    def facts(self) -> dict[str, object]:
-        counts = ", ".join(f"{count} {family}" for family, count in self.family_counts().items() if count)
-        return {"neurons": len(self), "families": counts}
-
-    def to_frame(self) -> "pd.DataFrame":
-        """A row a neuron: its score in logits, the family of its tuning and of its readout, and a description."""
-        import pandas as pd
-
-        columns = ("neuron", "score", "family", "r2_cv", "readout_family", "description")
-        return pd.DataFrame([one.record() for one in self.neurons], columns=columns)
-
-    def family_counts(self) -> dict[str, int]:
-        """How many neurons have each family, `none` included."""
-        return {family: self.families.count(family) for family in (*FAMILIES, "none")}
-
-
 def tune(population: Population, *, seed: int = 0, progress: Progress | None = None) -> Tuning:
     """Fit every neuron of the population (a few thousand at most: `Population.take` picks them)."""
-    check_is("population", population, Population, "what gather(effects) returns")
+    check_is("population", population, Population, "what neuron_population(effects) returns")
     check_whole("seed", seed, least=0)
     check_progress(progress)
     low, high = curve_interval(population)
@@ -144,12 +55,12 @@ def tune_also(population: Population, tuning: Tuning, also: Sequence[NeuronId], 
 
 
 def is_constant(curve: Float[np.ndarray, "Y M"]) -> Bool[np.ndarray, " M"]:
-    """Whether a curve's standard deviation is at most 10 % of its mean."""
+    """Return whether a curve's standard deviation is at most 10 % of its mean."""
     return curve.std(0) <= CONSTANT_BAR * (1 + MARGIN) * np.abs(curve.mean(0))
 
 
 def curve_interval(population: Population) -> Float[np.ndarray, "2 Y M"]:
-    """95 % interval of the tuning curve over nouns: Student's t on the ratio of sums to counts."""
+    """Return the 95 % interval of the tuning curve over nouns: Student's t on the ratio of sums to counts."""
     from scipy.stats import t as student
 
     if population.n_nouns < 2:

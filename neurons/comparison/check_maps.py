@@ -1,11 +1,11 @@
-"""The published checks of what MLPs write, from a cache file: the shape of their maps, and how many neurons it takes.
+"""Published checks of MLP maps, from a cache file: the shape of a layer's map, and how many neurons it takes.
 
 1. `LayerMaps`: one layer's tuning curves by noun and readouts; nouns are resampled for standard errors.
-2. Shapes are those of `maps.py`: an upper-triangular map has a cosine above 0.4 with the triangle, a diagonal one
-   has a larger cosine with the diagonal than with the triangle, above 0.4 too, either sign.
-3. What a neuron writes along the triangle (the inner product of its map with it) adds up over the layer: its share
-   of all that is written that way says whether the step is one neuron's.
-4. The first neurons by boosting score are summed: the sum is '>' if it is more of a triangle than any one of them.
+2. Shapes are those of `neurons.decomposition.shapes`: an upper-triangular map has a cosine above 0.4 with the
+   triangle, a diagonal one has a larger cosine with the diagonal than with the triangle, above 0.4 too, either sign.
+3. The component of a neuron's map along the triangle (their inner product) adds up over the layer: a neuron's share of
+   the sum shows whether the step is one neuron's.
+4. The first neurons by boosting score are summed: the sum is ">" if it is more of a triangle than any one of them.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ from jaxtyping import Float, Int
 
 from neurons.comparison import published
 from neurons.comparison.checks import RESAMPLES
-from neurons.comparison.published import Check, judge_bound, layer_of, standard_error, unjudged
+from neurons.comparison.published import judge_bound, layer_of, standard_error, unjudged
+from neurons.comparison.results import Check
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.shapes import LEAST_CORRELATION, cosines, doubly_centred, rank_one_cosines, shapes
 from neurons.decomposition.significance import bootstrap_weighted_mean, noun_resamples
@@ -42,7 +43,7 @@ class LayerMaps:
         return np.stack([one.astype(float) @ self.readout for one in self.sums])
 
     def map(self, neurons: Int[np.ndarray, " k"] | None = None) -> Float[np.ndarray, "Y 100"]:
-        """The sum of the maps of some neurons, or of all."""
+        """Return the sum of the maps of some neurons, or of all."""
         chosen = slice(None) if neurons is None else neurons
         return self.tuning[:, chosen] @ self.readout[chosen]
 
@@ -60,7 +61,7 @@ class LayerMaps:
 
 
 def layer_maps(effects: LogitEffects, layer: int, *, seed: int) -> LayerMaps:
-    """From a cache file. Without a second noun there is nothing to resample."""
+    """Read a layer's maps from a cache file. Without a second noun there is nothing to resample."""
     nouns, which = np.unique(effects.cache.noun, return_inverse=True)
     noun, readout = which.reshape(-1), effects.readout(layer).astype(float)
     sums, counts = effects.sums(layer, np.arange(len(readout)), noun), effects.counts(noun)
@@ -69,7 +70,7 @@ def layer_maps(effects: LogitEffects, layer: int, *, seed: int) -> LayerMaps:
 
 
 def map_checks(effects: LogitEffects, n_layers: int, *, seed: int) -> tuple[Check, ...]:
-    """What the MLPs write, by the shape of their maps (`maps.py`), and how it is shared out among neurons."""
+    """Check the shape of the MLPs' maps, and the shares of single neurons in them."""
     layers = dict.fromkeys(layer_of(layer, n_layers) for layer in published.TRIANGULAR)
     triangular = [_triangle_check(layer, layer_maps(effects, layer, seed=seed)) for layer in layers]
     diagonal, step = layer_of(published.DIAGONAL, n_layers), layer_of(published.STEP_LAYER, n_layers)
@@ -96,7 +97,7 @@ def _triangle_check(layer: int, found: LayerMaps) -> Check:
 
 
 def _diagonal_check(layer: int, found: LayerMaps) -> Check:
-    """Either sign; more like the diagonal than like the triangle."""
+    """Check for a diagonal: either sign, and more similar to the diagonal than to the triangle."""
 
     def of(maps: Float[np.ndarray, "B Y 100"]) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"]]:
         like = cosines(maps, found.start_years)
@@ -108,7 +109,7 @@ def _diagonal_check(layer: int, found: LayerMaps) -> Check:
 
 
 def _single_check(layer: int, found: LayerMaps) -> Check:
-    """The share of one neuron in all that the layer's neurons write along the triangle."""
+    """Check the largest share of one neuron in the layer's component along the triangle."""
     along = found.readout @ doubly_centred(shapes(found.start_years)["triangle"]).T
     largest = _largest_share((found.tuning * along.T).sum(0)[None])
     resampled = _largest_share(bootstrap_weighted_mean(found.sums, found.counts, along, found.resamples))

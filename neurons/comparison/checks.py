@@ -1,9 +1,9 @@
-"""The published checks: from what was measured to lines with verdicts. No model: the measurements arrive as arrays.
+"""Published checks: measurements, which arrive as arrays, to lines with verdicts. No model.
 
-1. `token_checks`: which years there are, and where the year stands in a prompt.
-2. `behaviour_checks`, `patch_checks`: the sample's behaviour, and which MLPs carry it.
-3. `circuit_checks`, `curve_checks`, `entropy_check`: what other analyses found.
-What the MLPs write is checked in `check_maps.py`.
+1. `token_checks`: which years there are, and the position of the year in a prompt.
+2. `behaviour_checks`, `patch_checks`: the sample's behaviour, and which MLPs matter for it.
+3. `circuit_checks`, `curve_checks`, `entropy_check`: results of other analyses.
+The maps of the MLPs are checked in `check_maps.py`.
 
 Standard errors: nouns and years are resampled independently, and a prompt counts as often as its noun times its
 year (the pigeonhole bootstrap of Owen 2007, which errs on the large side).
@@ -17,7 +17,6 @@ from jaxtyping import Float, Int
 
 from neurons.comparison import published
 from neurons.comparison.published import (
-    Check,
     Number,
     judge_bound,
     judge_exact,
@@ -27,6 +26,7 @@ from neurons.comparison.published import (
     standard_error,
     unjudged,
 )
+from neurons.comparison.results import Check
 from neurons.decomposition.significance import noun_resamples
 from neurons.task.sample import Sample
 from neurons.types import NeuronId
@@ -36,8 +36,9 @@ RESAMPLES = 400
 
 @dataclass(frozen=True, eq=False)
 class SampleRun:
-    """Measures of each prompt [P] of a sample; run_01 is the 01-run's probability difference scored against the true
-    YY, NaN where a prompt has no 01-counterfactual."""
+    """Measures of each prompt [P] of a sample; run_01 is the corrupted run's probability difference scored against the
+    true YY, NaN if a prompt has no 01-counterfactual.
+    """
 
     probability_difference: Float[np.ndarray, " P"]
     cutoff_sharpness: Float[np.ndarray, " P"]
@@ -51,7 +52,7 @@ class Resampling:
     weights: Float[np.ndarray, "B P"]
 
     def means(self, values: Float[np.ndarray, " P"]) -> Float[np.ndarray, " B"]:
-        """The mean in each resample; NaN where one lost every prompt."""
+        """Return the mean in each resample; NaN for one that lost every prompt."""
         total = self.weights.sum(1)
         return np.divide(self.weights @ values, total, out=np.full(len(total), np.nan), where=total > 0)
 
@@ -60,7 +61,7 @@ class Resampling:
 
 
 def resampling(noun: Int[np.ndarray, " P"], year: Int[np.ndarray, " P"], *, seed: int) -> Resampling:
-    """Nouns and years resampled independently."""
+    """Resample nouns and years independently."""
     weights = np.ones((RESAMPLES, len(noun)))
     for step, labels in enumerate((noun, year)):
         distinct, which = np.unique(labels, return_inverse=True)
@@ -72,7 +73,7 @@ def resampling(noun: Int[np.ndarray, " P"], year: Int[np.ndarray, " P"], *, seed
 
 
 def token_checks(sample: Sample) -> tuple[Check, ...]:
-    """Facts about the tokenizer that every number rests on."""
+    """Check the facts about the tokenizer on which every number rests."""
     found = tuple(map(len, sample.years.values()))
     known = published.YEARS_BY_CENTURY
     length = sample.tokens.shape[1]
@@ -89,7 +90,7 @@ def token_checks(sample: Sample) -> tuple[Check, ...]:
 
 
 def behaviour_checks(sample: Sample, run: SampleRun, *, seed: int) -> tuple[Check, ...]:
-    """Probability difference, cutoff sharpness, and the 01-run's sign."""
+    """Check probability difference, cutoff sharpness, and the sign of the corrupted run's."""
     weights = resampling(sample.noun, sample.year, seed=seed)
     rows = np.flatnonzero(sample.has_counterfactual)
     run_01 = run.run_01[rows]
@@ -98,7 +99,7 @@ def behaviour_checks(sample: Sample, run: SampleRun, *, seed: int) -> tuple[Chec
         _mean("probability difference", run.probability_difference, weights, published.PROBABILITY_DIFFERENCE),
         _mean("cutoff sharpness", run.cutoff_sharpness, weights, published.CUTOFF_SHARPNESS),
         judge_bound(
-            "probability difference of the 01-run",
+            "probability difference of the corrupted run",
             float(run_01.mean()),
             0.0,
             float(np.hypot(error_01, published.RUN_01.error)),
@@ -117,7 +118,7 @@ def _mean(name: str, values: Float[np.ndarray, " P"], weights: Resampling, known
 def circuit_checks(
     sample: Sample, rows: Int[np.ndarray, " n"], alone: Float[np.ndarray, " n"], run: SampleRun, *, seed: int
 ) -> tuple[Check, ...]:
-    """alone: probability difference of these prompts while the published circuit alone runs."""
+    """Check the published circuit. alone: probability difference of these prompts while it alone runs clean."""
     weights = resampling(sample.noun[rows], sample.year[rows], seed=seed)
     model = run.probability_difference[rows]
     share = float(alone.mean() / model.mean())
@@ -145,7 +146,7 @@ class Patched:
 def patched_shares(
     sample: Sample, rows: Int[np.ndarray, " n"], run: SampleRun, patched: Float[np.ndarray, "L n"], *, seed: int
 ) -> Patched:
-    """(clean - patched) / (clean - 01-run) of the mean probability difference over these prompts."""
+    """Return (clean - patched) / (clean - corrupted) of the mean probability difference over these prompts."""
     weights = resampling(sample.noun[rows], sample.year[rows], seed=seed)
     clean, run_01 = run.probability_difference[rows], run.run_01[rows]
     whole, resampled_whole = (clean - run_01).mean(), weights.means(clean - run_01)
@@ -156,7 +157,7 @@ def patched_shares(
 
 
 def patch_checks(found: Patched) -> tuple[Check, ...]:
-    """The order of the MLPs, judged, and the replication's shares beside ours, not judged."""
+    """Check the order of the MLPs, with a verdict, and show the replication's shares beside ours, without."""
     n_layers = len(found.shares)
     names = [f"MLP {layer}" for layer in range(n_layers)]
     order = tuple(dict.fromkeys(names[layer_of(layer, n_layers)] for layer in published.MLP_ORDER))
@@ -168,7 +169,7 @@ def patch_checks(found: Patched) -> tuple[Check, ...]:
             values[names[layer]],
             standard_error(found.resampled[layer]),
             Number(share, 0.0, published.REPLICATION),
-            "not judged: how the replication normalised is not known",
+            "not judged: the replication's normalisation is not known",
         )
         for layer, share in published_shares.items()
     ]
@@ -183,7 +184,7 @@ def patch_checks(found: Patched) -> tuple[Check, ...]:
 def curve_checks(
     layer: int, values: Mapping[int, Float[np.ndarray, " P"]], start_year: Int[np.ndarray, " P"], *, seed: int
 ) -> tuple[Check, ...]:
-    """values: k -> probability difference of each prompt with k neurons of the layer kept; the largest k is all."""
+    """Check the keep-top-k curve. values: k -> probability difference of each prompt; the largest k is all."""
     weights = resampling(np.zeros_like(start_year), start_year, seed=seed)
     points = dict(published.KEPT_BY_VARIANCE) | {max(values): published.KEPT_ALL}
     return tuple(
@@ -198,7 +199,7 @@ def curve_checks(
 
 
 def entropy_check(layer: int, found: Sequence[NeuronId]) -> Check:
-    """found: the entropy-like neurons of the layer, by the neuron statistics."""
+    """Check the entropy neurons. found: the entropy-like neurons of the layer, by the neuron statistics."""
     known = published.ENTROPY_NEURONS
     measured = {neuron.index for neuron in found if neuron.layer == layer}
     number = sum(index in measured for index in known)

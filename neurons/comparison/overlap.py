@@ -1,4 +1,4 @@
-"""Which neurons boost in two rankings and which in one alone: two tasks of a model, or two checkpoints of one shape.
+"""Overlap of two rankings: which neurons boost in both and which in one alone, for two tasks or two checkpoints.
 
 1. In both: called boosting in each, and significantly so among all neurons asked whether they boost in both. The
    p value of "in both" is the larger of the two (an intersection-union test, Berger 1982), its q value
@@ -6,96 +6,30 @@
    more than that in common.
 2. In one alone: boosting there, not boosting in the other, and its score reliably lower in the other. That one
    result is significant and another is not does not make the two different (Gelman and Stern 2006), so the
-   interval of the difference must lie above zero. It is made of the two scores' own intervals (Zou and Donner
-   2008), as if they were independent: wider than need be where both rankings share their nouns.
+   interval of the difference must lie above zero. It combines the two scores' own intervals (Zou and Donner
+   2008), as if they were independent: wider than necessary where both rankings share their nouns.
 3. Undecided: boosting in one, and neither of the two above.
 """
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
+from neurons.comparison.results import Scores, Sharing
 from neurons.decomposition.ranking import Ranking
 from neurons.decomposition.significance import Q_BAR, false_discovery_q
 from neurons.rounding import MARGIN, above, cleared, descending, is_nothing
 from neurons.types import InputError, NeuronId
 
 
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """What is compared of a ranking, M neurons by layer and index: score and its interval in logits, and the call.
-
-    p_value: one-sided for boosting.
-    """
-
-    layer: Int[np.ndarray, " M"]
-    index: Int[np.ndarray, " M"]
-    score: Float[np.ndarray, " M"]
-    ci_low: Float[np.ndarray, " M"]
-    ci_high: Float[np.ndarray, " M"]
-    p_value: Float[np.ndarray, " M"]
-    boosting: Bool[np.ndarray, " M"]
-    suppressing: Bool[np.ndarray, " M"]
-
-    def __len__(self) -> int:
-        return len(self.score)
-
-    @property
-    def neurons(self) -> tuple[NeuronId, ...]:
-        return tuple(NeuronId(int(layer), int(index)) for layer, index in zip(self.layer, self.index, strict=True))
-
-    def top_boosting(self, count: int | None = None) -> Bool[np.ndarray, " M"]:
-        """True for the boosting neurons, or for the `count` of them with the largest scores."""
-        order = descending(np.where(self.boosting, self.score, np.nan))
-        chosen = np.zeros(len(self), bool)
-        chosen[order[:count]] = True
-        return chosen & self.boosting
-
-
-@dataclass(frozen=True, eq=False)
-class Sharing:
-    """How two rankings of the same M neurons agree; each list by the larger of the two scores, largest first.
-
-    rank_correlation: Spearman's, of all scores; None where one of them is constant. n_first, n_second: how many
-    boost in each. expected_both: how many would in both if the calls were independent.
-    """
-
-    both: tuple[NeuronId, ...]
-    only_first: tuple[NeuronId, ...]
-    only_second: tuple[NeuronId, ...]
-    undecided: tuple[NeuronId, ...]
-    rank_correlation: float | None
-    n_first: int
-    n_second: int
-    expected_both: float
-
-    @property
-    def jaccard(self) -> float | None:
-        """In both, as a share of those that boost in either; None where none does."""
-        either = self.n_first + self.n_second - len(self.both)
-        return len(self.both) / either if either else None
-
-    def to_json(self) -> dict[str, Any]:
-        lists = ("both", "only_first", "only_second", "undecided")
-        return {
-            "rank_correlation": self.rank_correlation,
-            "jaccard": self.jaccard,
-            "expected_both": self.expected_both,
-            **{name: [str(neuron) for neuron in getattr(self, name)] for name in lists},
-        }
-
-
 def scores_of(ranking: Ranking) -> Scores:
-    """What is compared of a ranking, by layer and index."""
+    """Return the part of a ranking that is compared, by layer and index."""
     order = np.lexsort((ranking.index, ranking.layer))
     columns = ("layer", "index", "score", "ci_low", "ci_high", "p_value", "boosting", "suppressing")
     return Scores(**{name: getattr(ranking, name)[order] for name in columns})
 
 
 def share(first: Scores, second: Scores) -> Sharing:
-    """Compare two rankings; raises `InputError` where they are not of the same neurons."""
+    """Compare two rankings; raises `InputError` if they are not of the same neurons."""
     if not (np.array_equal(first.layer, second.layer) and np.array_equal(first.index, second.index)):
         raise InputError("neurons can be compared one by one only where both rankings are of the same layers and width")
     q_value = false_discovery_q(np.maximum(first.p_value, second.p_value))
@@ -119,7 +53,7 @@ def share(first: Scores, second: Scores) -> Sharing:
 
 
 def rank_correlation(first: Float[np.ndarray, " M"], second: Float[np.ndarray, " M"]) -> float | None:
-    """Spearman's rank correlation; None where one side is constant."""
+    """Return Spearman's rank correlation; None if one side is constant."""
     from scipy.stats import spearmanr
 
     if len(first) < 2 or any(is_nothing(np.ptp(one), np.abs(one).max()) for one in (first, second)):

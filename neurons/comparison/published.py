@@ -1,8 +1,8 @@
-"""What is published of GPT-2 small's greater-than, and how a measurement is judged beside it.
+"""Published values of GPT-2 small's greater-than, and the rules that judge a measurement against them.
 
-Four kinds of claim. A standard error of a measurement comes from a bootstrap over nouns and years; tolerances are
+Four types of claim. A standard error of a measurement comes from a bootstrap over nouns and years; tolerances are
 three standard errors, never the spread of single prompts.
-1. A number (`judge_number`): agrees within 3 sqrt(measured SE^2 + published SE^2) of what was published. The
+1. A number (`judge_number`): agrees within 3 sqrt(measured SE^2 + published SE^2) of the published value. The
    published SE is its standard deviation over the root of its number of prompts. A tolerance of more than half
    the published value judges nothing.
 2. Yes or no (`judge_bound`): a value must lie beyond a bound, and agrees only if it does so by more than 3 SE of the
@@ -11,34 +11,33 @@ three standard errors, never the spread of single prompts.
    and each must be above zero by more than 3 SE.
 4. A fact about tokens (`judge_exact`): equal or not, tolerance 0.
 Comparisons have a margin of 1e-6 of the sizes compared, beside the tolerance: rounding decides none of them.
-Where there is no standard error (maps with one noun) there is no verdict.
+Without a standard error (maps with one noun) there is no verdict.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from neurons.cache.format import format_layers
+from neurons.comparison.results import Check, Value, Verdict
 from neurons.rounding import clearly_above, descending, largest, reaches
 from neurons.types import InputError
 
-Verdict = Literal["agrees", "differs", "none"]
 Side = Literal["above", "below"]
-Value = float | int | str | tuple[int | str, ...]
 
 SIGMAS = 3
 TOO_WIDE = 0.5
-"""Share of a published number: with a larger tolerance, agreeing would say nothing."""
+"""Share of a published number: with a larger tolerance, agreement would mean nothing."""
 PAPER = "Hanna, Liu and Variengien (NeurIPS 2023)"
 CODE = "code"
 """Read in the authors' released code."""
 SECOND_HAND = "second-hand"
-"""Quoted elsewhere; the paper's own text was not at hand."""
+"""Quoted elsewhere; the paper's own text was not available."""
 REPLICATION = "replication"
 """Measured by others with TransformerLens."""
 COMPUTED = "computed"
@@ -47,7 +46,7 @@ COMPUTED = "computed"
 
 @dataclass(frozen=True)
 class Number:
-    """A published number with its standard error (0 where none is known) and where it was found."""
+    """A published number with its standard error (0 if unknown) and its source."""
 
     value: float
     error: float
@@ -74,14 +73,14 @@ MLP_SHARES = {10: 0.535, 9: 0.486, 8: 0.186, 11: 0.131}
 """Activation patching at END, normalised (replication): how it was normalised is not known, so the order is judged."""
 TRIANGULAR, DIAGONAL, STEP_LAYER = (9, 10), 8, 10
 MOST_OF_ONE = 0.5
-"""Ours: a neuron that writes half of a layer's step would be '>' by itself."""
+"""Ours: a neuron with half of a layer's step would be ">" by itself."""
 TOPS = (10, 100)
 
 KEPT_BY_VARIANCE = {0: 0.63, 15: 0.80, 65: 0.857, 99: 0.847}
 """k neurons of MLP 10 kept -> probability difference among the years (Dunefsky et al. 2024, read off a plot)."""
 KEPT_ALL = 0.883
 READING_ERROR = 0.01
-"""Ours: how well a plot is read."""
+"""Ours: the standard error of a value read off a plot."""
 CURVE_SOURCE = "Dunefsky et al., plot"
 CURVE_TEMPLATE, CURVE_NOUN, CURVE_CENTURY = "The {noun} lasted from {XX}{YY} to {XX}", "war", 17
 
@@ -93,72 +92,13 @@ TOKEN_IDS = {"00": 405, "01": 486, "99": 2079}
 BOS = 50256
 
 
-@dataclass(frozen=True)
-class Check:
-    """One measurement beside what was published. claim: what a verdict says, in words.
-
-    difference: measured minus published; where that is words, measured minus the bound; for an order, the gap of the
-    pair that comes nearest to standing the other way. bound: where the value must lie, like "above 0.4". None, as
-    tolerance, where it has no meaning.
-    """
-
-    name: str
-    measured: Value | None
-    published: Value | None
-    tolerance: float | None
-    verdict: Verdict
-    source: str
-    difference: float | None
-    claim: str
-    bound: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """One entry of `checks` in the JSON of `neurons check`."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
-
-
-@dataclass(frozen=True)
-class Checks:
-    """All checks of one model. judged: whether it has GPT-2 small's shape and tokenizer; no verdicts otherwise.
-
-    n_prompts of the sample, n_patched of them used for patching. mlp_shares: for each layer, the share of the
-    effect that is lost when its MLP's output at END comes from the 01-run, and its standard error.
-    """
-
-    model: str
-    judged: bool
-    n_prompts: int
-    n_patched: int
-    seed: int
-    checks: tuple[Check, ...]
-    mlp_shares: tuple[tuple[float, float], ...]
-
-    def count(self, verdict: Verdict) -> int:
-        return sum(check.verdict == verdict for check in self.checks)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "judged": self.judged,
-            "n_prompts": self.n_prompts,
-            "n_patched": self.n_patched,
-            "seed": self.seed,
-            "conclusion": conclusion(self),
-            "checks": [check.to_json() for check in self.checks],
-            "mlp_shares": [
-                {"layer": layer, "share": share, "standard_error": error}
-                for layer, (share, error) in enumerate(self.mlp_shares)
-            ],
-        }
-
-
 def unjudged(check: Check) -> Check:
     """The same measurement without a verdict."""
     return replace(check, verdict="none")
 
 
 def judge_number(name: str, measured: float, error: float, published: Number, claim: str = "") -> Check:
-    """error: the measurement's standard error."""
+    """Judge a number. error: the measurement's standard error."""
     tolerance = SIGMAS * math.hypot(error, published.error)
     difference = measured - published.value
     verdict = _verdict(reaches(tolerance, abs(difference), scale=abs(measured)), difference, tolerance)
@@ -173,7 +113,7 @@ def judge_number(name: str, measured: float, error: float, published: Number, cl
 def judge_bound(
     name: str, measured: float, bound: float, error: float, *, side: Side, published: Value, source: str, claim: str
 ) -> Check:
-    """error: the standard error of the distance to the bound."""
+    """Judge a value against a bound. error: the standard error of the distance to the bound."""
     beyond = measured - bound if side == "above" else bound - measured
     tolerance = SIGMAS * error
     verdict = _verdict(clearly_above(beyond, tolerance, scale=max(abs(measured), abs(bound))), beyond, tolerance)
@@ -198,7 +138,8 @@ def judge_order(
     order: Sequence[str],
     source: str,
 ) -> Check:
-    """values: of every candidate, resampled: the same in each bootstrap resample; order: the published leaders.
+    """Judge an order. values: of every candidate, resampled: the same in each bootstrap resample; order: the published
+    leaders.
 
     The leader last in the order stands before the largest of the others.
     """
@@ -220,7 +161,7 @@ def judge_order(
 
 
 def standard_error(resampled: Float[np.ndarray, " B"]) -> float:
-    """Of a statistic, from its bootstrap resamples; NaN without any."""
+    """Return the standard error of a statistic from its bootstrap resamples; NaN without any."""
     known = resampled[np.isfinite(resampled)]
     return float(known.std(ddof=1)) if len(known) > 1 else float("nan")
 
@@ -236,22 +177,8 @@ def finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def conclusion(found: Checks) -> str:
-    """The verdicts counted, in a sentence."""
-    if not found.judged:
-        return (
-            f"{found.model} has not GPT-2 small's shape and tokenizer: the published values stand beside its own for"
-            " comparison, and nothing is judged."
-        )
-    agrees, differs = found.count("agrees"), found.count("differs")
-    told = "different from what was published"
-    if agrees > differs:
-        told = "for the most part as published" if differs else "as published"
-    return f"{found.model} is {told}: {agrees} of {agrees + differs} judged measurements agree, {differs} differ."
-
-
 def shown(value: Value | None) -> str:
-    """A value of a check as text."""
+    """Write a value of a check as text."""
     if value is None:
         return "–"
     if isinstance(value, tuple):
@@ -260,12 +187,12 @@ def shown(value: Value | None) -> str:
 
 
 def layer_of(layer: int, n_layers: int) -> int:
-    """Where a layer of GPT-2 small is looked for: as many before the last, but within the last third."""
+    """Return the layer that stands for one of GPT-2 small: as many before the last, but within the last third."""
     return max(layer - SHAPE["n_layers"] + n_layers, n_layers - max(1, n_layers // 3))
 
 
 def check_replicable(layers: Sequence[int], n_layers: int) -> None:
-    """Raise `InputError` where the layers do not hold all that the published measurements look at."""
+    """Raise `InputError` if the layers do not hold all that the published measurements need."""
     wanted = sorted({layer_of(layer, n_layers) for layer in MLP_ORDER})
     if not set(wanted) <= set(layers):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Replicate the published measurements on a model, each beside its published value.
+"""Replicate the published measurements on a model, each with its published value.
 
 1. The prompts of the published distribution are run, and some of them again with each MLP patched (`sampled.py`).
 2. Maps come from the cache file, entropy-like neurons from the neuron statistics, the rest from the model.
@@ -26,13 +26,14 @@ from neurons.comparison.checks import (
     patched_shares,
     token_checks,
 )
-from neurons.comparison.published import Check, Checks, layer_of, unjudged
+from neurons.comparison.published import layer_of, unjudged
+from neurons.comparison.results import Check, Checks
 from neurons.comparison.sampled import patch_mlps, run_sample
 from neurons.decomposition.effects import LogitEffects
 from neurons.intervention.curves import among_years, keeping
-from neurons.model.checkpoint import Model
 from neurons.model.files import Checkpoint
 from neurons.model.forward import run
+from neurons.model.model import Model
 from neurons.rounding import descending
 from neurons.task.prompts import year_spans, year_tokens
 from neurons.task.sample import Sample
@@ -56,9 +57,9 @@ def replicate(
     seed: int = 0,
     bars: Bars = no_bars,
 ) -> Checks:
-    """Every published measurement of this model, judged where it can be.
+    """Measure everything that is published on this model, judged where possible.
 
-    statistics: of the cached layers, where they are known. An interrupted run goes on where it stopped.
+    statistics: of the cached layers, if they are known. An interrupted run continues where it stopped.
     """
     here = _Run(model, effects.cache, sample, seed, bars)
     judged, parts = is_judged(model.checkpoint), here.parts
@@ -82,7 +83,7 @@ def replicate(
 
 
 def is_judged(checkpoint: Checkpoint) -> bool:
-    """Whether the checkpoint has GPT-2 small's shape and GPT-2's tokenizer, by the ids that the task needs."""
+    """Return whether the checkpoint has GPT-2 small's shape and GPT-2's tokenizer, by the ids that the task needs."""
     config, tokenizer = checkpoint.config, checkpoint.tokenizer
     if any(getattr(config, name) != size for name, size in published.SHAPE.items()):
         return False

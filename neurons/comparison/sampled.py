@@ -1,11 +1,11 @@
-"""The model on a sample of the published prompts: its behaviour, the 01-run's, and each MLP at END patched.
+"""The model on a sample of the published prompts: clean run, corrupted run, and each MLP at END patched.
 
 1. `run_sample`: every prompt once, and every distinct 01-counterfactual once. Prompts are sorted by noun, so a
-   block shares what stands before the year.
-2. `patch_mlps`: what one layer's MLP writes at END is replaced by what it writes there on the prompt's own
+   block shares the tokens before the year.
+2. `patch_mlps`: one layer's MLP output at END is replaced by its output there on the prompt's own
    01-counterfactual, and everything after it runs again: exact, for each layer.
 
-Blocks bound the memory. A finished block is kept where `parts` says, so an interrupted run goes on where it was.
+Blocks bound the memory. A finished block is kept at `parts`, so an interrupted run continues where it stopped.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from neurons.cache.parts import Parts
 from neurons.comparison.checks import SampleRun
-from neurons.model.checkpoint import Model
 from neurons.model.forward import logsumexp, resume, run, trace, year_logits
+from neurons.model.model import Model
 from neurons.task import behaviour
 from neurons.task.behaviour import year_probabilities
 from neurons.task.sample import Sample
@@ -34,7 +34,7 @@ TRACED = 64
 def run_sample(
     model: Model, sample: Sample, *, parts: Parts | None = None, progress: Progress | None = None
 ) -> SampleRun:
-    """Softmax over the full vocabulary. `progress` counts prompts, counterfactuals among them."""
+    """Run the sample, softmax over the full vocabulary. `progress` counts prompts, counterfactuals among them."""
     total = len(sample) + len(sample.counterfactual_tokens)
     clean = _probabilities(model, sample, sample.tokens, "prompts", parts, _onward(progress, 0, total))
     other = _probabilities(
@@ -80,7 +80,8 @@ def patch_mlps(
     parts: Parts | None = None,
     progress: Progress | None = None,
 ) -> Float[np.ndarray, "L n"]:
-    """Probability difference of some prompts while each layer's MLP in turn writes at END what it does in the 01-run.
+    """Patch each layer's MLP output at END from the corrupted run, and return the probability difference of some
+    prompts.
 
     rows: prompts that have a 01-counterfactual. L layers, all of the model's.
     """

@@ -12,16 +12,20 @@ under its own name, `plain_logit_lens`; its unit is not the logit.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.cache.format import Cache, format_layers
 from neurons.cache.layout import NEURON_CHUNK
+from neurons.labelled import labelled
 from neurons.shown import Shown
 from neurons.task.years import N_YEARS, check_measured, contrast_weights, measured_years, spans
 from neurons.types import InputError, NeuronId, check_choice, check_is, check_whole
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Lens = Literal["exact", "plain"]
 CACHE = "what cache_activations or open_cache returns"
@@ -52,7 +56,7 @@ class LogitEffects(Shown):
         """The cached layers."""
         return self.cache.layers
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {
             "model": self.cache.model,
             "neurons": len(self.layers) * self.cache.d_mlp,
@@ -116,20 +120,28 @@ class LogitEffects(Shown):
     def _n_groups(group: Int[np.ndarray, " P"]) -> int:
         return int(group.max()) + 1
 
-    def map(self, neuron: str | NeuronId) -> Float[np.ndarray, "Y 100"]:
-        """Mean effect in logits; row 0 is the first measured start year (02 by default), column 0 the year 00.
+    def map(self, neuron: str | NeuronId) -> "xr.DataArray":
+        """Mean effect of one neuron by start year and year, labelled: `map("L9N43").sel(start_year=32, year=45)`.
 
-        Rows are `start_years`, so start year YY is row `start_years.index(YY)`; columns are the years 00-99. Raises
-        `InputError` for a neuron outside the cache.
+        In logits. Raises `InputError` for a neuron outside the cache.
         """
+        return self._labelled(self.map_array(neuron))
+
+    def map_array(self, neuron: str | NeuronId) -> Float[np.ndarray, "Y 100"]:
+        """`map` as an array in logits; row 0 is the first measured start year (02 by default), column 0 the year 00."""
         one = self._slice(neuron)
         return self.tuning(*one) * self.readout(*one)
 
-    def of(self, neuron: str | NeuronId, *, start_year: int) -> Float[np.ndarray, "100"]:
-        """Mean effect on each year over the prompts of one start year, in logits.
+    def of(self, neuron: str | NeuronId, *, start_year: int) -> "xr.DataArray":
+        """Mean effect on each year over the prompts of one start year, labelled by `year`, in logits.
 
         Raises `InputError` for a neuron outside the cache or a start year that it does not hold.
         """
+        values = self.of_array(neuron, start_year=start_year)
+        return labelled(values, unit=self.unit, about={"start_year": start_year}, year=range(N_YEARS))
+
+    def of_array(self, neuron: str | NeuronId, *, start_year: int) -> Float[np.ndarray, "100"]:
+        """`of` as a plain array, in logits."""
         one = self._slice(neuron)
         rows = self.cache.start_year == check_whole("start_year", start_year)
         if not rows.any():
@@ -142,23 +154,39 @@ class LogitEffects(Shown):
 
     def contrast(self, neuron: str | NeuronId) -> Float[np.ndarray, " Y"]:
         """Mean effect over y > YY minus mean effect over y <= YY, for each measured start year, in logits."""
-        return (self.map(neuron) * contrast_weights(self.start_years)).sum(1)
+        return (self.map_array(neuron) * contrast_weights(self.start_years)).sum(1)
 
     def layer_contrast(self, layer: int) -> Float[np.ndarray, "Y N"]:
         """`contrast` of every neuron of the layer, in logits."""
         return self.tuning(layer) * (contrast_weights(self.start_years) @ self.readout(layer).T)
 
-    def layer_map(self, layer: int) -> Float[np.ndarray, "Y 100"]:
-        """The sum of the maps of all neurons of the layer, without its output bias, in logits."""
+    def layer_map(self, layer: int) -> "xr.DataArray":
+        """The sum of the maps of all neurons of the layer, without its output bias, labelled, in logits."""
+        return self._labelled(self.layer_map_array(layer))
+
+    def layer_map_array(self, layer: int) -> Float[np.ndarray, "Y 100"]:
+        """`layer_map` as a plain array, in logits."""
         return self.tuning(layer) @ self.readout(layer)
 
-    def bias_map(self, layer: int) -> Float[np.ndarray, "Y 100"]:
-        """What the layer's output bias adds, in logits: the same for all neurons, changed by sigma only."""
+    def bias_map(self, layer: int) -> "xr.DataArray":
+        """What the layer's output bias adds, labelled, in logits: the same for all neurons, changed by sigma only."""
+        return self._labelled(self.bias_map_array(layer))
+
+    def bias_map_array(self, layer: int) -> Float[np.ndarray, "Y 100"]:
+        """`bias_map` as a plain array, in logits."""
         if self.lens == "plain":
             raise InputError("the plain lens has no bias term: use the exact effects")
         bias = self.cache.read(f"readout/{self.cache.check_layer(layer)}_bias")
         inverse = 1 / self.cache.scale
         return np.array([inverse[self.cache.start_year == year].mean() for year in self.start_years])[:, None] * bias
+
+    @property
+    def unit(self) -> str:
+        """Of the effects: the plain lens has none that others have too."""
+        return "logits" if self.lens == "exact" else "of the plain lens"
+
+    def _labelled(self, values: Float[np.ndarray, "Y 100"]) -> "xr.DataArray":
+        return labelled(values, unit=self.unit, start_year=self.start_years, year=range(N_YEARS))
 
     def _slice(self, neuron: str | NeuronId) -> tuple[int, slice]:
         found = self.cache.check_neuron(neuron)

@@ -1,17 +1,14 @@
-"""What the model does on the cached prompts, beside the two references that know nothing of YY.
+"""Behaviour on the cached prompts, with two reference values that do not depend on YY.
 
-Prompts are read a block at a time; what is kept of each is two numbers, not its 100 probabilities.
+Prompts are read a block at a time; of each, two numbers are kept, not its 100 probabilities.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.cache.format import Cache
-from neurons.shown import Shown
 from neurons.task.behaviour import Behaviour, measure, year_probabilities
 from neurons.task.years import MEASURED, N_YEARS, check_measured
 from neurons.types import InputError, check_is
@@ -20,53 +17,18 @@ BLOCK_WIDTH = 32 * N_YEARS
 """Numbers in memory for each prompt of a block: its logits, and what is made of them in float64."""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class MeasuredBehaviour(Shown):
-    """What the model does on P measured prompts, and what the references do; by run, in probabilities.
-
-    runs: `model`, `counterfactual` and `average_distribution`, as in `measured_behaviour`. resampled: the mean of each
-    measure over start years with every MLP of the cached layers held at its corrupted run at END; empty where that
-    was not asked for.
-    """
-
-    model: str
-    start_years: tuple[int, ...]
-    n_prompts: int
-    runs: dict[str, Behaviour]
-    resampled: dict[str, float]
-
-    def facts(self) -> dict[str, object]:
-        own = self.summaries()["model"]
-        return {"model": self.model, "prompts": self.n_prompts} | {
-            name: f"{value['mean']:+.4f}" for name, value in own.items()
-        }
-
-    def summaries(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Mean and standard deviation over prompts of each measure, by run."""
-        found = {name: run.summary() for name, run in self.runs.items()}
-        if self.resampled:
-            found["mlps_resampled"] = {name: {"mean": value} for name, value in self.resampled.items()}
-        return found
-
-    def to_json(self) -> dict[str, Any]:
-        """The result of `neurons behaviour --json`."""
-        found = self.summaries()
-        return {"model": self.model, "n_prompts": self.n_prompts, "start_years": list(self.start_years),
-                **found.pop("model"), **found}  # fmt: skip
-
-
 def measured_rows(cache: Cache, years: Sequence[int]) -> Int[np.ndarray, " P"]:
-    """The cache's prompts whose start year is measured."""
+    """Return the cache's prompts whose start year is measured."""
     return np.flatnonzero(np.isin(cache.start_year, years))
 
 
 def measured_behaviour(cache: Cache, years: Iterable[int] = MEASURED) -> dict[str, Behaviour]:
-    """Probability difference and cutoff sharpness of each measured prompt, scored against the true YY.
+    """Measure probability difference and cutoff sharpness of each measured prompt, scored against the true YY.
 
-    model: as it is. counterfactual: the run with YY replaced by 01. average_distribution: the model's mean over
+    model: the clean run. counterfactual: the corrupted run. average_distribution: the model's mean over
     all prompts of the cache, so over all start years, the same everywhere.
 
-    Raises `InputError` for a start year outside 01-98, or where no prompt has one of them.
+    Raises `InputError` for a start year outside 01-98, or if no prompt has one of them.
     """
     check_is("cache", cache, Cache, "what cache_activations or open_cache returns")
     measured, average = np.isin(cache.start_year, check_measured(years)), average_distribution(cache)
@@ -87,7 +49,7 @@ def measured_behaviour(cache: Cache, years: Iterable[int] = MEASURED) -> dict[st
 
 
 def average_distribution(cache: Cache) -> Float[np.ndarray, "100"]:
-    """p(y), the mean over all prompts of the cache."""
+    """Return p(y), the mean over all prompts of the cache."""
     total = np.zeros((1, N_YEARS))
     for _, probabilities in _answers(cache):
         total = np.concatenate([total, probabilities]).sum(0, keepdims=True)
@@ -95,12 +57,12 @@ def average_distribution(cache: Cache) -> Float[np.ndarray, "100"]:
 
 
 def mean_probability(cache: Cache, years: Sequence[int]) -> Float[np.ndarray, "Y 100"]:
-    """p(y), the mean over the prompts of each start year; NaN where there is none."""
+    """Return p(y), the mean over the prompts of each start year; NaN if there is none."""
     return _by_start_year(_answers(cache), cache, years)
 
 
 def mean_year_logits(cache: Cache, years: Sequence[int]) -> Float[np.ndarray, "Y 100"]:
-    """The year logits, the mean over the prompts of each start year; NaN where there is none."""
+    """Return the year logits, the mean over the prompts of each start year; NaN if there is none."""
     blocks = ((rows, _block(cache, rows).astype(float)) for rows in cache.row_blocks(BLOCK_WIDTH))
     return _by_start_year(blocks, cache, years)
 
@@ -115,7 +77,7 @@ def _block(cache: Cache, rows: slice) -> Float[np.ndarray, "n 100"]:
 
 
 def _run_01(cache: Cache, kept: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 100"]:
-    """p(y) on the 01-counterfactual of each of these prompts."""
+    """Return p(y) on the 01-counterfactual of each of these prompts."""
     query, own = np.unique(cache.counterfactual[kept], return_inverse=True)
     part = slice(int(query[0]), int(query[-1]) + 1) if len(query) else slice(0, 0)
     logits, total = cache.read("counterfactual/year_logits", part), cache.read("counterfactual/logsumexp", part)

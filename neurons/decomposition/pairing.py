@@ -74,7 +74,7 @@ def pairing_test(
 
 
 def fewest(size: Float[np.ndarray, " N"], part: float) -> Int[np.ndarray, " K"]:
-    """The fewest neurons that hold this part of the sum of sizes, largest first; equal ones in their order."""
+    """Return the fewest neurons that hold this part of the sum of sizes, largest first; equal ones in their order."""
     order = np.argsort(-size, kind="stable")
     held = np.cumsum(size[order])
     return order[: int(np.searchsorted(held, part * held[-1])) + 1] if held[-1] > 0 else order[:0]

@@ -72,7 +72,7 @@ class Population(Shown):
     def __len__(self) -> int:
         return len(self.layer)
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {"model": self.model, "neurons": len(self), "start years": len(self.start_years), "nouns": self.n_nouns}
 
     @property
@@ -175,7 +175,7 @@ def neuron_population(effects: LogitEffects, *, progress: Progress | None = None
 
 
 def _bias_contrast(effects: LogitEffects, layer: int) -> float:
-    return float((effects.bias_map(layer) * contrast_weights(effects.start_years)).sum(1).mean())
+    return float((effects.bias_map_array(layer) * contrast_weights(effects.start_years)).sum(1).mean())
 
 
 @contextmanager

@@ -39,7 +39,9 @@ def contrast_by_part(effects: LogitEffects) -> tuple[PartContrast, ...]:
     total = (mean_year_logits(effects.cache, effects.start_years) * weights).sum(1)
     layers = []
     for layer in effects.layers:
-        neurons, bias = ((values * weights).sum(1) for values in (effects.layer_map(layer), effects.bias_map(layer)))
+        neurons, bias = (
+            (values * weights).sum(1) for values in (effects.layer_map_array(layer), effects.bias_map_array(layer))
+        )
         layers.append(PartContrast(f"MLP {layer}", neurons, bias))
     nothing = np.zeros(len(total))
     cached = sum((part.neurons + part.bias for part in layers), nothing)

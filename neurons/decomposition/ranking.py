@@ -88,7 +88,7 @@ class Ranking(Shown):
         """Most strongly suppressing first."""
         return tuple(n for n, yes in zip(self.neurons[::-1], self.suppressing[::-1], strict=True) if yes)
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {
             "model": self.model,
             "neurons": len(self),

@@ -1,16 +1,16 @@
-"""The shape of a map of start year by year: a triangle, a diagonal, or a limit of the span.
+"""Shapes of a map of start year by year: triangle, diagonal, span limit.
 
 1. Rows and columns are centred, so that neither what all start years share nor a shift common to all years
-   counts: a lean to late years that looks at no YY is nothing here, nor is a mere slope in y - YY.
-2. What is left is correlated (the cosine) with three centred patterns:
+   counts: a YY-independent bias to late years is nothing here, nor is a mere slope in y - YY.
+2. The rest is compared (by the cosine) with three centred patterns:
        triangle     1 for y > YY
        diagonal     exp(-(y - YY)^2 / 50): the years around YY (a standard deviation of 5 years)
        span limit   -1 for y > YY + 50
 
-The triangle is odd and the diagonal even in y - YY, so that neither looks like the other: over start years 02-98
+The triangle is odd and the diagonal even in y - YY, so that neither resembles the other: over start years 02-98
 their own cosine is -0.06. A triangle that fades with distance has both, and is a triangle by the first alone.
 
-One neuron's map has rank one. None such has a cosine with the triangle above 0.56 (`rank_one_limit`).
+One neuron's map has rank one. No such map has a cosine with the triangle above 0.56 (`rank_one_limit`).
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ WIDTH, SPAN = 5.0, 50
 
 
 def shapes(start_years: Sequence[int]) -> dict[Shape, Float[np.ndarray, "Y 100"]]:
-    """The three patterns, not centred."""
+    """Return the three patterns, not centred."""
     after = np.arange(N_YEARS) - np.asarray(start_years)[:, None]
     return {
         "triangle": (after > 0).astype(float),
@@ -42,7 +42,7 @@ def shapes(start_years: Sequence[int]) -> dict[Shape, Float[np.ndarray, "Y 100"]
 
 
 def cosines(maps: Float[np.ndarray, "B Y 100"], start_years: Sequence[int]) -> dict[Shape, Float[np.ndarray, " B"]]:
-    """Each centred map's cosine with each pattern; 0 where there is nothing to compare."""
+    """Return each centred map's cosine with each pattern; 0 if there is nothing to compare."""
     centred = doubly_centred(maps)
     size = np.linalg.norm(centred, axis=(1, 2))
     there = size > NOTHING * np.linalg.norm(maps, axis=(1, 2))
@@ -55,25 +55,25 @@ def cosines(maps: Float[np.ndarray, "B Y 100"], start_years: Sequence[int]) -> d
 
 
 def correlations(written: Float[np.ndarray, "Y 100"], start_years: Sequence[int]) -> dict[Shape, float]:
-    """The same for one map."""
+    """Return the same for one map."""
     return {name: float(values[0]) for name, values in cosines(written[None], start_years).items()}
 
 
 def shape_of(found: dict[Shape, float]) -> Shape | None:
-    """The pattern with the largest correlation, either sign, if it is at least 0.4."""
+    """Return the pattern with the largest cosine, either sign, if it is at least 0.4."""
     names = list(found)
     best = names[int(largest(np.abs([found[name] for name in names])))]
     return best if reaches(abs(found[best]), LEAST_CORRELATION) else None
 
 
 def doubly_centred(values: Float[np.ndarray, "... Y 100"]) -> Float[np.ndarray, "... Y 100"]:
-    """Rows and columns of mean 0."""
+    """Subtract means so that rows and columns have mean 0."""
     rows_done = values - values.mean(-1, keepdims=True)
     return rows_done - rows_done.mean(-2, keepdims=True)
 
 
 def rank_one_limit(start_years: Sequence[int]) -> float:
-    """The largest cosine with the triangle that any map of rank one can have (Eckart and Young)."""
+    """Return the largest cosine with the triangle that any map of rank one can have (Eckart and Young)."""
     sizes = np.linalg.svd(doubly_centred(shapes(start_years)["triangle"]), compute_uv=False)
     return float(sizes[0] / np.linalg.norm(sizes))
 
@@ -81,7 +81,7 @@ def rank_one_limit(start_years: Sequence[int]) -> float:
 def rank_one_cosines(
     tuning: Float[np.ndarray, "Y N"], readout: Float[np.ndarray, "N 100"], pattern: Float[np.ndarray, "Y 100"]
 ) -> Float[np.ndarray, " N"]:
-    """Each neuron's own map against a pattern, both centred: tuning curve times readout, never formed."""
+    """Return each neuron's own map's cosine with a pattern, both centred: tuning curve times readout, never formed."""
     A, R = tuning - tuning.mean(0), readout - readout.mean(1, keepdims=True)
     target = doubly_centred(pattern)
     products = ((A.T @ target) * R).sum(1)

@@ -1,4 +1,6 @@
-"""Bootstrap over nouns, the null of a random writing direction, circular shifts, false discovery rate."""
+"""Significance of scores: bootstrap over nouns, the null of a random writing direction, circular shifts, false
+discovery rate.
+"""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,7 +13,7 @@ Q_BAR = 0.05
 
 
 def noun_resamples(n_nouns: int, resamples: int, seed: int) -> Float[np.ndarray, "B nouns"]:
-    """How often each noun occurs in each bootstrap resample."""
+    """Draw how often each noun occurs in each bootstrap resample."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(n_nouns, np.full(n_nouns, 1 / n_nouns), size=resamples).astype(float)
 
@@ -22,7 +24,7 @@ def bootstrap_weighted_mean(
     values: Float[np.ndarray, "N Y"],
     resamples: Float[np.ndarray, "B nouns"],
 ) -> Float[np.ndarray, "B N"]:
-    """Sum over start years of (mean over the resampled nouns' prompts) * value, for each resample.
+    """Return, for each resample, the sum over start years of (mean over the resampled nouns' prompts) * value.
 
     A mean over resampled nouns is a matrix product. Start years at which the nouns have the same
     numbers of prompts are summed first; a start year that a resample lost (no noun has it) is left out
@@ -43,7 +45,7 @@ def bootstrap_weighted_mean(
 
 
 def interval(samples: Float[np.ndarray, "B N"], confidence: float = CONFIDENCE) -> Float[np.ndarray, "2 N"]:
-    """The percentile interval of each column: lower row, upper row.
+    """Return the percentile interval of each column: lower row, upper row.
 
     Rows are sorted whole: NumPy's vectorised sort of adjacent numbers beats its partition along an axis three times.
     """
@@ -59,7 +61,8 @@ def random_direction_p(
     w_out_norm: Float[np.ndarray, " N"],
     dimensions: int,
 ) -> Float[np.ndarray, " N"]:
-    """One-sided p value of a year-specific part, under: the neuron, tuned as it is, writes in a random direction.
+    """Return the one-sided p value of a year-specific part; null: the neuron, tuned as it is, writes in a random
+    direction.
 
     `covariance` is the centred w_out's product with the direction that its tuning makes into contrast,
     so r = covariance / (norms) is a cosine, and r sqrt((d - 2) / (1 - r^2)) follows Student's t with
@@ -78,7 +81,8 @@ def random_direction_p(
 
 
 def circular_shift_p(tuning: Float[np.ndarray, "Y N"], values: Float[np.ndarray, "N Y"]) -> Float[np.ndarray, " N"]:
-    """Share of the circular shifts of the tuning curve whose covariance with `values` is at least the true one.
+    """Return the share of the circular shifts of the tuning curve whose covariance with `values` is at least the true
+    one.
 
     A description, not a test: tuning curves are smooth, so shifts are not exchangeable.
     """
@@ -91,9 +95,9 @@ def circular_shift_p(tuning: Float[np.ndarray, "Y N"], values: Float[np.ndarray,
 
 
 def false_discovery_q(p_values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
-    """Benjamini-Hochberg q values (1995): the smallest rate at which each is called; 0..1.
+    """Return Benjamini-Hochberg q values (1995): the smallest false discovery rate at which each is called; 0..1.
 
-    The same as `scipy.stats.false_discovery_control` (tested), whose import takes longer than the ranking.
+    Equal to `scipy.stats.false_discovery_control` (tested), whose import takes longer than the ranking.
     """
     order = np.argsort(-p_values, kind="stable")
     N = len(p_values)

@@ -1,1 +1,10 @@
-"""Ablate neurons, sets of them, or whole layers at END, and measure the exact effect."""
+"""What changes when neurons, sets of them, or whole layers are ablated at END: exact effects, everything after run
+again.
+
+Public: `ablation_context` (context), `neuron_effects` and `group_effect` (exact), `screen` (attribution patching),
+`ablations` and `top_k_curves` (the study that the command and the report show).
+
+Read in this order: `context` (model, cache, prompts, replacement values), `readers` (measures of a residual), `groups`
+(neurons held at END), `exact`, `screen`, `agreement`, `curves`, `components`, `ablations`; `sweep` spreads it over
+processes; `results` holds what they find.
+"""

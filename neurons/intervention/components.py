@@ -1,8 +1,7 @@
-"""Whole layers: each MLP and each attention head at END, mean-ablated and resample-ablated, every measure.
+"""Ablate each MLP and each attention head at END as a whole, by mean and by resampling, on every measure.
 
-The table that shows which layers to look at. What a component writes at END is replaced by what it writes
-there on the prompt's 01-counterfactual, or by its mean over all prompts of the cache, and everything after
-it is run again: a total effect, ablated minus baseline.
+A component's output at END is replaced by its output there on the prompt's 01-counterfactual, or by its mean over all
+prompts of the cache, and everything after it is run again: a total effect, ablated minus clean.
 """
 
 from collections.abc import Iterator

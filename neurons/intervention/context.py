@@ -1,4 +1,4 @@
-"""What ablations are tried on: a model, a cache of its activations, the prompts measured, the replacement values.
+"""Ablation context: a model, a cache of its activations, the prompts measured, and the replacement values.
 
 Changes are taken for each prompt, averaged over the prompts of a start year, then over start years.
 """
@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neurons.cache.format import Cache
-from neurons.model.checkpoint import Model
 from neurons.model.forward import EndTrace, run, trace
+from neurons.model.model import Model
 from neurons.shown import Shown
 from neurons.task.years import measured_years
 from neurons.types import Ablation, CacheError, InputError, check_choice, check_is, check_whole
@@ -35,7 +35,7 @@ class AblationContext(Shown):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {"model": self.model.name, "prompts": len(self), "start years": len(self.start_years)}
 
     @cached_property
@@ -50,7 +50,9 @@ class AblationContext(Shown):
 
     @cached_property
     def averaging(self) -> Float[np.ndarray, "Y P"]:
-        """Weights whose product with values of prompts is their mean over the prompts of each measured start year."""
+        """Return the weights whose product with values of prompts is their mean over the prompts of each measured start
+        year.
+        """
         member = (self.start_year == np.array(self.start_years)[:, None]).astype(float)
         return member / member.sum(1, keepdims=True)
 
@@ -66,20 +68,20 @@ class AblationContext(Shown):
 
     @cached_property
     def shared(self) -> int:
-        """Leading positions that a prompt shares with its counterfactual: those before YY."""
+        """Number of leading positions that a prompt shares with its counterfactual: those before YY."""
         same = (self.tokens == self.counterfactual_tokens[self.cache.counterfactual]).all(0)
         return min(int(np.argmin(same)), self.tokens.shape[1] - 1)
 
     def blocks(self) -> list[slice]:
-        """The P prompts in pieces of `PROMPT_BLOCK`."""
+        """Yield the P prompts in pieces of `PROMPT_BLOCK`."""
         return [slice(start, min(start + PROMPT_BLOCK, len(self))) for start in range(0, len(self), PROMPT_BLOCK)]
 
     def trace(self, block: slice) -> EndTrace:
-        """The model run on a block of prompts, with what a rerun at END needs."""
+        """Run the model on a block of prompts and keep what a rerun at END needs."""
         return trace(self.model, self.tokens[self.rows[block]], shared=self.shared)
 
     def held_at(self, ablation: Ablation, layer: int, block: slice) -> Float[Tensor, "P N"]:
-        """The activation that each neuron of the layer is held at, for the prompts of a block."""
+        """Return the replacement value of each neuron of the layer, for the prompts of a block."""
         if check_choice("ablation", ablation, Ablation) == "resample":
             own_01 = self.cache.counterfactual[self.rows[block]]
             return self.post_01[layer][torch.as_tensor(own_01, dtype=torch.long, device=self.model.device)]
@@ -88,7 +90,7 @@ class AblationContext(Shown):
 
     @cached_property
     def post_01(self) -> dict[int, Float[Tensor, "Q N"]]:
-        """Activations at END on the 01-counterfactuals, in the model's own precision."""
+        """Return activations at END in the corrupted run, in the model's own precision."""
         tokens, layers = self.counterfactual_tokens, self.cache.layers
         return run(self.model, tokens, shared=self.shared, layers=layers, year_token_ids=self.year_ids).post
 
@@ -109,13 +111,13 @@ def mean_activation(cache: Cache, layer: int) -> Float[np.ndarray, " N"]:
 def ablation_context(
     model: Model, cache: Cache, *, years: Iterable[int] | None = None, nouns: int | None = None
 ) -> AblationContext:
-    """The prompts of a cache on which neurons are ablated: those whose start years are measured.
+    """Choose the prompts of a cache on which neurons are ablated: those whose start years are measured.
 
-    years: default those of 02-98 that have a prompt. nouns: only the prompts of the first so many nouns, to save
+    years: default those of 02-98 that have a prompt. nouns: only the prompts of the first `nouns` nouns, to save
     time; default all.
 
-    Raises `CacheError` when the cache was made with another model, `InputError` for a start year that has
-    no prompt or more nouns than there are.
+    Raises `CacheError` if the cache was made with another model, `InputError` for a start year without a
+    prompt or more nouns than there are.
     """
     check_is("model", model, Model, "what load_model returns")
     check_is("cache", cache, Cache, "what cache_activations or open_cache returns")

@@ -1,12 +1,12 @@
-"""How many neurons carry the behaviour: keep only the top k and ablate the rest, or ablate only the top k.
+"""Top-k curves: keep only the top k neurons and ablate the rest, or ablate only the top k.
 
 1. Neurons of all cached layers in an order (boosting score, exact effect, activation variance, random).
 2. k = 0, 1, 2, 4, ... all; the sets at each k are ablated together (`group_measures`), each set once.
-3. A curve is summed up by the k that keeps 90 % of the behaviour, (m(k) - m(0)) / (m(all) - m(0)) >= 0.9
+3. A curve is summarised by the k that keeps 90 % of the behaviour, (m(k) - m(0)) / (m(all) - m(0)) >= 0.9
    from k on, and by the area under that ratio over log2(1 + k), scaled to 0..1.
 
 `published_curve` is the variant of the literature: one layer, neurons zeroed at all positions, softmax over
-the 100 years alone (Dunefsky et al. 2024 read it off for MLP 10).
+the 100 years alone (Dunefsky et al. 2024, read off a plot for MLP 10).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,11 @@ import torch
 from jaxtyping import Float, Int
 
 from neurons.intervention.context import AblationContext
+from neurons.intervention.curve_results import KINDS, Curve, Curves, Kind, PublishedCurve
 from neurons.intervention.groups import MEASURES, group_measures
-from neurons.intervention.results import KINDS, Curve, Curves, Kind, NeuronEffects, PublishedCurve
-from neurons.model.checkpoint import Model
+from neurons.intervention.results import NeuronEffects
 from neurons.model.forward import run_in_blocks
+from neurons.model.model import Model
 from neurons.rounding import MARGIN, ascending, descending, is_nothing
 from neurons.task import behaviour
 from neurons.types import Ablation, InputError, Measure, Progress
@@ -32,19 +33,19 @@ PUBLISHED_K = (15, 65, 99)
 
 
 def sizes(count: int) -> Int[np.ndarray, " K"]:
-    """0, 1, 2, 4, ... and `count` itself."""
+    """Return 0, 1, 2, 4, ... and `count` itself."""
     powers = 2 ** np.arange(count.bit_length())
     return np.unique([0, *powers[powers < count], count])
 
 
 def variance_order(ctx: AblationContext) -> Int[np.ndarray, " M"]:
-    """Neurons by the variance of their activation over the prompts, largest first."""
+    """Order neurons by the variance of their activation over the prompts, largest first."""
     variance = [ctx.cache.post(layer)[ctx.rows].var(0, dtype=float) for layer in ctx.cache.layers]
     return descending(np.concatenate(variance))
 
 
 def effect_order(ctx: AblationContext, effects: NeuronEffects) -> Int[np.ndarray, " M"]:
-    """Neurons by exact effect, most boosting (negative) first; one without an exact effect counts as 0."""
+    """Order neurons by exact effect, most boosting (negative) first; one without an exact effect counts as 0."""
     known = np.zeros((len(ctx.cache.layers), ctx.cache.d_mlp))
     row = {layer: i for i, layer in enumerate(ctx.cache.layers)}
     for neuron, value in zip(effects.neurons, effects.effect.tolist(), strict=True):
@@ -61,7 +62,7 @@ def curves(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Curves:
-    """Top-k curves for each order and for `seeds` random ones.
+    """Compute top-k curves for each order and for `seeds` random ones.
 
     orders: name -> all neurons of the cached layers as positions layer by layer (layer's row times neurons
     a layer, plus index), best first.
@@ -140,10 +141,10 @@ def _k90(k: Int[np.ndarray, " K"], share: Float[np.ndarray, " K"]) -> int | None
 def published_curve(
     ctx: AblationContext, *, layer: int | None = None, progress: Progress | None = None
 ) -> PublishedCurve:
-    """Top-k of one layer by activation variance, the rest zeroed at all positions (layer 10 of GPT-2 small).
+    """Compute the top-k curve of one layer by activation variance, the rest zeroed at all positions.
 
-    layer: default the last but one. A neuron is zeroed at all positions by a row of zeros in W_out, so
-    this is the whole forward of a changed model.
+    layer: default the last but one (layer 10 of GPT-2 small). A neuron is zeroed at all positions by a row of zeros in
+    W_out, so this is the whole forward of a changed model.
 
     Raises `InputError` for a layer that is not in the cache.
     """
@@ -162,7 +163,7 @@ def published_curve(
 
 
 def keeping(model: Model, layer: int, neurons: Int[np.ndarray, " k"]) -> Model:
-    """The model without the other neurons of the layer, at every position."""
+    """Return the model without the other neurons of the layer, at every position."""
     block = model.blocks[layer]
     kept = torch.zeros(len(block.W_out), 1, dtype=torch.bool)
     kept[neurons.tolist()] = True
@@ -178,7 +179,7 @@ def among_years(
     *,
     shared: int,
 ) -> Float[np.ndarray, " P"]:
-    """Probability difference of each prompt, the softmax over the 100 years alone."""
+    """Return the probability difference of each prompt, the softmax over the 100 years alone."""
     values = np.empty(len(tokens))
     for part, found in run_in_blocks(model, tokens, shared=shared, layers=(), year_token_ids=year_ids):
         probabilities = found.year_logits.softmax(-1).numpy(force=True).astype(float)

@@ -1,13 +1,13 @@
-"""What really happens when neurons are removed at END: exact effects of each alone and of groups.
+"""Ablate neurons at END, alone and in sets, and measure the exact effect.
 
-1. `references`: the measure as it is, on the 01-run, and of the average distribution. An effect means
-   little without the two floors.
+1. `references`: the measure in the clean run, in the corrupted run, and of the average distribution. Read an effect
+   against these reference values.
 2. `neuron_effects`: the exact effect of each neuron, in blocks of prompts and neurons. Finished blocks are
-   kept beside the cache file, so an interrupted run goes on where it stopped. A first-order screen may
+   kept beside the cache file, so an interrupted run continues where it stopped. Attribution patching may
    order the neurons and stands beside the effect, under its own name.
 3. `group_effect`: neurons ablated together.
 
-An effect is the measure when ablated minus the measure as it is: a boosting neuron's is negative.
+An effect is the measure when ablated minus the measure in the clean run: a boosting neuron's is negative.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ CHUNK = 512
 
 
 def references(ctx: AblationContext, measure: Measure) -> References:
-    """The three values beside which an effect is read; from the cache alone."""
+    """Return the three reference values of an effect; from the cache alone."""
     check_choice("measure", measure, Measure)
     cache = ctx.cache
     average = np.log(average_distribution(cache))
@@ -75,12 +75,14 @@ def _scores(
 
 
 def all_neurons(cache: Cache) -> tuple[NeuronId, ...]:
-    """Every neuron of the cached layers, layer by layer."""
+    """Return every neuron of the cached layers, layer by layer."""
     return tuple(NeuronId(layer, index) for layer in cache.layers for index in range(cache.d_mlp))
 
 
 def check_neurons(cache: Cache, neurons: Neurons) -> tuple[NeuronId, ...]:
-    """The neurons without repeats, in the order given; `InputError` for one outside the cache, or for none."""
+    """Return the neurons without repeats, in the order given; raises `InputError` for one outside the cache, or for
+    none.
+    """
     found = tuple(map(cache.check_neuron, parse_neurons(neurons)))
     if not found:
         raise InputError("no neuron named: write layer and index like L9N12")
@@ -90,7 +92,7 @@ def check_neurons(cache: Cache, neurons: Neurons) -> tuple[NeuronId, ...]:
 def top_of(
     ctx: AblationContext, screened: Float[np.ndarray, "L N"], count: int | Literal["all"]
 ) -> tuple[NeuronId, ...]:
-    """The neurons whose screened effect is largest, either way; `InputError` for more than there are."""
+    """Return the neurons of largest absolute estimate; raises `InputError` for more than there are."""
     neurons = all_neurons(ctx.cache)
     if count == "all":
         return neurons
@@ -112,14 +114,14 @@ def neuron_effects(
     keep: bool = True,
     progress: Progress | None = None,
 ) -> NeuronEffects:
-    """The exact effect of each neuron, ablated alone at END.
+    """Ablate each neuron alone at END and measure its exact effect.
 
     screened, scores: by cached layer and index, to stand beside the effects (`screen.screen`; the mean
     over start years of `LogitEffects.layer_contrast`). keep: finished parts go to a folder beside the cache
     file and are not computed again, by this run after an interruption or by another that asks for the same.
     `progress` counts neurons times prompts.
 
-    Raises `InputError` for a neuron outside the cache, `CacheError` when the folder cannot be written.
+    Raises `InputError` for a neuron outside the cache, `CacheError` if the folder cannot be written.
     """
     _check_asked(ctx, intervention)
     _check_tables(ctx, screened=screened, scores=scores)
@@ -142,7 +144,7 @@ def neuron_effects(
 
 
 def _check_asked(ctx: AblationContext, intervention: Intervention) -> None:
-    check_is("on", ctx, AblationContext, "what experiment(model, cache) returns")
+    check_is("ctx", ctx, AblationContext, "what ablation_context(model, cache) returns")
     check_is("intervention", intervention, Intervention, "an Intervention")
 
 
@@ -183,7 +185,7 @@ def fill_block(
 
 
 def effect_parts(ctx: AblationContext, intervention: Intervention) -> Parts:
-    """Where the finished effects of this experiment and intervention are kept."""
+    """Return where the finished effects of this context and intervention are kept."""
     settings = {
         **vars(intervention),
         "rows": hashlib.sha256(ctx.rows.astype("<i8").tobytes()).hexdigest(),
@@ -220,7 +222,7 @@ def group_effect(
     neurons: Neurons,
     intervention: Intervention = Intervention(),  # noqa: B008
 ) -> GroupEffect:
-    """All the neurons ablated together, at all their layers; every measure that the effect has."""
+    """Ablate all the neurons together, at all their layers; every measure that the effect has."""
     _check_asked(ctx, intervention)
     found = check_neurons(ctx.cache, neurons)
     chosen = group_mask(ctx.cache.layers, ctx.cache.d_mlp, found)

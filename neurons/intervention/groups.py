@@ -1,4 +1,4 @@
-"""Neurons held at another value at END, and what that does to a measure: exact, no gradients.
+"""Hold neurons at another value at END and measure the change: exact, no gradients.
 
 1. `neuron_changes`: each neuron alone, many neurons and prompts at once. Its change is rank one in the
    residual, so a direct effect, and any effect of the last layer, needs no matrix product of its own.
@@ -30,7 +30,7 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 def neuron_changes(
     ctx: AblationContext, block: slice, neurons: Sequence[NeuronId], intervention: Intervention
 ) -> Iterator[tuple[slice, Float[np.ndarray, "n B"]]]:
-    """Each neuron ablated alone, for the prompts of one block: measure when ablated minus measure as it is.
+    """Ablate each neuron alone, for the prompts of one block: measure when ablated minus measure in the clean run.
 
     Yields parts of `neurons` with their changes, as they are finished.
     """
@@ -42,7 +42,7 @@ def neuron_changes(
 def logit_changes(
     ctx: AblationContext, block: slice, neurons: Sequence[NeuronId], intervention: Intervention
 ) -> Float[np.ndarray, "M B 100"]:
-    """The same for the year logits themselves, whatever the measure."""
+    """Return the same for the year logits themselves, whatever the measure."""
     parts = [values for _, values in _changes(ctx, block, neurons, intervention, year_reader(ctx))]
     return np.concatenate(parts)
 
@@ -80,7 +80,7 @@ def _batches(neurons: Sequence[NeuronId], size: int) -> Iterator[tuple[slice, in
 
 
 def group_mask(layers: Sequence[int], d_mlp: int, neurons: Sequence[NeuronId]) -> Bool[np.ndarray, "L N"]:
-    """True for the neurons of a group."""
+    """Return True for the neurons of a set."""
     mask = np.zeros((len(layers), d_mlp), bool)
     for neuron in neurons:
         mask[list(layers).index(neuron.layer), neuron.index] = True
@@ -96,7 +96,7 @@ def group_measures(
     effect: Effect = "total",
     progress: Progress | None = None,
 ) -> dict[Measure, Float[np.ndarray, "G Y"]]:
-    """Every measure at each start year while a group's neurons, over all cached layers, are held together.
+    """Return every measure at each start year while a set's neurons, over all cached layers, are held together.
 
     The frozen effect has the contrast alone.
     """

@@ -1,4 +1,4 @@
-"""What is read off a final residual at END: the year logits [n, P, 100], or one measure [n, P].
+"""Measures of a final residual at END: the year logits [n, P, 100], or one measure [n, P].
 
 Both readers read n variants of P prompts from three things: the whole residual (`of_residual`);
 `base.residual + amount * write` without building it (`of_write`); and that residual with the final
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from neurons.intervention.context import AblationContext
 from neurons.model.at_end import FinalResidual, frozen_logits
-from neurons.model.checkpoint import Model
 from neurons.model.forward import final_scale, logsumexp, year_logits
+from neurons.model.model import Model
 from neurons.task.years import N_YEARS, contrast_weights, later
 from neurons.types import Measure
 
@@ -70,7 +70,7 @@ class Scorer:
     def score(
         self, logits: Float[Tensor, "n P 100"], over_vocabulary: Float[Tensor, "n P"] | None
     ) -> Float[Tensor, "n P"]:
-        """The measure from year logits; all but the contrast need the logsumexp over the vocabulary."""
+        """Return the measure from year logits; all but the contrast need the logsumexp over the vocabulary."""
         values = logits if over_vocabulary is None else (logits - over_vocabulary[..., None]).exp()
         return torch.einsum("npy,py->np", values, self.weights)
 
@@ -88,7 +88,9 @@ def scorer(ctx: AblationContext, measure: Measure, block: slice) -> Scorer:
 
 
 def measure_weights(measure: Measure, start_year: Int[np.ndarray, " P"]) -> Float[np.ndarray, "P 100"]:
-    """Every measure is linear: in the year logits (contrast) or in the year probabilities (the other two)."""
+    """Return a measure's weights: each is linear in the year logits (contrast) or in the year probabilities (the
+    others).
+    """
     if measure == "contrast":
         return contrast_weights(start_year.tolist())
     if measure == "probability_difference":

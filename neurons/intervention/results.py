@@ -1,6 +1,6 @@
-"""What ablations found: frozen results of plain arrays, with their JSON. No torch, so that a report needs none.
+"""Results of ablations: frozen dataclasses of plain arrays, with their JSON. No torch, so that a report needs none.
 
-An effect is the measure when ablated minus the measure as it is, averaged over the prompts of a start year,
+An effect is the measure when ablated minus the measure in the clean run, averaged over the prompts of a start year,
 then over start years: a boosting neuron's is negative.
 """
 
@@ -8,27 +8,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 
-from neurons.intervention.agreement import Agreement
+from neurons.intervention.curve_results import Curves, PublishedCurve
+from neurons.labelled import labelled
 from neurons.shown import Shown
 from neurons.task.intervention import Intervention
-from neurons.types import Ablation, InputError, Measure, NeuronId, check_choice, check_whole
+from neurons.types import InputError, Measure, NeuronId, check_choice, check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
-Kind = Literal["keep", "ablate"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 ComponentAblation = Literal["mean", "resample"]
 COMPONENT_ABLATIONS: tuple[ComponentAblation, ...] = get_args(ComponentAblation)
 
 
 @dataclass(frozen=True)
 class References:
-    """A measure averaged over start years: as it is, and the two values that knowing nothing of YY can reach.
+    """A measure's reference values, averaged over start years: the clean run's, and two that do not depend on YY.
 
-    counterfactual: the 01-run scored against the true YY. average_distribution: the mean of the year
+    counterfactual: the corrupted run scored against the true YY. average_distribution: the mean of the year
     probabilities over all prompts of the cache, scored against every YY (for the contrast, its logarithm).
     """
 
@@ -44,8 +44,8 @@ class References:
 class NeuronEffects(Shown):
     """Exact effects of M neurons, each ablated alone. Y start years; effect is the mean over them.
 
-    by_start_year: the same at each start year. screen: its first-order estimate. score: the boosting score, in
-    logits, NaN where none was given.
+    by_start_year: the same at each start year. screen: the attribution-patching estimate. score: the boosting score, in
+    logits, NaN if none was given.
     """
 
     model: str
@@ -59,18 +59,25 @@ class NeuronEffects(Shown):
     screen: Float[np.ndarray, " M"]
     score: Float[np.ndarray, " M"]
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {"model": self.model, **vars(self.intervention), "neurons": len(self.neurons), "prompts": self.n_prompts}
 
     def to_frame(self) -> "pd.DataFrame":
-        """A row a neuron: effect and the screen's estimate in units of the measure, boosting score in logits."""
+        """Return a pandas row for each neuron: effect and attribution patching in units of the measure, boosting score
+        in logits.
+        """
         import pandas as pd
 
         names = [str(neuron) for neuron in self.neurons]
         return pd.DataFrame({"neuron": names, "effect": self.effect, "screen": self.screen, "score": self.score})
 
+    def to_xarray(self) -> "xr.DataArray":
+        """The effect of each neuron at each start year."""
+        unit = "logits" if self.intervention.measure == "contrast" else "probability"
+        return labelled(self.by_start_year, unit=unit, neuron=self.neurons, start_year=self.start_years)
+
     def record(self, row: int) -> dict[str, Any]:
-        """One neuron as in the JSON of `neurons causal`; row 0 is the first named."""
+        """Return one neuron as in the JSON of `neurons causal`; row 0 is the first named."""
         check_whole("row", row, least=0, most=len(self.neurons) - 1)
         score = float(self.score[row])
         return {
@@ -98,10 +105,10 @@ class GroupEffect(Shown):
     def effect(self) -> dict[Measure, float]:
         return {measure: float(values.mean()) for measure, values in self.by_start_year.items()}
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {"neurons": len(self.neurons), **{measure: f"{value:+.4f}" for measure, value in self.effect.items()}}
 
-    def to_json(self, measure: Measure) -> dict[str, Any]:
+    def to_json(self, measure: Measure = "probability_difference") -> dict[str, Any]:
         """`effect` is that of the chosen measure; `effects` holds all."""
         if check_choice("measure", measure, Measure) not in self.by_start_year:
             raise InputError(f"this effect has no {measure}: choose {', '.join(self.by_start_year)}")
@@ -114,91 +121,40 @@ class GroupEffect(Shown):
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """A measure at each k, for neurons in one order. K sizes.
+Step = Literal["ablation", "final LayerNorm", "later layers"]
 
-    kind: `keep` keeps the top k and ablates the rest, `ablate` ablates the top k. values [K]: the mean over
-    seeds for the random order; low, high [K]: its 5th and 95th percentiles, elsewhere the values
-    themselves. k90: the smallest k from which on a `keep` curve has 90 % of the behaviour, None for
-    `ablate`. area: under (m(k) - m(none kept)) / (m(all kept) - m(none kept)) over log2(1 + k), 0..1 wide.
+
+STEPS: tuple[Step, ...] = ("ablation", "final LayerNorm", "later layers")
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """Boosting scores beside minus the exact effects, in logits. M neurons.
+
+    sign_differs, rank_differs: where score and total effect disagree. step: where most of the difference comes from:
+    the ablation itself (score against frozen: resampling leaves a neuron's YY-independent bias to late years in
+    place), the final LayerNorm (frozen against direct), or later layers (direct against total).
     """
 
-    order: str
-    kind: Kind
-    measure: Measure
-    k: Int[np.ndarray, " K"]
-    values: Float[np.ndarray, " K"]
-    low: Float[np.ndarray, " K"]
-    high: Float[np.ndarray, " K"]
-    k90: int | None
-    area: float
+    neurons: tuple[NeuronId, ...]
+    score: Float[np.ndarray, " M"]
+    frozen: Float[np.ndarray, " M"]
+    direct: Float[np.ndarray, " M"]
+    total: Float[np.ndarray, " M"]
+    correlation: dict[str, dict[str, float]]
+    sign_differs: Bool[np.ndarray, " M"]
+    rank_differs: Bool[np.ndarray, " M"]
+    step: tuple[Step, ...]
 
     def to_json(self) -> dict[str, Any]:
-        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Curves(Shown):
-    """Every curve of one ablation over the neurons of the cached layers; all three measures."""
-
-    model: str
-    ablation: Ablation
-    n_neurons: int
-    n_prompts: int
-    seeds: int
-    curves: tuple[Curve, ...]
-
-    def facts(self) -> dict[str, object]:
-        return {
-            "model": self.model,
-            "ablation": self.ablation,
-            "neurons": self.n_neurons,
-            "prompts": self.n_prompts,
-            "seeds": self.seeds,
-        }
-
-    def to_frame(self) -> "pd.DataFrame":
-        """A row a point: order, kind, measure, k, the value there and its 5th and 95th percentiles over seeds."""
-        import pandas as pd
-
-        parts = [
-            pd.DataFrame({"order": c.order, "kind": c.kind, "measure": c.measure, "k": c.k, "value": c.values,
-                          "low": c.low, "high": c.high})
-            for c in self.curves
+        rows = np.flatnonzero(self.sign_differs | self.rank_differs)
+        flagged = [
+            {"neuron": str(self.neurons[i]), "score": float(self.score[i]), "frozen": float(self.frozen[i]),
+             "direct": float(self.direct[i]), "total": float(self.total[i]), "sign": bool(self.sign_differs[i]),
+             "rank": bool(self.rank_differs[i]), "step": self.step[i]}
+            for i in rows.tolist()
         ]  # fmt: skip
-        return pd.concat(parts, ignore_index=True)
-
-    def of(self, measure: Measure, kind: Kind) -> tuple[Curve, ...]:
-        """One curve an order."""
-        check_choice("measure", measure, Measure)
-        check_choice("kind", kind, Kind)
-        return tuple(c for c in self.curves if (c.measure, c.kind) == (measure, kind))
-
-    def to_json(self, measure: Measure) -> dict[str, Any]:
-        about = {
-            "ablation": self.ablation,
-            "measure": measure,
-            "n_neurons": self.n_neurons,
-            "n_prompts": self.n_prompts,
-        }
-        return about | {kind: [curve.to_json() for curve in self.of(measure, kind)] for kind in KINDS}
-
-
-@dataclass(frozen=True, eq=False)
-class PublishedCurve:
-    """Keep the k neurons of one layer whose activation varies most, zero the rest at all positions.
-
-    probability_difference [K] with the softmax over the 100 years alone; k ends with the whole layer.
-    """
-
-    model: str
-    layer: int
-    k: Int[np.ndarray, " K"]
-    probability_difference: Float[np.ndarray, " K"]
-
-    def to_json(self) -> dict[str, Any]:
-        return vars(self) | {"k": self.k.tolist(), "probability_difference": self.probability_difference.tolist()}
+        return {"n_neurons": len(self.neurons), "correlation": self.correlation, "flagged": flagged}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -214,7 +170,7 @@ class ComponentEffects(Shown):
     layer: tuple[int, ...]
     effect: dict[ComponentAblation, dict[Measure, Float[np.ndarray, " C"]]]
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {"model": self.model, "components": len(self.components), "prompts": self.n_prompts}
 
     def to_frame(self) -> "pd.DataFrame":
@@ -238,11 +194,11 @@ class ComponentEffects(Shown):
         ]  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class Ablations:
-    """All that one call of `neurons causal` found; None for what was not asked for. references: by measure.
+@dataclass(frozen=True, eq=False, repr=False)
+class Ablations(Shown):
+    """All results of one call of `neurons causal`; None for what was not asked for. references: by measure.
 
-    others: the direct and the frozen effects of the same neurons, where agreement was looked at.
+    others: the direct and the frozen effects of the same neurons, if agreement was computed.
     """
 
     effects: NeuronEffects
@@ -253,6 +209,18 @@ class Ablations:
     published: PublishedCurve | None = None
     layers: ComponentEffects | None = None
     others: tuple[NeuronEffects, ...] = ()
+
+    def summary(self) -> dict[str, object]:
+        together = {"together": f"{self.group.effect['probability_difference']:+.4f}"} if self.group else {}
+        return self.effects.summary() | together
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a neuron, as `effects` has it."""
+        return self.effects.to_frame()
+
+    def to_xarray(self) -> "xr.DataArray":
+        """The effect of each neuron at each start year."""
+        return self.effects.to_xarray()
 
     def to_json(self, group_measure: Measure = "probability_difference") -> dict[str, Any]:
         """The result of `neurons causal --json`; group_measure: that of groups and curves."""
@@ -266,6 +234,3 @@ class Ablations:
         if self.layers:
             result["layers"] = self.layers.to_json()
         return result
-
-
-CurvesAndPublished = tuple[Curves, PublishedCurve]

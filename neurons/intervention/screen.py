@@ -1,6 +1,6 @@
-"""The first-order screen: (replacement - activation) times gradient, one backward pass for all neurons.
+"""Attribution patching: (replacement - activation) times gradient, one backward pass for all neurons.
 
-It orders the neurons for exact work. It is a linear estimate and is never given for the effect.
+It orders the neurons for exact work. It is a linear estimate and never stands for the effect.
 """
 
 import numpy as np
@@ -18,12 +18,12 @@ from neurons.types import Progress, check_is, check_progress
 def screen(
     ctx: AblationContext, intervention: Intervention, *, progress: Progress | None = None
 ) -> Float[np.ndarray, "L N"]:
-    """Estimate of every neuron's effect, averaged over start years, in units of the measure; L cached layers.
+    """Estimate every neuron's effect, averaged over start years, in units of the measure; L cached layers.
 
     The gradient is that of the effect asked for: through everything after the neuron (total), through
-    the final LayerNorm alone (direct), or past its scale too (frozen).
+    the final LayerNorm alone (direct), or with its scale frozen too (frozen).
     """
-    check_is("on", ctx, AblationContext, "what experiment(model, cache) returns")
+    check_is("ctx", ctx, AblationContext, "what ablation_context(model, cache) returns")
     check_is("intervention", intervention, Intervention, "an Intervention")
     check_progress(progress)
     total = np.zeros((len(ctx.cache.layers), ctx.cache.d_mlp))

@@ -1,7 +1,7 @@
-"""The exact effects of many neurons on several processes or a cluster.
+"""Exact effects of many neurons on several processes or a cluster.
 
-A block of prompts is an independent task: it gets paths and the number of the block, and leaves its effects
-among the kept parts beside the cache file. `causal.neuron_effects` then finds them there.
+A block of prompts is an independent task: it receives paths and the number of the block, and leaves its effects
+among the kept parts beside the cache file. `exact.neuron_effects` then finds them there.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from neurons.types import CacheError, NeuronId, Progress
 
 @dataclass(frozen=True)
 class SweepTask:
-    """One block as a worker gets it; what is swept is a part of its own, named `plan`."""
+    """One block as a worker receives it; the neurons to sweep are a kept part of their own, named `plan`."""
 
     checkpoint: str
     fingerprint: str
@@ -47,7 +47,7 @@ def sweep(
 ) -> None:
     """Compute and keep the effects of these neurons; jobs and scheduler as in `neurons.parallel`.
 
-    Raises `CacheError` when the folder cannot be written or seen by a worker.
+    Raises `CacheError` if the folder cannot be written or a worker cannot see it.
     """
     names = np.array([(neuron.layer, neuron.index) for neuron in check_neurons(ctx.cache, neurons)], np.int64)
     parts = effect_parts(ctx, intervention)

@@ -91,14 +91,14 @@ def read_config(folder: Path) -> ModelConfig:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON ({error}): fetch or save it again") from None
     if not isinstance(raw, dict):
-        raise CheckpointError(f"{path} is no JSON object: fetch or save it again")
+        raise CheckpointError(f"{path} is not a JSON object: fetch or save it again")
     return check_config(path, raw)
 
 
 def check_config(path: Path, raw: dict[str, Any]) -> ModelConfig:
     """A config as a dictionary, read from `path`: checked as `read_config` does."""
     if raw.get("model_type") != "gpt2":
-        raise InputError(f"{path} describes a {raw.get('model_type')!r} model: only GPT-2's architecture is understood")
+        raise InputError(f"{path} describes a {raw.get('model_type')!r} model: only GPT-2's architecture is supported")
     for field, accepted in REFUSED_FIELDS.items():
         if field in raw and raw[field] not in (accepted, None):
             raise InputError(f"{path} sets {field} = {raw[field]!r}, which is not supported: only {accepted!r} is")

@@ -26,7 +26,7 @@ def find_device(name: Device) -> torch.device:
     """The device of that name. Raises `InputError` for an unknown name, `DeviceError` where this machine has none."""
     if parse_device(name) != "cpu" and not _is_there(name):
         raise DeviceError(
-            f"device {name} is not there: torch {torch.__version__} finds no {NAMES[name]} on this machine; leave"
+            f"device {name} is not available: torch {torch.__version__} finds no {NAMES[name]} on this machine; leave"
             " out the device to run on the CPU"
         )
     return torch.device(name)

@@ -81,7 +81,7 @@ def checkpoint_in_memory(source: Any, *, tokenizer: Any, name: str | None) -> Me
     hf_model = getattr(source, "original_model", source)
     if not isinstance(hf_model, torch.nn.Module) or not hasattr(hf_model, "config"):
         raise InputError(
-            f"a model cannot be made of a {type(source).__name__}: give mini, a name of the hub, a directory, a"
+            f"invalid model of type {type(source).__name__}: give mini, a name of the hub, a directory, a"
             " GPT2LMHeadModel or a TransformerBridge"
         )
     hf_config: Any = hf_model.config

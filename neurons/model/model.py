@@ -70,7 +70,7 @@ class Model(Shown):
         """The name of the checkpoint, used for results and files."""
         return self.checkpoint.name
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         config = self.config
         return {
             "name": self.name,

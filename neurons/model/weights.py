@@ -217,7 +217,7 @@ def _is_linear(folder: Path, shapes: dict[str, tuple[int, ...]], stored: dict[st
     if linear and own:
         raise CheckpointError(
             f"{folder}: tensor {linear[0]} is stored as [out, in] and {own[0]} as [in, out], so that the orientation of"
-            " the square attn.c_proj.weight cannot be told: save all in one orientation"
+            " the square attn.c_proj.weight is ambiguous: save all in one orientation"
         )
     return bool(linear)
 

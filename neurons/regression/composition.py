@@ -1,13 +1,13 @@
-"""How neurons add up to ">".
+"""Composition of the greater-than map from the neurons' maps.
 
 1. The composed map is A @ R: tuning curves [YY, neurons] times readouts [neurons, years], the mean over
-   the 100 years taken out of each row. Its singular values say how many rank-one maps it takes; the
-   regression on named shapes (`basis`) how much of it is ">". The same for each layer and group.
+   the 100 years subtracted from each row. Its singular values show how many rank-one maps it takes; the
+   regression on named shapes (`terms`) how much of it is ">". The same for each layer and group.
 2. Sparse reconstruction: orthogonal matching pursuit over the neurons' own maps, fitted on some nouns and
    centuries, scored on others. Maps have rank one, so their inner products are products of those of the
    factors, and no map is ever formed.
-3. Near-duplicates compete for a place in it, so the pursuit is repeated on subsamples of the nouns: how
-   often is each neuron chosen?
+3. Near-duplicates compete for a place in it, so the pursuit is repeated on subsamples of the nouns, and the
+   frequency at which each neuron is chosen is reported.
 4. Neurons are added up, by score and greedily, until the sign of the summed map is that of ">" (above the
    mean for y > YY, below it for the rest) in 95 % of the cells.
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from neurons.clustering.tuning import Tuning
+from neurons.clustering.results import Tuning
 from neurons.decomposition.population import Population, one_thread, strongest
 from neurons.regression.parts import Composer, MapSums, count_signs, group_parts, layer_parts, layer_sums
 from neurons.regression.results import LEVELS, SIGN_BAR, Composition, Part, Pursuit, Signs

@@ -1,4 +1,6 @@
-"""Composed maps of all neurons, of each layer and of groups; and their sign, as neurons are added one by one."""
+"""Composed maps of all neurons, of each layer and of groups; and the sign of their sum, as neurons are added one by
+one.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""What composition finds: the composed map, its parts, how few neurons rebuild it, and when the sign is right."""
+"""Results of composition: the composed map and its parts, the sparse reconstruction, and the signs of growing sums."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,23 +7,71 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from neurons.clustering.tuning import Tuning
-from neurons.regression.terms import Regression
-from neurons.rounding import reaches
+from neurons.clustering.results import Tuning
+from neurons.labelled import labelled
+from neurons.rounding import largest, reaches
 from neurons.shown import Shown
+from neurons.task.years import N_YEARS
 from neurons.types import NeuronId
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 SIGN_BAR = 0.95
 LEVELS = (0.9, 0.99)
 """Shares of a map asked for: how many components, how many neurons."""
+LEAST_ALONE = 0.1
+"""R^2 by itself from which a term is what a map is."""
+WRITES = {
+    "slope": "a bias to late years",
+    "step": "the triangle",
+    "decay": "a slope after the start year",
+    "diagonal": "the diagonal",
+    "span_limit": "the span limit",
+}
 
 
 def reached(curve: Sequence[float], level: float) -> int | None:
     """How many it takes until a curve of 1, 2, ... reaches the level; None where it never does."""
     return next((k for k, value in enumerate(curve, 1) if reaches(value, level)), None)
+
+
+@dataclass(frozen=True)
+class Term:
+    """coefficient and its 95 % interval over nouns (None with one noun) in logits for each unit of the term.
+
+    share: R^2 lost without the term. alone: R^2 of the term by itself.
+    """
+
+    term: str
+    coefficient: float
+    ci_low: float | None
+    ci_high: float | None
+    share: float
+    alone: float
+
+
+@dataclass(frozen=True)
+class Regression:
+    """r2: of all terms, over the cells of the year-centred map (None for a map of zeros)."""
+
+    r2: float | None
+    terms: tuple[Term, ...]
+
+    @property
+    def writes(self) -> str:
+        """What the map is, in words: the term that explains most by itself, or nothing that has a name."""
+        if self.r2 is None:
+            return "nothing"
+        best = self.terms[int(largest(np.array([term.alone for term in self.terms])))]
+        if not reaches(best.alone, LEAST_ALONE):
+            return "nothing that has a name here"
+        return WRITES.get(best.term, "a last-digit pattern")
+
+    def record(self) -> list[dict[str, Any]]:
+        """`basis` in the JSON of `neurons compose`."""
+        return [vars(term) for term in self.terms]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +164,7 @@ def _until(curve: list[float]) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Composition(Shown):
-    """How neurons add up to ">".
+    """The composition of ">" from neurons.
 
     whole, by_layer, by_group: the composed maps. fade: the decay term's length in
     years, the same for all parts. bias_contrast: what each layer's output bias adds to the contrast, in
@@ -135,7 +183,7 @@ class Composition(Shown):
     bias_contrast: dict[int, float]
     notes: tuple[str, ...]
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {
             "model": self.model,
             "neurons": self.whole.n_neurons,
@@ -149,10 +197,19 @@ class Composition(Shown):
         """A row a part (all neurons, each layer, each group): its contrast in logits and how well the basis fits it."""
         import pandas as pd
 
-        parts = [self.whole, *self.by_layer.values(), *self.by_group.values()]
         columns = ("n_neurons", "contrast", "r2_basis", "writes", "sign_right")
-        rows = [{"part": part.name} | {name: part.record()[name] for name in columns} for part in parts]
+        rows = [{"part": part.name} | {name: part.record()[name] for name in columns} for part in self.parts]
         return pd.DataFrame(rows, columns=["part", *columns])
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All neurons, then each layer, then each group."""
+        return (self.whole, *self.by_layer.values(), *self.by_group.values())
+
+    def to_xarray(self) -> "xr.DataArray":
+        """The composed map of each part by start year and year, year-centred, in logits."""
+        maps, names = np.stack([part.map for part in self.parts]), [part.name for part in self.parts]
+        return labelled(maps, unit="logits", part=names, start_year=self.start_years, year=range(N_YEARS))
 
     def to_json(self) -> dict[str, Any]:
         """The result of `neurons compose --json`."""
@@ -160,7 +217,7 @@ class Composition(Shown):
         return {
             "model": self.model,
             "start_years": list(self.start_years),
-            "tuning": [neuron.record() for neuron in self.tuning.neurons],
+            "tuning": self.tuning.to_json(),
             "families": self.tuning.family_counts(),
             "singular_values": self.whole.singular_values.tolist(),
             "components_for": whole["components_for"],

@@ -1,74 +1,27 @@
-"""How much of a map is ">": regression of a year-centred map on shapes that can be named.
+"""Regression of a year-centred map on named shapes: how much of it is ">".
 
-1. Each term is a shape over the cells (start year YY, year y), its mean over the years taken out, as the
-   map's is.
+1. Each term is a shape over the cells (start year YY, year y), its mean over the years subtracted, as in the
+   map.
 2. Least squares over all cells. A map is a mean over prompts and the regression is linear in it, so an
    interval comes from resampling the nouns.
 3. A term's share is the R^2 lost when it alone is dropped; its `alone` is the R^2 that it reaches by
-   itself. The terms overlap (a step leans to later years), so the shares do not add up to R^2.
+   itself. The terms overlap (a step favours later years), so the shares do not add up to R^2.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from neurons.decomposition.significance import interval
-from neurons.rounding import MARGIN, largest, reaches
+from neurons.regression.results import WRITES, Regression, Term
+from neurons.rounding import MARGIN, largest
 from neurons.task.years import N_YEARS
 
 FADES = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0)
 """Years over which what distance costs may build up (to 1 - 1/e)."""
 DIAGONAL, SPAN = 2.0, 50
-LEAST_ALONE = 0.1
-"""R^2 by itself from which a term is what a map is."""
-WRITES = {
-    "slope": "a lean to late years",
-    "step": "the triangle",
-    "decay": "a slope after the start year",
-    "diagonal": "the diagonal",
-    "span_limit": "the span limit",
-}
 TERMS = (*WRITES, "digit_cos_10", "digit_sin_10", "digit_cos_5", "digit_sin_5", "same_digit")
-
-
-@dataclass(frozen=True)
-class Term:
-    """coefficient and its 95 % interval over nouns (None with one noun) in logits for each unit of the term.
-
-    share: R^2 lost without the term. alone: R^2 of the term by itself.
-    """
-
-    term: str
-    coefficient: float
-    ci_low: float | None
-    ci_high: float | None
-    share: float
-    alone: float
-
-
-@dataclass(frozen=True)
-class Regression:
-    """r2: of all terms, over the cells of the year-centred map (None for a map of zeros)."""
-
-    r2: float | None
-    terms: tuple[Term, ...]
-
-    @property
-    def writes(self) -> str:
-        """What the map is, in words: the term that explains most by itself, or nothing that has a name."""
-        if self.r2 is None:
-            return "nothing"
-        best = self.terms[int(largest(np.array([term.alone for term in self.terms])))]
-        if not reaches(best.alone, LEAST_ALONE):
-            return "nothing that has a name here"
-        return WRITES.get(best.term, "a last-digit pattern")
-
-    def record(self) -> list[dict[str, Any]]:
-        """`basis` in the JSON of `neurons compose`."""
-        return [vars(term) for term in self.terms]
 
 
 def shapes(start_years: Sequence[int], fade: float) -> Float[np.ndarray, "terms Y 100"]:

@@ -14,9 +14,8 @@ from typing import Any
 
 from neurons.cache.format import Cache
 from neurons.circuit.results import CircuitStudy
-from neurons.clustering.results import Clustering
-from neurons.clustering.tuning import Tuning
-from neurons.comparison.published import Checks
+from neurons.clustering.results import Clustering, Tuning
+from neurons.comparison.results import Checks
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.ranking import Ranking
 from neurons.decomposition.significance import RESAMPLES

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from neurons.cache.format import Cache
 from neurons.clustering.descriptions import describe_unfitted
-from neurons.clustering.tuning import NeuronTuning, Tuning
+from neurons.clustering.results import NeuronTuning, Tuning
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.measured import mean_probability, measured_behaviour, measured_rows
 from neurons.decomposition.profiles import PartContrast, by_distance, contrast_by_part
@@ -22,7 +22,8 @@ from neurons.decomposition.significance import RESAMPLES, interval, noun_resampl
 from neurons.report.weight_numbers import DIGITS, FromWeights
 from neurons.task.years import contrast_weights
 from neurons.types import NeuronId
-from neurons.weights.neighbours import Neighbours, curve_features, every_neuron, nearest
+from neurons.weights.neighbours import curve_features, every_neuron, nearest
+from neurons.weights.results import Neighbours
 
 NOTHING_KEPT = FromWeights()
 NO_CLUSTERS: Mapping[NeuronId, str] = MappingProxyType({})
@@ -44,7 +45,7 @@ def behaviour_numbers(effects: LogitEffects) -> dict[str, Any]:
     cache, years = effects.cache, effects.start_years
     return {
         "n_prompts": len(measured_rows(cache, years)),
-        **{name: found.summary() for name, found in measured_behaviour(cache, years).items()},
+        **{name: found.means() for name, found in measured_behaviour(cache, years).items()},
         "mean_probability": rounded(mean_probability(cache, years)),
     }
 
@@ -135,7 +136,7 @@ def neuron_numbers(
             "fit": _fit_numbers(fit) if fit else None,
             "cluster": clusters.get(neuron),
             **known,
-            "similar": known["similar"] | similar[neuron].record(),
+            "similar": known["similar"] | similar[neuron].to_json(),
         }
     return numbers
 

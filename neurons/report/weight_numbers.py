@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from neurons.types import NeuronId
-from neurons.weights.neighbours import Neighbours
 from neurons.weights.results import (
     ControlCurve,
+    Neighbours,
     NeuronStatistics,
     NeuronText,
     PromptActivation,
@@ -44,7 +44,7 @@ class FromWeights:
             "prompts": _prompts(text) if text else None,
             "controls": [_control(curve) for curve in text.controls] if text else None,
             "controls_left_out": dict(self.text.left_out) if self.text and text else {},
-            "similar": near.record() if near else {},
+            "similar": near.to_json() if near else {},
         }
 
 

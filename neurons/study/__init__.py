@@ -1,1 +1,5 @@
-"""One way in: a model, a prompt set, and every analysis of them. Read `settings`, `opened`, `study`, `side_by_side`."""
+"""One way in: a model, a prompt set, and every analysis of them.
+
+Public: `Study` (study). Read in this order: `settings` (what a study is made of), `opened` (what it loads and keeps),
+`study` (one method for each analysis), `side_by_side` (several studies).
+"""

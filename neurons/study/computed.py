@@ -11,16 +11,17 @@ from neurons.types import NeuronId
 
 if TYPE_CHECKING:
     from neurons.circuit.graph import Circuit
-    from neurons.circuit.results import CircuitStudy, Search
+    from neurons.circuit.results import CircuitStudy
+    from neurons.circuit.search_results import Search
     from neurons.clustering.results import Clustering, Method
-    from neurons.comparison.published import Checks
+    from neurons.comparison.results import Checks
     from neurons.intervention.ablations import Wanted
-    from neurons.intervention.results import Ablations, ComponentEffects, Curves, PublishedCurve
+    from neurons.intervention.curve_results import Curves, PublishedCurve
+    from neurons.intervention.results import Ablations, ComponentEffects
     from neurons.regression.results import Composition
     from neurons.study.study import Study
     from neurons.task.sample import Sample
-    from neurons.weights.neighbours import Neighbours
-    from neurons.weights.results import NeuronStatistics, TextStudy
+    from neurons.weights.results import Neighbours, NeuronStatistics, TextStudy
 
 EXPLAINED = 24
 """Neurons whose inputs the circuit explains: the first of the ranking that boost."""

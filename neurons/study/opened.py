@@ -27,20 +27,20 @@ from neurons.types import Bars, InputError, NeuronId, no_bars, parse_device
 
 if TYPE_CHECKING:
     from neurons.intervention.context import AblationContext
-    from neurons.model.checkpoint import Model
+    from neurons.model.model import Model
 
 Result = TypeVar("Result")
 KEPT = {
     "statistics": ("neurons.weights.results:NeuronStatistics", "1"),
     "text": ("neurons.weights.results:TextStudy", "1"),
-    "neighbours": ("neurons.weights.neighbours:NeighboursOfAll", "1"),
+    "neighbours": ("neurons.weights.results:NeighboursOfAll", "1"),
     "ablations": ("neurons.intervention.results:Ablations", "1"),
-    "curves": ("neurons.intervention.results:CurvesAndPublished", "1"),
+    "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "1"),
     "components": ("neurons.intervention.results:ComponentEffects", "1"),
     "clusters": ("neurons.clustering.results:Clustering", "1"),
     "composition": ("neurons.regression.results:Composition", "1"),
     "circuit": ("neurons.circuit.results:CircuitStudy", "1"),
-    "check": ("neurons.comparison.published:Checks", "1"),
+    "check": ("neurons.comparison.results:Checks", "1"),
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
 gives other numbers."""
@@ -101,26 +101,26 @@ class Opened(Shown):
             device=parse_device(device),
             cache_dir=default_folder() if cache_dir is None else Path(cache_dir),
         )
-        if is_spread(jobs, scheduler) and settings.device != "cpu":
-            raise InputError(f"jobs and scheduler compute on the CPU: leave them out to use {device}")
         self.jobs, self.scheduler, self.bars, self.note = jobs, scheduler, bars, note
         self._models: dict[str, Model] = {}
         self._results: dict[str, Any] = {}
         self.plan: Plan = settings.on(self._find(model, settings.cache_dir))
         """What the settings mean for this checkpoint: prompts, layers, start years, where the cache lies."""
+        self.check_spread(jobs, scheduler)
 
     def _find(self, model: Any, cache_dir: Path) -> Checkpoint:
         if isinstance(model, str | os.PathLike):
             return find_checkpoint(model, remembered=beside(cache_dir))
         if isinstance(model, Checkpoint):
             return model
-        from neurons.model.checkpoint import Model, load_model
+        from neurons.model.checkpoint import load_model
+        from neurons.model.model import Model
 
         loaded = model if isinstance(model, Model) else load_model(model)
         self._models[loaded.device.type] = loaded
         return loaded.checkpoint
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         settings, prompts = self.plan.settings, self.plan.prompts
         return {"model": self.plan.checkpoint.name, "layers": list(self.plan.layers), "prompts": len(prompts),
                 "task": settings.task.name, "seed": settings.seed}  # fmt: skip
@@ -152,6 +152,12 @@ class Opened(Shown):
         named = NeuronId.parse(neuron)
         self.plan.checkpoint.config.check_neuron(named, self.plan.layers)
         return named
+
+    def check_spread(self, jobs: int | None, scheduler: str | None) -> None:
+        """Raise `InputError` for processes that cannot be asked for, or not with this device."""
+        device = self.plan.settings.device
+        if is_spread(jobs, scheduler) and device != "cpu":
+            raise InputError(f"jobs and scheduler compute on the CPU: leave them out to use {device}")
 
     def check_nouns(self, count: int | None) -> None:
         """Raise `InputError` for more nouns than the prompts have. Nothing is loaded."""

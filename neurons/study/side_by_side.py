@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from neurons.cache.format import format_layers
-from neurons.comparison.overlap import Scores, scores_of, share
-from neurons.comparison.sides import Comparison, Side, compare_sides, side
-from neurons.comparison.transfer import Carried, TaskResult, Transfer, carried, groups
+from neurons.comparison.model_results import Comparison, Side
+from neurons.comparison.overlap import scores_of, share
+from neurons.comparison.results import Carried, Scores, TaskResult, Transfer
+from neurons.comparison.sides import compare_sides, side
+from neurons.comparison.transfer import carried, groups
 from neurons.task.tasks import DEFAULT, TASKS, Task, find_task
 from neurons.types import InputError
 
@@ -70,7 +72,7 @@ def _carried(study: "Study", reference: Scores, own: Scores, top: int | None) ->
 def compare(studies: "Sequence[Study]") -> Comparison:
     """Each model beside the first, measured at the start years that all have prompts of."""
     if len(studies) < 2:
-        raise InputError(f"one model named: name another to compare {studies[0].plan.checkpoint.name!r} with")
+        raise InputError(f"only one model given: name another to compare {studies[0].plan.checkpoint.name!r} with")
     shared = set(studies[0].plan.years).intersection(*(study.plan.years for study in studies))
     if not shared:
         raise InputError("no start year has a prompt for every model: choose more nouns or other centuries")

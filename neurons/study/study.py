@@ -25,21 +25,20 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from neurons.circuit.graph import Circuit
-    from neurons.circuit.results import CircuitStudy, PreActivation, Search
-    from neurons.clustering.results import Clustering, Method
-    from neurons.clustering.tuning import Tuning
-    from neurons.comparison.published import Checks
-    from neurons.comparison.sides import Comparison
-    from neurons.comparison.transfer import Transfer
+    from neurons.circuit.results import CircuitStudy, PreActivation
+    from neurons.circuit.search_results import Search
+    from neurons.clustering.results import Clustering, Method, Tuning
+    from neurons.comparison.model_results import Comparison
+    from neurons.comparison.results import Checks, Transfer
     from neurons.decomposition.effects import LogitEffects
-    from neurons.decomposition.measured import MeasuredBehaviour
     from neurons.decomposition.population import Population
     from neurons.decomposition.ranking import Ranking
-    from neurons.intervention.results import Ablations, ComponentEffects, Curves, PublishedCurve
+    from neurons.decomposition.results import MeasuredBehaviour
+    from neurons.intervention.curve_results import Curves, PublishedCurve
+    from neurons.intervention.results import Ablations, ComponentEffects
     from neurons.regression.results import Composition
     from neurons.types import FileFormat
-    from neurons.weights.neighbours import Neighbours
-    from neurons.weights.results import NeuronStatistics, TextStudy
+    from neurons.weights.results import Neighbours, NeuronStatistics, TextStudy
 
 EXACT = 512
 """Neurons whose exact effects are measured, unless another number is asked for."""
@@ -56,7 +55,8 @@ class Study(Opened):
 
         resample: also with the MLPs of the cached layers taken from the corrupted run (runs the model).
         """
-        from neurons.decomposition.measured import MeasuredBehaviour, measured_behaviour, measured_rows
+        from neurons.decomposition.measured import measured_behaviour, measured_rows
+        from neurons.decomposition.results import MeasuredBehaviour
 
         runs = self._once("behaviour", lambda: measured_behaviour(self.cache, self.years))
         resampled = computed.resampled_mlps(self) if resample else {}
@@ -75,7 +75,7 @@ class Study(Opened):
         """What one neuron adds to the logits of the 100 years at one start year, whether it is measured or not."""
         from neurons.decomposition.effects import LogitEffects
 
-        return LogitEffects(self.cache, self.plan.years).of(neuron, start_year=start_year)
+        return LogitEffects(self.cache, self.plan.years).of_array(neuron, start_year=start_year)
 
     def ranking(self, start_year: int | None = None) -> "Ranking":
         """Every neuron in rank order; start_year: for one start year only."""
@@ -128,6 +128,8 @@ class Study(Opened):
 
         Those of the default settings are kept. jobs, scheduler: other processes that compute blocks of prompts.
         """
+
+        self.check_spread(jobs, scheduler)
 
         def make() -> "Ablations":
             from neurons.intervention.ablations import Wanted
@@ -203,7 +205,8 @@ class Study(Opened):
 
         prompts: how many are run; random: random circuits of the same size to compare with. The last one found is kept.
         """
-        from neurons.circuit.results import N_RANDOM, PROMPTS, Search
+        from neurons.circuit.results import N_RANDOM, PROMPTS
+        from neurons.circuit.search_results import Search
 
         wanted = search or Search(), prompts or PROMPTS, N_RANDOM if random is None else random
         return self._keep(

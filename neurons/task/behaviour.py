@@ -1,7 +1,7 @@
-"""What the model does: probability difference and cutoff sharpness. Logits in, numbers out.
+"""Probability difference and cutoff sharpness of year logits.
 
 Both measures are those of Hanna, Liu and Variengien (NeurIPS 2023): the softmax runs over the full
-vocabulary, then the 100 two-digit years are read off.
+vocabulary, then the probabilities of the 100 two-digit years are taken.
 """
 
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ class Behaviour(Shown):
     probability_difference: Float[np.ndarray, " P"]
     cutoff_sharpness: Float[np.ndarray, " P"]
 
-    def facts(self) -> dict[str, object]:
-        spread = {name: f"{value['mean']:+.4f} (sd {value['sd']:.4f})" for name, value in self.summary().items()}
+    def summary(self) -> dict[str, object]:
+        spread = {name: f"{value['mean']:+.4f} (sd {value['sd']:.4f})" for name, value in self.means().items()}
         return {"prompts": len(self.probability_difference), **spread}
 
-    def summary(self) -> dict[str, dict[str, float]]:
+    def means(self) -> dict[str, dict[str, float]]:
         """`{"probability_difference": {"mean", "sd"}, "cutoff_sharpness": {"mean", "sd"}}`."""
         return {name: {"mean": float(values.mean()), "sd": float(values.std())} for name, values in vars(self).items()}
 
@@ -36,14 +36,14 @@ class Behaviour(Shown):
 def year_probabilities(
     year_logits: Float[np.ndarray, "P 100"], logsumexp: Float[np.ndarray, " P"]
 ) -> Float[np.ndarray, "P 100"]:
-    """p(y) under the full-vocabulary softmax; `logsumexp` runs over the whole vocabulary."""
+    """Return p(y) under the full-vocabulary softmax; `logsumexp` is over the whole vocabulary."""
     return np.exp(np.asarray(year_logits, float) - np.asarray(logsumexp, float)[:, None])
 
 
 def probability_difference(
     probabilities: Float[np.ndarray, "P 100"], start_year: Int[np.ndarray, " P"]
 ) -> Float[np.ndarray, " P"]:
-    """Sum of p(y > YY) minus sum of p(y <= YY), for each prompt."""
+    """Return the sum of p(y > YY) minus the sum of p(y <= YY) for each prompt, -1..1."""
     sign = np.where(later(start_year.tolist()), 1.0, -1.0)
     return (probabilities * sign).sum(1)
 
@@ -51,18 +51,18 @@ def probability_difference(
 def cutoff_sharpness(
     probabilities: Float[np.ndarray, "P 100"], start_year: Int[np.ndarray, " P"]
 ) -> Float[np.ndarray, " P"]:
-    """p(YY + 1) minus p(YY - 1), for each prompt; YY in 1..98."""
+    """Return p(YY + 1) minus p(YY - 1) for each prompt; YY must be in 1..98."""
     rows = np.arange(len(start_year))
     return probabilities[rows, start_year + 1] - probabilities[rows, start_year - 1]
 
 
 def contrast(year_logits: Float[np.ndarray, "P 100"], start_year: Int[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
-    """Mean logit over y > YY minus mean logit over y <= YY, for each prompt."""
+    """Return the mean logit over y > YY minus the mean logit over y <= YY for each prompt, in logits."""
     return (np.asarray(year_logits, float) * contrast_weights(start_year.tolist())).sum(1)
 
 
 def measure(probabilities: Float[np.ndarray, "P 100"], start_year: Int[np.ndarray, " P"]) -> Behaviour:
-    """Both published measures for prompts whose start years lie in 1..98."""
+    """Measure both for prompts whose start years lie in 1..98."""
     return Behaviour(
         probability_difference=probability_difference(probabilities, start_year),
         cutoff_sharpness=cutoff_sharpness(probabilities, start_year),
@@ -72,7 +72,7 @@ def measure(probabilities: Float[np.ndarray, "P 100"], start_year: Int[np.ndarra
 def by_start_year(
     values: Float[np.ndarray, "P ..."], start_year: Int[np.ndarray, " P"]
 ) -> Float[np.ndarray, "100 ..."]:
-    """Mean over the prompts of each start year; NaN where there is none."""
+    """Average over the prompts of each start year; NaN where there is none."""
     total = np.zeros((N_YEARS, *values.shape[1:]))
     np.add.at(total, start_year, values)
     count = np.bincount(start_year, minlength=N_YEARS).astype(float)

@@ -1,9 +1,11 @@
-"""Control prompts: like year spans, but not. What does a neuron do on numbers that are no years, or with no order?
+"""Control prompts: numbers that are not years, and years without an order.
 
-1. Kinds with a number are templates filled as year spans are: the same nouns, the same century, every YY, and
+Control prompts keep the noun, century, YY and last token of a year span, but state no order, or no years.
+
+1. Types with a number are templates filled as year spans are: the same nouns, the same century, every YY, and
    the same token at END, so that only the meaning differs.
 2. Spans of months and of weekdays have no YY; each has a prompt for a month or day and noun.
-3. A kind that the tokenizer cannot express is left out, with the reason.
+3. A type that the tokenizer cannot express is left out, with the reason.
 """
 
 from collections.abc import Sequence
@@ -23,7 +25,7 @@ WEEKDAYS = tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".spli
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of prompt: `text` has gaps {noun}, {XX} and {YY}, or {noun} and {word} where it has `words`."""
+    """A type of control prompt: `text` has gaps {noun}, {XX} and {YY}, or {noun} and {word} if it has `words`."""
 
     name: str
     about: str
@@ -45,9 +47,9 @@ KINDS = (
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """The P prompts of one kind. labels: what varies, "02" or "January"; label [P]: which of them a prompt has.
+    """The P prompts of one type. labels: what varies, "02" or "January"; label [P]: which label each prompt has.
 
-    shared: leading positions in which prompts of one noun agree.
+    shared: number of leading positions that are equal in all prompts of a noun.
     """
 
     name: str
@@ -61,16 +63,16 @@ class Control:
 
 @dataclass(frozen=True, eq=False)
 class Controls:
-    """Every kind that the tokenizer can express, and those left out, by name, with the reason."""
+    """Every type of control prompt that the tokenizer can express; left_out: the others by name, with the reason."""
 
     kinds: tuple[Control, ...]
     left_out: dict[str, str]
 
 
 def controls(tokenizer: Tokenizer, *, nouns: Sequence[str], century: int) -> Controls:
-    """The control kinds for some nouns and a century (17 for 1700-1799), the year span itself first.
+    """Make the control prompts for some nouns and a century (17 for 1700-1799), the year span itself first.
 
-    Raises `InputError` where the year span itself cannot be made of them, as `year_spans` does.
+    Raises `InputError` if the year span cannot be made of them, as `year_spans` does.
     """
     made: list[Control] = []
     left_out: dict[str, str] = {}

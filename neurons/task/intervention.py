@@ -1,4 +1,4 @@
-"""What is done to a neuron at END, how far it is followed, and what is measured."""
+"""An intervention: how a neuron is ablated at END, which effect is followed, and which measure is taken."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from neurons.types import Ablation, Effect, InputError, Measure, check_choice
 class Intervention:
     """An ablation, an effect and a measure.
 
-    ablation: `resample` holds the neuron at its activation on the prompt's own 01-counterfactual, `mean` at
-    its mean over all prompts of the cache, `zero` at 0. effect: `total` runs everything after it again;
+    ablation: `resample` sets the neuron to its activation on the prompt's own 01-counterfactual, `mean` to
+    its mean over all prompts of the cache, `zero` to 0. effect: `total` runs everything after it again;
     `direct` changes only its own write to the final residual, read through the final LayerNorm; `frozen` is
-    the direct effect with that LayerNorm's scale as it was.
+    the direct effect with the scale of that LayerNorm unchanged.
 
-    Raises `InputError` for a word that is none of these, and for the frozen effect with another measure than the
-    contrast: with a frozen scale the logits are no run's, and have no probabilities.
+    Raises `InputError` for an unknown word, and for the frozen effect with a measure other than the contrast:
+    logits at a frozen scale belong to no run and have no probabilities.
     """
 
     ablation: Ablation = "resample"

@@ -1,7 +1,7 @@
-"""Events and states that last: each one token with a leading space in GPT-2's vocabulary.
+"""Nouns for the prompts: events and states that last, each a single token with a leading space in GPT-2's vocabulary.
 
-The list is our own. `prompts.year_spans` checks every noun against the tokenizer in use, so a word
-that a model splits is left out by name, never used silently.
+The list is our own. `prompts.year_spans` checks every noun with the tokenizer in use; a word that the tokenizer
+splits is left out and named, never used silently.
 """
 
 NOUNS = tuple(
@@ -33,7 +33,7 @@ PRICED = tuple(
     conference festival exhibition tournament tour lease contract campaign
     """.split()
 )
-"""What can have a price: things, and undertakings, of which `mini` knows the words."""
+"""Nouns that can have a price: things and undertakings, of which `mini` knows the words."""
 
 LATE_YEARS = tuple(f"{year:02d}" for year in range(99, 49, -1))
 """The first year of a sequence that begins in the 1500s and goes on with 1607."""

@@ -65,7 +65,7 @@ class PromptSet(Shown):
         h.update("\0".join(self.noun).encode())
         return h.hexdigest()
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         return {
             "prompts": len(self),
             "nouns": len(set(self.noun)),

@@ -1,6 +1,6 @@
-"""The prompts: a template, nouns, centuries and start years, filtered by what the tokenizer allows.
+"""Prompt sets: a template filled with nouns, centuries and start years, as far as the tokenizer allows.
 
-A start year XXYY is usable when it splits into exactly two tokens, " XX" and the bare "YY", as in the
+A start year XXYY is usable if it splits into exactly two tokens, " XX" and the bare "YY", as in the
 released code of Hanna, Liu and Variengien (2023). Each noun gets one century and every start year of it,
 so that nothing but YY varies within a noun and its prompts share everything before YY.
 """
@@ -25,7 +25,7 @@ FULL_CENTURY = 95
 
 
 def year_tokens(tokenizer: Tokenizer) -> Int[np.ndarray, "100"]:
-    """Ids of the bare tokens "00".."99"; `InputError` where a two-digit year is not one token."""
+    """Return the ids of the bare tokens "00".."99"; raises `InputError` if a two-digit year is not one token."""
     ids = [tokenizer.encode(f"{year:02d}", add_special_tokens=False) for year in range(N_YEARS)]
     split = [f"{year:02d}" for year, tokens in enumerate(ids) if len(tokens) != 1]
     if split:
@@ -39,7 +39,7 @@ def year_tokens(tokenizer: Tokenizer) -> Int[np.ndarray, "100"]:
 
 
 def usable_years(tokenizer: Tokenizer, century: int) -> tuple[int, ...]:
-    """Start years YY for which " XXYY" splits into " XX" and the bare "YY"."""
+    """Return the start years YY for which " XXYY" splits into " XX" and the bare "YY"."""
     bare = year_tokens(tokenizer)
     prefix = tokenizer.encode(f" {century:02d}", add_special_tokens=False)
     if len(prefix) != 1:
@@ -65,7 +65,7 @@ def published_years(tokenizer: Tokenizer, century: int) -> tuple[int, ...]:
 
 
 def full_centuries(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Centuries with an aligned 01-counterfactual that offer at least `FULL_CENTURY` start years."""
+    """Return the centuries with an aligned 01-counterfactual and at least `FULL_CENTURY` start years."""
     return tuple(
         century
         for century in PUBLISHED_CENTURIES
@@ -108,7 +108,7 @@ def year_spans(
 def choose_nouns(
     tokenizer: Tokenizer, nouns: int | Sequence[str], rng: np.random.Generator, template: Template = YEAR_SPAN
 ) -> tuple[str, ...]:
-    """The words asked for, or so many drawn from the template's, each a single token as the template writes it."""
+    """Return the words asked for, or as many drawn from the template's, each a single token in its gap."""
 
     def is_single(word: str) -> bool:
         return len(tokenizer.encode(template.as_written(word), add_special_tokens=False)) == 1
@@ -139,7 +139,7 @@ def _candidate_centuries(centuries: Literal["draw", "all"] | Sequence[int], temp
     allowed = template.centuries
     if isinstance(centuries, str):
         if centuries not in ("draw", "all"):
-            raise InputError(f"centuries {told(centuries)} cannot be read: choose draw, all, or numbers like [16, 17]")
+            raise InputError(f"invalid centuries {told(centuries)}: choose draw, all, or numbers like [16, 17]")
         return tuple(c for c in PUBLISHED_CENTURIES if allowed is None or c in allowed)
     numbers = check_centuries(centuries)
     outside = [century for century in numbers if allowed is not None and century not in allowed]

@@ -1,11 +1,11 @@
 """The published prompt distribution: a noun and a year drawn independently and uniformly, 768 years with GPT-2.
 
 1. The years are those of centuries 10-18 that the published filter keeps (`prompts.published_years`).
-2. So many prompts are drawn, with replacement, and sorted by noun: neighbours share what stands before the year.
-3. Each has the 01-counterfactual of its noun and century, but for century 10 with GPT-2's tokenizer: " 1001"
-   splits as " 100" and "1", and the run would not be aligned.
+2. `size` prompts are drawn, with replacement, and sorted by noun, so that neighbours share the tokens before the year.
+3. Each has the 01-counterfactual of its noun and century, except for century 10 with GPT-2's tokenizer: " 1001"
+   splits as " 100" and "1", and the corrupted run would not be aligned.
 
-`prompts.year_spans` asks something else: every start year of few pairs of noun and century.
+`prompts.year_spans` makes other prompts: every start year of few pairs of noun and century.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ class Sample:
     """P prompts of T tokens, Q distinct 01-counterfactuals.
 
     noun [P]: row in `nouns`. counterfactual [P]: row in counterfactual_tokens, -1 where there is none.
-    years: for each century, the start years that prompts are drawn from. year_position: where YY stands.
+    years: for each century, the start years that prompts are drawn from. year_position: the position of YY.
     """
 
     nouns: tuple[str, ...]
@@ -45,7 +45,7 @@ class Sample:
 
     @property
     def n_years(self) -> int:
-        """How many years there are to draw from."""
+        """Number of years to draw from."""
         return sum(map(len, self.years.values()))
 
     @property
@@ -67,7 +67,7 @@ class Sample:
 
     @property
     def shared(self) -> int:
-        """Leading positions that do not depend on the year: those before XX."""
+        """Number of leading positions that do not depend on the year: those before XX."""
         return self.year_position - 1
 
 

@@ -1,8 +1,8 @@
-"""The named tasks: prompts in which a later year is right, in which it is wrong, and one in which order says nothing.
+"""Named tasks: prompts for which a later year is right, for which it is wrong, and a control without an order.
 
 Prompts are those of Hanna, Liu and Variengien (NeurIPS 2023) unless `source` says otherwise. All have " XX" and
 "YY" as tokens of their own and are read at END, after a final " XX", so one set of measures fits all: the
-probability difference is later years minus the others whatever is right, and a model that says a later year
+probability difference is later years minus the others whatever is right, and a model that prefers a later year
 where an earlier one is right over-generalises.
 """
 
@@ -21,7 +21,7 @@ OWN = "template"
 
 @dataclass(frozen=True)
 class Task:
-    """A template with its name. answer: which years are right, None where nobody said; source: whose prompt it is."""
+    """A template with its name. answer: which years are right, None if not known; source: where the prompt is from."""
 
     name: str
     template: Template
@@ -37,16 +37,16 @@ class Task:
 
     @property
     def suffix(self) -> str:
-        """What sets a folder of this task apart from the default's: nothing, its name, or a template's digest."""
+        """The suffix of a report folder of this task: empty for the default, else its name or a template's digest."""
         if self.name == DEFAULT.name:
             return ""
         digest = hashlib.sha256(self.template.text.encode()).hexdigest()[:8]
         return f"-{self.name}" + (f"-{digest}" if self.name == OWN else "")
 
     def check_words(self, tokenizer: Tokenizer) -> None:
-        """Raise `InputError` where a word of a named task is none to this tokenizer: the model never learned it.
+        """Raise `InputError` if the tokenizer splits a word of a named task: the model was not trained on it.
 
-        A user's own template may hold words of several tokens: they are the same in all of its prompts.
+        A custom task may hold words of several tokens: they are the same in all of its prompts.
         """
         if self.name == OWN:
             return
@@ -88,7 +88,7 @@ _TASKS = (
         Template(" The {noun} lasted from the year {XX}{YY} BC to the year {XX}"),
         "earlier",
         f"after {PAPER}, whose prompt is 7YY BC to the year 7: GPT-2 has one token for 701 and others, so that YY"
-        " would not stand alone, and its 01-run would not align",
+        " would not stand alone, and its corrupted run would not align",
     ),
     Task(
         "unordered",
@@ -102,14 +102,14 @@ TASKS = {task.name: task for task in _TASKS}
 
 
 def find_task(name: str) -> Task:
-    """The named task; `InputError` with the choice for another name."""
+    """Return the named task; raises `InputError` listing the names for an unknown one."""
     if not isinstance(name, str) or name not in TASKS:
         raise InputError(f"task {told(name)} is unknown: choose {', '.join(TASKS)}, or give a template of your own")
     return TASKS[name]
 
 
 def choose_task(name: str | None, template: str | None) -> Task:
-    """The named task, the template as a custom one, or the default where neither is given; `InputError` for both."""
+    """Return the named task, the template as a custom task, or the default; raises `InputError` if both are given."""
     if name is not None and template is not None:
         raise InputError("task and template both choose the prompts: give one of them")
     if template is not None:
@@ -118,5 +118,5 @@ def choose_task(name: str | None, template: str | None) -> Task:
 
 
 def custom_task(text: str) -> Task:
-    """A user's template as a task; raises `InputError` as `parse_template` does."""
+    """Make a task of the user's template; raises `InputError` as `parse_template` does."""
     return Task(OWN, parse_template(text), None, "the user's")

@@ -1,7 +1,7 @@
-"""A prompt's template: fixed text with gaps, the words that fit it, and what makes a template usable.
+"""Prompt templates: fixed text with gaps, the words that fit, and the conditions that a template must meet.
 
-Gaps: `{noun}`, `{XX}{YY}` (the start year, once) and a final `{XX}` (the answer's century), after which the model
-says the answer. All prompts of a template must be as long as each other, with YY and END at the same places.
+Gaps: `{noun}`, `{XX}{YY}` (the start year, once) and a final `{XX}` (the century of the answer), after which the
+answer is read. All prompts of a template must have equal length, with YY and END at the same positions.
 """
 
 import re
@@ -20,7 +20,7 @@ GAPS = "the gaps are {noun}, {XX}{YY} and a final {XX}"
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """What is asked of a tokenizer; Hugging Face's have it."""
+    """What is required of a tokenizer; Hugging Face's satisfy it."""
 
     @property
     def bos_token_id(self) -> int | None: ...
@@ -30,7 +30,7 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class Template:
-    """A prompt with gaps. words: the nouns to draw from; centuries: those that it makes sense for, None for any."""
+    """A prompt with gaps. words: the nouns to draw from; centuries: those for which it makes sense, None for any."""
 
     text: str
     words: tuple[str, ...] = NOUNS
@@ -44,16 +44,16 @@ class Template:
             check_whole("centuries", century)
 
     def fill(self, noun: str, century: int, year: int) -> str:
-        """The prompt\'s text for one noun, century and start year, with its leading space."""
+        """Return the prompt's text for one noun, century and start year, with its leading space."""
         filled = self.text.replace("{XX}", f"{century:02d}").replace("{YY}", f"{year:02d}")
         return filled.replace("{noun}", noun)
 
     def encode(self, tokenizer: Tokenizer, noun: str, century: int, year: int) -> list[int]:
-        """The tokens of a prompt, without BOS."""
+        """Return the tokens of a prompt, without BOS."""
         return tokenizer.encode(self.fill(noun, century, year), add_special_tokens=False)
 
     def as_written(self, word: str) -> str:
-        """The word as its gap shows it to the tokenizer: with the space that stands before the gap, if any."""
+        """Return the word as the tokenizer sees it in its gap: with the space that precedes the gap, if any."""
         before = self.text.partition("{noun}")[0]
         return " " + word if before.endswith(" ") else word
 
@@ -62,11 +62,11 @@ YEAR_SPAN = Template(" The {noun} lasted from the year {XX}{YY} to the year {XX}
 
 
 def parse_template(text: str, *, words: Sequence[str] = NOUNS) -> Template:
-    """A user's template, checked; a space is put in front, as in the published prompts.
+    """Check a user's template and return it; a space is put in front, as in the published prompts.
 
-    Raises `InputError` for each way to be none: empty, a character that cannot be printed, an unknown gap or a
-    stray brace, a gap missing or too often, a start year or a century that does not follow a space, or text after
-    the final {XX}.
+    Raises `InputError` for an empty template, a character that cannot be printed, an unknown gap or a stray brace, a
+    gap that is missing or repeated, a start year or a century that does not follow a space, or text after the final
+    {XX}.
     """
     check_is("template", text, str, "a prompt with gaps")
     stripped = text.strip(" ")
@@ -106,7 +106,7 @@ def _check_end(text: str) -> None:
 
 
 def year_position(template: Template, tokens: Int[np.ndarray, "Q T"], token_01: int) -> int:
-    """Where YY stands: the one column that holds the bare "01" in every counterfactual; `InputError` for none."""
+    """Return the position of YY: the one column that holds the bare "01" in every counterfactual, or `InputError`."""
     columns = np.flatnonzero((tokens == token_01).all(0))
     if len(columns) != 1 or columns[0] == tokens.shape[1] - 1:
         raise InputError(
@@ -123,10 +123,11 @@ def check_aligned(
     bare: Int[np.ndarray, "100"],
     position: int,
 ) -> None:
-    """Every prompt is its 01-counterfactual with another YY, and ends with " XX"; one noun of each century is tried.
+    """Check that prompts are their 01-counterfactuals with another YY and end with " XX"; one noun of each century is
+    tried.
 
     counterfactuals: tokens, BOS in front, by noun and century; bare: the tokens of the two-digit years. Raises
-    `InputError` where it is not so.
+    `InputError` if it is not so.
     """
     by_century = {century: (noun, tokens) for (noun, century), tokens in counterfactuals.items()}
     for century, (noun, tokens) in by_century.items():

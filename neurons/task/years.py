@@ -1,4 +1,4 @@
-"""The 100 two-digit years: which are later than a start year, and how a contrast weighs them."""
+"""The 100 two-digit years: which are later than a start year, and their weights in a contrast."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,16 +11,16 @@ N_YEARS = 100
 MEASURED = tuple(range(2, 99))
 """Start years measured as published: 02-98, so that YY-1 and YY+1 can be scored too."""
 KNOWN_CENTURIES = range(10, 21)
-"""What may be asked for: 10 for the years 1000-1099, up to 20 for 2000-2099."""
+"""Centuries accepted: 10 for the years 1000-1099, up to 20 for 2000-2099."""
 
 
 def later(start_years: Sequence[int]) -> Bool[np.ndarray, "Y 100"]:
-    """True where the year (column) is later than the start year (row)."""
+    """Return True where the year (column) is later than the start year (row)."""
     return np.arange(N_YEARS)[None, :] > np.asarray(start_years)[:, None]
 
 
 def contrast_weights(start_years: Sequence[int]) -> Float[np.ndarray, "Y 100"]:
-    """Weights W whose product with year logits is the contrast.
+    """Return the weights W whose product with year logits is the contrast.
 
     Row YY holds 1 / (99 - YY) for y > YY and -1 / (YY + 1) for y <= YY, so `W @ logits` is the mean
     logit over later years minus the mean over the others, and a shift common to all years cancels.
@@ -35,7 +35,7 @@ def contrast_weights(start_years: Sequence[int]) -> Float[np.ndarray, "Y 100"]:
 
 
 def check_measured(years: Iterable[int]) -> tuple[int, ...]:
-    """The start years as a tuple, or `InputError` where a neighbour of one cannot be scored."""
+    """Return the start years as a tuple; raises `InputError` for one whose neighbours cannot both be scored."""
     years = check_wholes("years", years, "[31, 32]")
     for year in years:
         if not 1 <= year <= 98:
@@ -49,11 +49,11 @@ def check_measured(years: Iterable[int]) -> tuple[int, ...]:
 
 
 def measured_years(held: Iterable[int], asked: Iterable[int] | None) -> tuple[int, ...]:
-    """The start years measured: those asked for, or those of 02-98 that have a prompt.
+    """Return the start years measured: those asked for, or those of 02-98 that have a prompt.
 
     held: the start years of the prompts.
 
-    Raises `InputError` for one asked for that cannot be measured or has no prompt, or where none has.
+    Raises `InputError` for one asked for that cannot be measured or has no prompt, or if none has.
     """
     there = set(held)
     if asked is None:
@@ -72,7 +72,7 @@ def measured_years(held: Iterable[int], asked: Iterable[int] | None) -> tuple[in
 
 
 def spans(years: Sequence[int]) -> str:
-    """`20-29, 60-98` for ascending years, read as unbroken where one follows the other."""
+    """Write ascending years as spans, like `20-29, 60-98`."""
     runs: list[list[int]] = []
     for year in years:
         if runs and year == runs[-1][1] + 1:
@@ -83,12 +83,12 @@ def spans(years: Sequence[int]) -> str:
 
 
 def parse_years(text: str) -> tuple[int, ...]:
-    """Read `02-98` into start years that can be measured."""
+    """Read `02-98` into start years that can be measured; raises `InputError`."""
     return check_measured(parse_ranges(text, what="years"))
 
 
 def check_centuries(centuries: Iterable[int]) -> tuple[int, ...]:
-    """The centuries as a tuple, or `InputError` where one is no century's number, like 1700 for 17."""
+    """Return the centuries as a tuple; raises `InputError` for an invalid number, such as 1700 for 17."""
     numbers = check_wholes("centuries", centuries, "[16, 17]")
     if not numbers:
         raise InputError(f"no century given: choose among {KNOWN_CENTURIES[0]}-{KNOWN_CENTURIES[-1]}")
@@ -96,7 +96,7 @@ def check_centuries(centuries: Iterable[int]) -> tuple[int, ...]:
         if number not in KNOWN_CENTURIES:
             meant = f"; did you mean {number // 100}?" if number // 100 in KNOWN_CENTURIES else ""
             raise InputError(
-                f"century {number} is not known: choose among {KNOWN_CENTURIES[0]}-{KNOWN_CENTURIES[-1]}, for instance"
+                f"invalid century {number}: choose among {KNOWN_CENTURIES[0]}-{KNOWN_CENTURIES[-1]}, for instance"
                 f" 17 for the years 1700-1799{meant}"
             )
     return numbers

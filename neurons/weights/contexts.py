@@ -1,8 +1,8 @@
-"""What neurons do on given text: activations at every position, and at END on control prompts.
+"""Activations of neurons on given text: at every position, and at END on control prompts.
 
-1. Prompts run once with every position kept (`rerun.trace_from`); the wanted neurons are read off each layer.
-2. A neuron's strongest and weakest prompts are known from the cache, by a/sigma at END; only those are run.
-3. Control prompts run like the prompts of a cache, what they share once, and are read at END.
+1. Prompts run once with every position kept (`rerun.trace_from`); the wanted neurons are read from each layer.
+2. The strongest and weakest prompts of a neuron are known from the cache, by a/sigma at END; only those are run.
+3. Control prompts run like the prompts of a cache, their common prefix once, and are read at END.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 
 from neurons.cache.format import Cache
-from neurons.model.checkpoint import Model
 from neurons.model.forward import post_activation, run_in_blocks
+from neurons.model.model import Model
 from neurons.model.rerun import PROMPTS, trace_from
 from neurons.rounding import ascending, descending
 from neurons.task.controls import Control
@@ -30,9 +30,9 @@ SHOWN = 4
 def activations_on(
     model: Model, tokens: Int[np.ndarray, "P T"], neurons: Sequence[str | NeuronId]
 ) -> Float[np.ndarray, "n P T"]:
-    """Each neuron's activation, after the nonlinearity, at every position of the prompts.
+    """Return each neuron's activation, after the nonlinearity, at every position of the prompts.
 
-    Raises `InputError` for a neuron that the model has not, or tokens that do not fit the model.
+    Raises `InputError` for a neuron outside the model, or tokens that do not fit the model.
     """
     found = check_neurons(model, neurons)
     _check_tokens(model, tokens)
@@ -51,7 +51,7 @@ def activations_on(
 def extreme_prompts(
     model: Model, cache: Cache, neuron: str | NeuronId, *, shown: int = SHOWN
 ) -> tuple[tuple[PromptActivation, ...], tuple[PromptActivation, ...]]:
-    """The prompts of the cache with the largest and the smallest a/sigma at END, with every token's activation.
+    """Find the prompts of the cache with the largest and the smallest a/sigma at END, with every token's activation.
 
     Raises `InputError` for a neuron outside the cache, `CacheError` for a cache of another model.
     """
@@ -81,7 +81,7 @@ def extreme_prompts(
 def control_curves(
     model: Model, kinds: Sequence[Control], neurons: Sequence[str | NeuronId]
 ) -> tuple[tuple[ControlCurve, ...], ...]:
-    """For each neuron, its a/sigma at END on each kind of prompt: mean, least and greatest over the nouns."""
+    """Return each neuron's a/sigma at END on each type of control prompt: mean, minimum and maximum over the nouns."""
     found = check_neurons(model, neurons)
     curves = [_curves_of_kind(model, kind, found) for kind in kinds]
     return tuple(tuple(of_kind[row] for of_kind in curves) for row in range(len(found)))

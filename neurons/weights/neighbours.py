@@ -1,13 +1,12 @@
-"""Which neurons are most like one: by what they read, what they write, and when they are active.
+"""Nearest neurons by cosine similarity of input weights, output weights, tuning curve and readout.
 
-1. `weight_features` takes each neuron's input and output weights as they act; `curve_features` its tuning curve
+1. `weight_features` gives each neuron's input and output weights as they act; `curve_features` its tuning curve
    and its readout over the years, each less its mean.
 2. `nearest` finds, for some neurons, the others with the largest cosine in each of these.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -15,9 +14,10 @@ from jaxtyping import Float
 from neurons.decomposition.effects import LogitEffects
 from neurons.rounding import centred_rows, descending
 from neurons.types import NeuronId
+from neurons.weights.results import Neighbours
 
 if TYPE_CHECKING:
-    from neurons.model.checkpoint import Model
+    from neurons.model.model import Model
 
 COUNT = 5
 """Neighbours kept of each neuron."""
@@ -25,29 +25,10 @@ COUNT = 5
 Features = Mapping[str, Float[np.ndarray, "M _"]]
 
 
-@dataclass(frozen=True, eq=False)
-class Neighbours:
-    """The K neurons most like `neuron`, the most alike first, by each kind of feature; cosine [K] of each."""
-
-    neuron: NeuronId
-    closest: dict[str, tuple[NeuronId, ...]]
-    cosine: dict[str, Float[np.ndarray, " K"]]
-
-    def record(self) -> dict[str, list[dict[str, Any]]]:
-        """For JSON: the neighbours by kind of feature, cosines to four digits."""
-        return {
-            kind: [
-                {"neuron": str(other), "cosine": float(f"{cosine:.4g}")}
-                for other, cosine in zip(names, self.cosine[kind].tolist(), strict=True)
-            ]
-            for kind, names in self.closest.items()
-        }
-
-
 def nearest(
     features: Features, names: Sequence[NeuronId], neurons: Sequence[NeuronId], *, count: int = COUNT
 ) -> tuple[Neighbours, ...]:
-    """For each of `neurons` the `count` others with the largest cosine. features: a row for each of `names`.
+    """Find for each of `neurons` the `count` others with the largest cosine. features: a row for each of `names`.
 
     A row of zeros has cosine 0 with every other.
     """
@@ -67,8 +48,10 @@ def nearest(
 
 
 def weight_features(model: "Model", layers: Sequence[int]) -> Features:
-    """Every neuron of the layers, in their order: `w_in` with its LayerNorm's gain, and `w_out`; both centred over
-    the residual dimensions, whose mean a LayerNorm takes out."""
+    """Return `w_in` with its LayerNorm's gain, and `w_out`, for every neuron of the layers in order.
+
+    Both are centred over the residual dimensions, whose mean a LayerNorm removes.
+    """
     blocks = [model.blocks[layer] for layer in layers]
     w_in = np.concatenate([(b.W_in * b.ln_2.gain[:, None]).T.detach().cpu().numpy() for b in blocks])
     w_out = np.concatenate([b.W_out.detach().cpu().numpy() for b in blocks])
@@ -76,20 +59,17 @@ def weight_features(model: "Model", layers: Sequence[int]) -> Features:
 
 
 def curve_features(effects: LogitEffects) -> Features:
-    """Every neuron of the cached layers: tuning over the measured start years, readout over the 100 years; centred."""
+    """Return the centred tuning curve and readout of every neuron of the cached layers."""
     tuning = np.concatenate([effects.tuning(layer).T for layer in effects.layers])
     readout = np.concatenate([effects.readout(layer) for layer in effects.layers])
     return {"tuning": centred_rows(tuning), "readout": centred_rows(readout)}
 
 
 def every_neuron(layers: Sequence[int], d_mlp: int) -> tuple[NeuronId, ...]:
-    """The names of the rows of `weight_features` and `curve_features`."""
+    """Return the neurons in the order of the rows of `weight_features` and `curve_features`."""
     return tuple(NeuronId(layer, index) for layer in layers for index in range(d_mlp))
 
 
 def _unit(rows: Float[np.ndarray, "M X"]) -> Float[np.ndarray, "M X"]:
     norm = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, norm, where=norm > 0, out=np.zeros_like(rows))
-
-
-NeighboursOfAll = tuple[Neighbours, ...]

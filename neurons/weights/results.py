@@ -1,11 +1,8 @@
-"""What neurons' weights say over the whole vocabulary, and what neurons do on text, as frozen results.
-
-No model and no torch is needed to read or draw them: they are kept beside the cache
-(`neurons.cache.results`).
+"""Results of the weights floor: statistics of neurons over the vocabulary, and activations on text. No torch.
 
 All weights are taken as they act, which is what TransformerLens calls its processed weights and what Gurnee et
-al. (2024) measured: LayerNorm's gain folded in, the mean over residual dimensions taken out of what is written
-and read, the mean over tokens taken out of the unembedding.
+al. (2024) measured: LayerNorm's gain folded in, the mean over residual dimensions subtracted from what is written
+and read, the mean over tokens subtracted from the unembedding.
 """
 
 from dataclasses import dataclass
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
 Kind = Literal["prediction", "suppression", "entropy", "none"]
 
 SKEW_ERROR = 1e-4
-"""What float32 weights may part a skew from its true value by (`docs/method.md`): a smaller one has no sign."""
+"""Error of a skew from float32 weights (`docs/method.md`): a smaller skew has no sign."""
 HIGH_KURTOSIS = 10.0
 """From here on a neuron writes to few tokens (Gurnee et al. 2024, "Universal neurons", their cut; a normal
 distribution has 3)."""
@@ -75,22 +72,22 @@ class NeuronStatistics(Shown):
 
     @cached_property
     def kind(self) -> tuple[Kind, ...]:
-        """What each neuron's weights look like; `kind_of` says by which cuts."""
+        """Each neuron's class; `kind_of` has the thresholds."""
         columns = (self.skew, self.kurtosis, self.norm_z, self.variance_z)
         return tuple(kind_of(*map(float, row)) for row in zip(*columns, strict=True))
 
     def of_kind(self, kind: Kind) -> tuple[NeuronId, ...]:
-        """The neurons of a kind, by layer and index; `InputError` for a kind that there is not."""
+        """Return the neurons of a class, by layer and index; raises `InputError` for an unknown class."""
         check_choice("kind", kind, Kind)
         found = zip(self.layer, self.index, self.kind, strict=True)
         return tuple(NeuronId(int(layer), int(index)) for layer, index, one in found if one == kind)
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         kinds = {kind: self.kind.count(kind) for kind in ("prediction", "suppression", "entropy")}
         return {"model": self.model, "neurons": len(self), "tokens": self.n_tokens, **kinds}
 
     def row_of(self, neuron: str | NeuronId) -> int:
-        """Where a neuron stands; `InputError` when it is not here."""
+        """Return a neuron's row; raises `InputError` if it has none."""
         found = NeuronId.parse(neuron)
         rows = np.flatnonzero((self.layer == found.layer) & (self.index == found.index))
         if not len(rows):
@@ -98,14 +95,24 @@ class NeuronStatistics(Shown):
         return int(rows[0])
 
     def record(self, neuron: str | NeuronId) -> dict[str, Any]:
-        """One neuron's numbers for JSON: the columns of this table, `explained` by class, and its kind."""
+        """Return one neuron's numbers for JSON: the columns of this table, and its class."""
         row = self.row_of(neuron)
         numbers = {name: _finite(getattr(self, name)[row]) for name in COLUMNS}
         explained = {name: _finite(share) for name, share in zip(self.classes, self.explained[row], strict=True)}
         return {**numbers, "explained": explained, "kind": self.kind[row]}
 
+    def to_json(self) -> dict[str, Any]:
+        """`{"model", "n_tokens", "classes": {class: tokens}, "neurons": [...]}`, neurons as `record` has them."""
+        names = [NeuronId(int(layer), int(index)) for layer, index in zip(self.layer, self.index, strict=True)]
+        return {
+            "model": self.model,
+            "n_tokens": self.n_tokens,
+            "classes": dict(zip(self.classes, self.class_sizes, strict=True)),
+            "neurons": [{"neuron": str(name), **self.record(name)} for name in names],
+        }
+
     def to_frame(self) -> "pd.DataFrame":
-        """A pandas table, a row a neuron; a class's share is the column `explained_<class>`."""
+        """Return a pandas row for each neuron; the share of a class of tokens is the column `explained_<class>`."""
         import pandas as pd
 
         names = [str(NeuronId(int(layer), int(index))) for layer, index in zip(self.layer, self.index, strict=True)]
@@ -116,7 +123,7 @@ class NeuronStatistics(Shown):
 
 
 def kind_of(skew: float, kurtosis: float, norm_z: float, variance_z: float) -> Kind:
-    """The kind by the cuts above; entropy-like comes first, because so little variance may well be peaked."""
+    """Classify a neuron by the thresholds above; entropy-like comes first: so small a variance may well be peaked."""
     if norm_z >= LARGE_NORM and variance_z <= SMALL_VARIANCE:
         return "entropy"
     if kurtosis > HIGH_KURTOSIS and abs(skew) > SKEW_ERROR:
@@ -140,8 +147,9 @@ class Tokens:
 
 @dataclass(frozen=True, eq=False)
 class VocabularyReadout:
-    """What one neuron writes on every token: the most promoted and suppressed ones when its activation is
-    positive, and how many tokens (and how many of the 100 years) lie in each of B bins of the cosine."""
+    """One neuron's logits on every token: the most promoted and suppressed tokens for a positive activation, and how
+    many tokens (and how many of the 100 years) lie in each of B bins of the cosine.
+    """
 
     neuron: NeuronId
     promoted: Tokens
@@ -168,9 +176,9 @@ class PromptActivation:
 
 @dataclass(frozen=True, eq=False)
 class ControlCurve:
-    """A neuron's a/sigma at END on prompts of one kind. L labels: start years "02".."98", or months, weekdays.
+    """A neuron's a/sigma at END on one type of control prompt. L labels: start years "02".."98", or months, weekdays.
 
-    kind: `year_span` is the reference, on the same nouns and century. about: what the kind is, in words.
+    kind: `year_span` is the reference, on the same nouns and century. about: the type in words.
     example: one of its prompts. mean, low, high [L]: over the nouns.
     """
 
@@ -189,7 +197,7 @@ class ControlCurve:
 
 @dataclass(frozen=True, eq=False)
 class NeuronText:
-    """What one neuron writes on the vocabulary and does on text. controls: the year span first."""
+    """One neuron's readout on the vocabulary and activations on text. controls: the year span first."""
 
     neuron: NeuronId
     vocabulary: VocabularyReadout
@@ -200,23 +208,69 @@ class NeuronText:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TextStudy(Shown):
-    """`NeuronText` of some neurons. left_out: control kinds that the tokenizer cannot express, with the reason."""
+    """`NeuronText` of some neurons. left_out: types of control prompt that the tokenizer cannot express, and why."""
 
     model: str
     neurons: tuple[NeuronText, ...]
     left_out: dict[str, str]
 
-    def facts(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         kinds = [curve.kind for curve in self.neurons[0].controls] if self.neurons else []
         return {"model": self.model, "neurons": len(self.neurons), "prompts": ", ".join(kinds)}
 
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a neuron and set of control prompts: mean, least and greatest a/sigma at END."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {"neuron": str(one.neuron), "prompts": curve.kind, **curve.summary()}
+            for one in self.neurons
+            for curve in one.controls
+        )
+
     def of(self, neuron: str | NeuronId) -> NeuronText:
-        """One neuron's; `InputError` when it was not looked at."""
+        """Return one neuron's text; raises `InputError` if it is not among those studied."""
         found = NeuronId.parse(neuron)
         one = next((text for text in self.neurons if text.neuron == found), None)
         if one is None:
-            raise InputError(f"{found} was not looked at on text: it was done for {len(self.neurons)} other neurons")
+            raise InputError(f"{found} is not in this text study, which has {len(self.neurons)} other neurons")
         return one
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Neighbours(Shown):
+    """The K neurons most similar to `neuron`, most similar first, by each feature; cosine [K] of each."""
+
+    neuron: NeuronId
+    closest: dict[str, tuple[NeuronId, ...]]
+    cosine: dict[str, Float[np.ndarray, " K"]]
+
+    def summary(self) -> dict[str, object]:
+        closest = {kind: ", ".join(map(str, names[:1])) for kind, names in self.closest.items()}
+        return {"neuron": self.neuron, **closest}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a neighbour: by which features, which neuron, and its cosine."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {"features": kind, "neuron": str(other), "cosine": cosine}
+            for kind, names in self.closest.items()
+            for other, cosine in zip(names, self.cosine[kind].tolist(), strict=True)
+        )
+
+    def to_json(self) -> dict[str, list[dict[str, Any]]]:
+        """For JSON: the neighbours by kind of feature, cosines to four digits."""
+        return {
+            kind: [
+                {"neuron": str(other), "cosine": float(f"{cosine:.4g}")}
+                for other, cosine in zip(names, self.cosine[kind].tolist(), strict=True)
+            ]
+            for kind, names in self.closest.items()
+        }
+
+
+NeighboursOfAll = tuple[Neighbours, ...]
 
 
 def _finite(value: np.floating[Any]) -> float | None:

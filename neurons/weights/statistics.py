@@ -1,12 +1,12 @@
-"""Neurons by their weights alone, over the whole vocabulary: prediction, suppression, entropy-like (`kind_of`).
+"""Neuron statistics over the whole vocabulary, from weights alone: prediction, suppression, entropy-like (`kind_of`).
 
 1. `Unembedding`: every token's direction u_v as the residual stream meets it, made a block of tokens at a time.
-   Gain folded, centred over dimensions, mean over tokens taken out: TransformerLens's processed weights, which
+   Gain folded, centred over dimensions, mean over tokens subtracted: TransformerLens's processed weights, which
    are what Gurnee et al. (2024) measured. w_out is centred, w_in has its LayerNorm's gain and is centred.
 2. With unit vectors u and w, the cosine's mean is w . E u and its variance w . Cov(u) w; a class of tokens
    explains n1 n2 / n^2 (w . (E1 u - E2 u))^2 of it. Logits likewise, with u not scaled to unit length. So these
    need d x d moments of the vocabulary alone, taken in float64, and are exact.
-3. Skew and kurtosis need every cosine: a matrix product a block of tokens and a layer, standardised by the exact
+3. Skew and kurtosis need every cosine: a matrix product for a block of tokens and a layer, standardised by the exact
    mean and variance, whose third and fourth powers are summed, each block in the weights' precision and the
    blocks in float64.
 
@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.rounding import MARGIN
 from neurons.task.prompts import year_tokens
@@ -38,7 +38,7 @@ NOTHING = 1e-14
 
 @dataclass(frozen=True, eq=False)
 class Unembedding:
-    """The tokens' directions u_v, a block at a time. mean [d]: over tokens, already taken out of them."""
+    """The tokens' directions u_v, a block at a time. mean [d]: over tokens, already subtracted from them."""
 
     model: Model
     mean: Float[Tensor, " d"]
@@ -51,7 +51,7 @@ class Unembedding:
         return centred(self.model.W_U[tokens] * self.model.ln_final.gain) - self.mean
 
     def blocks(self) -> Iterator[tuple[slice, Float[Tensor, "B d"], Float[Tensor, "B d"]]]:
-        """Consecutive tokens, their directions, and these scaled to unit length (a zero one stays zero)."""
+        """Yield consecutive tokens, their directions, and these scaled to unit length (a zero one stays zero)."""
         for start in range(0, len(self), TOKENS):
             part = slice(start, min(start + TOKENS, len(self)))
             u = self.directions(part)
@@ -59,7 +59,7 @@ class Unembedding:
 
 
 def unembedding(model: Model) -> Unembedding:
-    """The tokens' directions, with their mean over the vocabulary known."""
+    """Return the tokens' directions, with their mean over the vocabulary computed."""
     total = sum(part.sum(0, dtype=torch.float64) for part in model.W_U.split(TOKENS))
     mean = centred(total / len(model.W_U) * model.ln_final.gain.double())
     return Unembedding(model, mean.to(model.W_U.dtype))
@@ -67,11 +67,11 @@ def unembedding(model: Model) -> Unembedding:
 
 @torch.inference_mode()
 def neuron_statistics(model: Model, layers: Iterable[int], *, progress: Progress | None = None) -> NeuronStatistics:
-    """Moments over all tokens of each neuron's cosine with the unembedding, its norms, and what classes explain.
+    """Measure each neuron's cosine with the unembedding over all tokens, its norms, and the share of classes of tokens.
 
-    See `NeuronStatistics` for what each is. `progress` counts blocks of tokens, the exact moments first.
+    `NeuronStatistics` defines each number. `progress` counts blocks of tokens, the exact moments first.
 
-    Raises `InputError` for a layer that the model has not.
+    Raises `InputError` for a layer outside the model.
     """
     check_is("model", model, Model, "what load_model returns")
     check_progress(progress)
@@ -109,7 +109,7 @@ def written_by(model: Model, neuron: NeuronId) -> Float[Tensor, " d"]:
 
 
 def token_classes(tokenizer: Gpt2Tokenizer, n_tokens: int) -> dict[str, Bool[np.ndarray, " V"]]:
-    """Which tokens are in each class; ids that the tokenizer has not are in none.
+    """Return which tokens are in each class; ids beyond the tokenizer's are in none.
 
     years: the 100 bare two-digit tokens. leading_space: the text begins with a space. capital: its first
     character after spaces is upper case. digits: digits alone, after spaces.
@@ -219,7 +219,7 @@ def _third_and_fourth(z: Float[Tensor, "B N"]) -> Float[Tensor, "2 N"]:
 
 
 def _in_out_cosine(model: Model, layer: int) -> Float[Tensor, " N"]:
-    """Between what the neuron reads and writes: does it add to, or take from, what it looks for?"""
+    """Return the cosine of input and output weights: positive if the neuron amplifies the direction that it reads."""
     block = model.blocks[layer]
     reads = centred((block.W_in * block.ln_2.gain[:, None]).T.double())
     return (unit_rows(reads) * unit_rows(centred(block.W_out.double()))).sum(1)

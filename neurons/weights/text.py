@@ -1,9 +1,9 @@
-"""Neurons on text, whole: vocabulary, strongest and weakest prompts, control prompts, for the neurons of a report."""
+"""The text study of a report's neurons: vocabulary, strongest and weakest prompts, control prompts."""
 
 from collections.abc import Sequence
 
 from neurons.cache.format import Cache
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.task.controls import controls
 from neurons.types import NeuronId, Progress
 from neurons.weights.contexts import control_curves, extreme_prompts
@@ -11,13 +11,13 @@ from neurons.weights.results import NeuronText, TextStudy
 from neurons.weights.vocabulary import check_neurons, vocabulary_readouts
 
 CONTROL_NOUNS = 2
-"""Nouns of the cache that the control prompts take, in the century of the first."""
+"""Number of the cache's nouns used for control prompts, in the century of the first."""
 
 
 def study_text(
     model: Model, cache: Cache, neurons: Sequence[str | NeuronId], *, progress: Progress | None = None
 ) -> TextStudy:
-    """What each neuron writes on the vocabulary and does on text. `progress` counts neurons.
+    """Study some neurons on the vocabulary and on text. `progress` counts neurons.
 
     Raises `InputError` for a neuron outside the cache, `CacheError` for a cache of another model.
     """

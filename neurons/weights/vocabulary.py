@@ -1,4 +1,4 @@
-"""What single neurons write on every token of the vocabulary: the most promoted, the most suppressed, all of them.
+"""Logits of single neurons on every token of the vocabulary: the most promoted, the most suppressed, a histogram.
 
 1. A neuron's write through the unembedding's directions (`statistics.Unembedding`) is a logit for each token and
    unit of a/sigma; divided by both lengths it is the cosine whose moments the statistics describe.
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.rounding import ascending, descending
 from neurons.task.prompts import year_tokens
 from neurons.types import InputError, NeuronId
@@ -27,9 +27,9 @@ NEURONS = 128
 def vocabulary_readouts(
     model: Model, neurons: Sequence[str | NeuronId], *, top: int = TOP, bins: int = BINS
 ) -> tuple[VocabularyReadout, ...]:
-    """What each neuron promotes and suppresses. top: tokens at each end; bins: of the histogram of cosines.
+    """Find the tokens that each neuron promotes and suppresses. top: tokens at each end; bins: of the histogram.
 
-    Raises `InputError` for a neuron that the model has not, or for more tokens than there are.
+    Raises `InputError` for a neuron outside the model, or for more tokens than there are.
     """
     found = check_neurons(model, neurons)
     if not 1 <= top <= len(model.W_U) or bins < 1:
@@ -59,7 +59,7 @@ def on_every_token(
 
 
 def check_neurons(model: Model, neurons: Sequence[str | NeuronId]) -> tuple[NeuronId, ...]:
-    """The neurons, or `InputError` where the model has one not, or none are named."""
+    """Return the neurons; raises `InputError` if one is outside the model, or if none is named."""
     if not neurons:
         raise InputError("no neurons named: give some, like L9N12")
     every = tuple(range(model.config.n_layers))

@@ -26,7 +26,11 @@ def _pages(folder: Path) -> list[Limit]:
     second, _ = timed(lambda: command(*written))
     return [
         Limit(
-            "report", "24 pages of mini from an existing cache, kinds and composition found", first, PAGES_SECONDS, "s"
+            "report",
+            "24 pages of mini from an existing cache, clusters and composition found",
+            first,
+            PAGES_SECONDS,
+            "s",
         ),
         Limit("report", "the same once these are kept", second, PAGES_SECONDS, "s"),
     ]

@@ -19,9 +19,10 @@ import neurons.cache.compute as compute
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache, cache_key, cache_path, format_layers, open_cache, verify_cache
 from neurons.decomposition.effects import logit_effects
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.files import find_checkpoint
 from neurons.model.forward import EndRun, run
+from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.task.prompt_set import PromptSet
 from neurons.task.prompts import year_spans
@@ -288,7 +289,7 @@ def test_a_foreign_hdf5_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "foreign.h5"
     with h5py.File(path, "w") as file:
         file["data"] = np.zeros(3)
-    assert "it is no cache of this program): give a file that `neurons cache build` wrote" in refusal(path)
+    assert "not a cache of this program): give a file that `neurons cache build` wrote" in refusal(path)
 
 
 def test_a_text_file_is_refused(tmp_path: Path) -> None:
@@ -303,7 +304,7 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_cache_that_is_not_there_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "gone.h5"
-    assert refusal(path) == f"cache {path} is not there: `neurons cache list` shows what is"
+    assert refusal(path) == f"cache {path} does not exist: `neurons cache list` shows those that do"
 
 
 @pytest.mark.parametrize("name", ["mlp/2/post", "readout/0", "final/scale", "prompts/tokens", "prompts/missing"])

@@ -170,7 +170,7 @@ def test_one_job_stays_in_this_process() -> None:
 
 @pytest.mark.parametrize("address", ["not an address", "tcp://x:y", "localhost:8786", ""])
 def test_what_is_no_address_of_a_scheduler_is_refused(address: str) -> None:
-    with pytest.raises(InputError, match="is no address: write it like tcp://host:8786"):
+    with pytest.raises(InputError, match="write its address like tcp://host:8786"):
         is_spread(None, address)
 
 

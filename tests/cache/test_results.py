@@ -189,5 +189,5 @@ def test_a_type_that_could_never_come_back_is_an_error_not_an_absent_result(cach
 
 @pytest.mark.parametrize("name", KEPT)
 def test_every_type_of_result_that_a_study_keeps_can_come_back(name: str, cache: Cache) -> None:
-    module, attribute = KEPT[name].split(":")
+    module, attribute = KEPT[name][0].split(":")
     assert kept_result(cache, name, {}, getattr(import_module(module), attribute)) is None

@@ -31,11 +31,12 @@ from neurons.circuit.graph import (
 )
 from neurons.circuit.inputs import explain_neurons, parts_of_neurons
 from neurons.circuit.paths import Patching, patching, patching_of
-from neurons.circuit.results import CircuitStudy, Search
+from neurons.circuit.results import CircuitStudy
 from neurons.circuit.search import find_circuit, search_parts
+from neurons.circuit.search_results import Search
 from neurons.circuit.study import study_circuit
 from neurons.intervention.context import AblationContext, ablation_context
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.report.pages.circuit import circuit_page
 from neurons.report.render import Site, write_page
 from neurons.task.prompt_set import PromptSet
@@ -412,24 +413,24 @@ def test_the_published_circuit_has_the_published_parts() -> None:
     ("content", "told"),
     [
         ({}, "circuit c.json is empty"),
-        ([1], "c.json is no circuit"),
-        ({"nodes": "m1@END"}, "c.json is no circuit"),
+        ([1], "c.json is not a circuit"),
+        ({"nodes": "m1@END"}, "c.json is not a circuit"),
         ({"nodes": ["m1@END", "m12@END"]}, r"node 2 \(m12@END\): layer 12 is not in this model: it has layers 0-11"),
         ({"nodes": ["a1.h4@END"]}, r"node 1 \(a1.h4@END\): head 4 is not in this model: layers have heads 0-3"),
-        ({"nodes": ["m1@YY+9"]}, r"node 1 \(m1@YY\+9\): no position 'YY\+9' here: choose among YY, YY\+1"),
-        ({"nodes": [{"node": "m1"}]}, "node 1: 'm1@None' is no node"),
-        ({"nodes": [7]}, "node 1: 7 is no node"),
-        ({"nodes": ["a1.h1.q@END"]}, "node 1: 'a1.h1.q@END' is an input, not a node"),
+        ({"nodes": ["m1@YY+9"]}, r"node 1 \(m1@YY\+9\): invalid position 'YY\+9': choose among YY, YY\+1"),
+        ({"nodes": [{"node": "m1"}]}, "node 1: invalid node 'm1@None'"),
+        ({"nodes": [7]}, "node 1: invalid node 7"),
+        ({"nodes": ["a1.h1.q@END"]}, "node 1: invalid node 'a1.h1.q@END': it names an input"),
         ({"nodes": ["embed@END"]}, r"node 1 \(embed@END\): only the embedding at YY differs"),
-        ({"edges": ["m1@END"]}, "edge 1: 'm1@END' is no edge"),
-        ({"edges": [{"from": "m3@END", "to": "m2@END"}]}, r"edge 1 \(m3@END -> m2@END\): against depth: m3"),
-        ({"edges": [{"from": "a3.h0@END", "to": "a3.h1.q@END"}]}, "against depth"),
-        ({"edges": [{"from": "m1@END", "to": "a2.h1.v@YY"}]}, "against time: END comes after YY"),
+        ({"edges": ["m1@END"]}, "edge 1: 'm1@END' is not an edge"),
+        ({"edges": [{"from": "m3@END", "to": "m2@END"}]}, r"edge 1 \(m3@END -> m2@END\): the sender m3"),
+        ({"edges": [{"from": "a3.h0@END", "to": "a3.h1.q@END"}]}, "does not come before the receiver"),
+        ({"edges": [{"from": "m1@END", "to": "a2.h1.v@YY"}]}, "the sender's position END comes after YY"),
         ({"edges": [{"from": "m1@YY", "to": "m2@END"}]}, "only a head's keys and values"),
         ({"edges": [{"from": "m1@YY", "to": "a2.h1.q@END"}]}, "only a head's keys and values"),
         ({"edges": [{"from": "m1@YY", "to": "logits"}]}, "the logits read END, not YY"),
         ({"edges": [{"from": "m1@END", "to": "a2.h1@END"}]}, "name a head's input q, k or v"),
-        ({"edges": [{"from": "m1@YY", "to": "embed@YY"}]}, "the embedding reads nothing"),
+        ({"edges": [{"from": "m1@YY", "to": "embed@YY"}]}, "the embedding has no input"),
     ],
 )
 def test_a_malformed_or_impossible_circuit_is_refused_by_its_entry(content: Any, told: str, tmp_path: Path) -> None:

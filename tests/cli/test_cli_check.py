@@ -6,8 +6,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -16,8 +14,8 @@ from neurons.cli.comparisons import print_checks
 from neurons.cli.main import main
 from neurons.comparison import published
 from neurons.comparison.replication import is_judged
-from neurons.model.checkpoint import Model
 from neurons.model.files import Checkpoint
+from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.report.blocks import Table
 from neurons.report.pages.check import check_page
@@ -92,10 +90,11 @@ def test_what_cannot_be_meant_is_one_line_and_exit_code_two(run: Run, arguments:
     assert err.count("\n") == 1
 
 
-def checkpoint(model: Model, tokenizer: Any, **sizes: int) -> Checkpoint:
-    """Something that says it has this shape and tokenizer."""
-    config = replace(model.config, **{**published.SHAPE, **sizes})
-    return SimpleNamespace(config=config, tokenizer=tokenizer)  # type: ignore[return-value]
+def checkpoint(model: Model, tokenizer: Gpt2Tokenizer, **sizes: int) -> Checkpoint:
+    """A checkpoint that says it has this shape and tokenizer."""
+    made = replace(model.checkpoint, config=replace(model.config, **{**published.SHAPE, **sizes}))
+    vars(made)["tokenizer"] = tokenizer
+    return made
 
 
 def test_gpt2_small_s_shape_with_its_tokenizer_is_judged_and_nothing_else(

@@ -80,7 +80,7 @@ def test_the_parts_of_one_neuron_sum_to_its_pre_activation(run: Run) -> None:
         (("--circuit", "none.json"), "cannot be read"),
         (("--neuron", "L12N0"), "layer 12 is not in this model"),
         (("--neuron", "L1N256"), "L1N256 does not exist"),
-        (("--neuron", "m10"), "is not a neuron"),
+        (("--neuron", "m10"), "invalid neuron"),
         (("--depth", "0"), "depth 0"),
         (("--threshold", "2"), "threshold 2"),
         (("--prompts", "20"), "20 prompts asked for: 97 start years"),

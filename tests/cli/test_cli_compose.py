@@ -107,7 +107,7 @@ def test_nothing_to_cluster_is_said(run: Run, folder: Path, command: str) -> Non
     ("arguments", "words"),
     [
         (("cluster", "--method", "kmeans"), "'kmeans' is not one of 'hdbscan', 'agglomerative'"),
-        (("compose", "--neuron", "neuron 3"), "is not a neuron"),
+        (("compose", "--neuron", "neuron 3"), "invalid neuron"),
         (("compose", "--neuron", "L3N1"), "outside the chosen layers"),
         (("compose", "--neuron", "L9N999"), "does not exist"),
         (("cluster", "--cap", "0"), "--cap"),

@@ -11,7 +11,8 @@ from scipy import stats
 from neurons.cache.format import Cache
 from neurons.clustering.families import FAMILIES, n_parameters
 from neurons.clustering.heuristics import matches
-from neurons.clustering.tuning import Tuning, is_constant, tune, year_fold
+from neurons.clustering.results import Tuning
+from neurons.clustering.tuning import is_constant, tune, year_fold
 from neurons.decomposition.effects import logit_effects, plain_logit_lens
 from neurons.decomposition.population import Population, neuron_population, strongest
 from neurons.decomposition.ranking import rank
@@ -57,7 +58,7 @@ def test_planted_neurons_of_a_model_get_their_family_and_place(
     case = kinds_case(seed)
     role = {neuron: kind for kind, members in case.truth.roles.items() for neuron in members}
     everything = neuron_population(logit_effects(case.cache))
-    fits = tune(everything.take(everything.rows(role))).neurons
+    fits = tune(everything.take(everything.rows(list(role)))).neurons
     wanted = {neuron: "constant" if kind == "always_on" else kind for neuron, kind in role.items()}
     assert np.mean([fit.tuning.family == wanted[fit.neuron] for fit in fits]) >= 0.95
     for fit in fits:

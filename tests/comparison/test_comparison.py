@@ -16,8 +16,9 @@ from safetensors.numpy import load_file, save_file
 from neurons.cache.format import Cache
 from neurons.cli.comparisons import folder_name
 from neurons.cli.main import main
-from neurons.comparison.overlap import Scores
-from neurons.comparison.sides import Comparison, Kind, Side, compare_sides, cosine
+from neurons.comparison.model_results import Comparison, Kind, Side
+from neurons.comparison.results import Scores
+from neurons.comparison.sides import compare_sides, cosine
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.ranking import rank
 from neurons.report.folder import MARK

@@ -14,15 +14,17 @@ from planted import Planted, write_two_tasks
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.cli.main import main
-from neurons.comparison.overlap import Scores, rank_correlation, scores_of, share
-from neurons.comparison.transfer import Carried, carried, groups
+from neurons.comparison.overlap import rank_correlation, scores_of, share
+from neurons.comparison.results import Carried, Scores
+from neurons.comparison.transfer import carried, groups
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.ranking import Ranking, rank
 from neurons.intervention.context import ablation_context
 from neurons.intervention.exact import group_effect
 from neurons.intervention.groups import group_measures
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.files import BUNDLED
+from neurons.model.model import Model
 from neurons.study.study import Study
 from neurons.task.prompts import year_spans
 from neurons.task.tasks import TASKS

@@ -21,8 +21,9 @@ from neurons.decomposition.effects import (
     logit_effects,
     plain_logit_lens,
 )
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.forward import final_scale, trace, year_logits
+from neurons.model.model import Model
 from neurons.task.prompt_set import PromptSet
 from neurons.task.prompts import year_spans
 from neurons.task.years import MEASURED
@@ -176,7 +177,7 @@ def test_a_neuron_is_named_by_text_or_by_id(effects: LogitEffects) -> None:
 
 
 def test_the_contrast_is_later_years_minus_the_others(effects: LogitEffects) -> None:
-    found, whole = effects.contrast("L10N3"), effects.map("L10N3")
+    found, whole = effects.contrast("L10N3"), effects.map_array("L10N3")
     for row, year in enumerate(MEASURED):
         expected = whole[row, year + 1 :].mean() - whole[row, : year + 1].mean()
         assert found[row] == pytest.approx(expected, rel=1e-4, abs=1e-7)
@@ -279,7 +280,7 @@ def test_a_map_is_the_same_however_many_prompts_are_read_at_a_time(
 @pytest.mark.parametrize(
     ("neuron", "message"),
     [
-        ("foo", "'foo' is not a neuron: write layer and index like L9N12"),
+        ("foo", "invalid neuron 'foo': write layer and index, like L9N12"),
         ("L99N1", "L99N1 is outside the cached layers 8-11: choose a neuron there, or layers with it"),
         ("L3N1", "L3N1 is outside the cached layers 8-11"),
         ("L9N99999", "L9N99999 does not exist: layer 9 has neurons 0-255"),

@@ -121,7 +121,7 @@ def test_a_layer_without_two_neurons_to_re_pair_is_not_called(n: int, level: flo
     assert (found.p_value, len(found.strong), math.isnan(found.z)) == (1, strong, True)
 
 
-@pytest.mark.parametrize(("part", "held"), [(0.5, [1]), (0.6, [1, 0]), (0.9, [1, 0, 3]), (1, [1, 0, 3])])
+@pytest.mark.parametrize(("part", "held"), [(0.5, [1]), (0.6, [1, 0]), (0.9, [1, 0, 3]), (1.0, [1, 0, 3])])
 def test_the_fewest_neurons_hold_their_part(part: float, held: list[int]) -> None:
     assert fewest(np.array([0.3, 0.5, 0.0, 0.2]), part).tolist() == held
 

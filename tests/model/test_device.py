@@ -16,7 +16,7 @@ from pretend_gpu import pretend
 
 import neurons
 from neurons.cache.format import Cache
-from neurons.circuit.search import Search
+from neurons.circuit.search_results import Search
 from neurons.circuit.study import study_circuit
 from neurons.cli.main import main
 from neurons.intervention.components import component_effects
@@ -24,8 +24,9 @@ from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.curves import published_curve
 from neurons.intervention.groups import MEASURES, group_mask, group_measures, logit_changes
 from neurons.intervention.screen import screen
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.device import check_against, find_device
+from neurons.model.model import Model
 from neurons.task.intervention import Intervention
 from neurons.types import Device, DeviceError, Effect, NeuronId
 
@@ -158,7 +159,7 @@ def test_the_circuit_is_the_same_on_a_device(on_cpu: AblationContext, on_gpu: Ab
 def test_a_device_that_is_not_there_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, name: Device, gpu: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(DeviceError, match=rf"device {name} is not there: .* finds no {gpu} .* run on the CPU"):
+    with pytest.raises(DeviceError, match=rf"device {name} is not available: .* finds no {gpu} .* run on the CPU"):
         load_model("mini", device=name)
 
 
@@ -213,16 +214,19 @@ def test_without_a_gpu_the_command_ends_with_one_line(run: Callable[..., tuple[i
     code, err = run("cache", "build", "--device", "cuda", "--cache-dir", tmp_path / "cache")
     assert code == 1
     assert err.count("\n") == 1
-    assert err.startswith("neurons: device cuda is not there")
+    assert err.startswith("neurons: device cuda is not available")
     assert not (tmp_path / "cache").exists()
 
 
 def test_an_unknown_device_is_wrong_usage(run: Callable[..., tuple[int, str]]) -> None:
     code, err = run("rank", "--device", "tpu")
-    assert (code, err) == (2, "neurons: device 'tpu' is unknown: choose cpu, cuda, mps\n")
+    assert (code, err) == (
+        2,
+        "neurons: Invalid value for '--device': 'tpu' is not one of 'cpu', 'cuda', 'mps' (see neurons rank --help)\n",
+    )
 
 
 def test_other_processes_compute_on_the_cpu_alone(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     code, err = run("cache", "build", "--device", "cuda", "--jobs", 2, "--cache-dir", tmp_path)
     assert code == 2
-    assert "--jobs and --scheduler compute on the CPU" in err
+    assert "jobs and scheduler compute on the CPU" in err

@@ -285,7 +285,7 @@ def test_another_architecture_is_named(folder: Path) -> None:
     configure(folder, model_type="llama")
     assert (
         refusal(folder, InputError)
-        == f"{folder / 'config.json'} describes a 'llama' model: only GPT-2's architecture is understood"
+        == f"{folder / 'config.json'} describes a 'llama' model: only GPT-2's architecture is supported"
     )
 
 

@@ -10,9 +10,10 @@ from random_gpt2 import write_random_gpt2
 from transformers import GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from neurons.cache.build import cache_activations
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.forward import run
 from neurons.model.hugging_face import boot_bridge
+from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.task.prompt_set import PromptSet
 from neurons.task.prompts import year_spans
@@ -127,7 +128,7 @@ def test_a_missing_tokenizer_is_asked_for(hf_model: Any) -> None:
 
 
 def test_what_is_no_model_is_named(mini_tokenizer: Gpt2Tokenizer) -> None:
-    with pytest.raises(InputError, match="cannot be made of a dict"):
+    with pytest.raises(InputError, match="invalid model of type dict"):
         load_model({"wte": 1}, tokenizer=mini_tokenizer)  # type: ignore[arg-type]
 
 

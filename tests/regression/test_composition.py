@@ -14,8 +14,8 @@ from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.population import Population, neuron_population
 from neurons.regression.composition import _mean, _path, _r2, _Target, compose, split
 from neurons.regression.parts import count_signs, layer_sums, map_sums, mean_map
-from neurons.regression.results import reached
-from neurons.regression.terms import TERMS, Regression, _resampled_coefficients, regress, shapes
+from neurons.regression.results import Regression, reached
+from neurons.regression.terms import TERMS, _resampled_coefficients, regress, shapes
 from neurons.types import NeuronId
 
 ABOVE = np.arange(100) > YEARS[:, None]
@@ -236,7 +236,7 @@ def test_shares_are_the_r2_lost_in_a_loop() -> None:
         (ABOVE * 1.0, "the triangle"),
         (np.exp(-np.abs(np.arange(100) - YEARS[:, None]) / 2), "the diagonal"),
         (-1.0 * (np.arange(100) > YEARS[:, None] + 50), "the span limit"),
-        (np.tile(np.arange(100.0), (97, 1)), "a lean to late years"),
+        (np.tile(np.arange(100.0), (97, 1)), "a bias to late years"),
         (np.tile(np.cos(np.arange(100) * np.pi / 5), (97, 1)), "a last-digit pattern"),
         (np.random.default_rng(0).normal(size=(97, 100)), "nothing that has a name here"),
     ],

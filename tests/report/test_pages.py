@@ -122,7 +122,7 @@ def test_behaviour_in_the_report_is_measured_as_in_the_library(numbers, effects)
     cache = effects.cache
     rows = np.isin(cache.start_year, effects.start_years)
     own = measure(year_probabilities(cache.year_logits, cache.logsumexp)[rows], cache.start_year[rows])
-    assert numbers["behaviour"]["model"] == own.summary()
+    assert numbers["behaviour"]["model"] == own.means()
 
 
 def test_the_average_distribution_has_no_cutoff_of_its_own(effects):
@@ -346,7 +346,7 @@ from neurons.report.report import write_report
 effects = neurons.logit_effects(neurons.open_cache({str(mini_cache.path)!r}))
 ranking = neurons.rank(effects)
 write_report(Contents(effects, ranking, ranking.neurons[:1]), folder=Path({str(tmp_path / "r")!r}), command="x")
-loaded = {{"torch", "transformer_lens", "transformers", "pandas", "matplotlib.pyplot"}} & set(sys.modules)
+loaded = {{"torch", "transformer_lens", "transformers", "pandas", "xarray", "matplotlib.pyplot"}} & set(sys.modules)
 assert not loaded, loaded
 """
     subprocess.run([sys.executable, "-c", program], check=True)

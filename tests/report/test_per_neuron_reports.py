@@ -31,7 +31,7 @@ def test_pages_follow_the_order_of_arguments_and_file(script, mini_cache, tmp_pa
     ("arguments", "code", "said"),
     [
         ([], 2, "no neuron given"),
-        (["foo"], 2, "'foo' is not a neuron"),
+        (["foo"], 2, "invalid neuron 'foo'"),
         (["L99N1"], 2, "layer 99 is not in this model"),
         (["L9N99999"], 2, "L9N99999 does not exist"),
         (["--file", "nowhere.txt"], 2, "cannot be read as text"),

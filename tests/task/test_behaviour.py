@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from neurons.model.checkpoint import Model
 from neurons.model.forward import run
+from neurons.model.model import Model
 from neurons.task.behaviour import (
     by_start_year,
     contrast,
@@ -72,8 +72,8 @@ def test_the_summary_is_mean_and_standard_deviation_over_prompts() -> None:
     behaviour = measure(PROBABILITIES, START)
     values = probability_difference(PROBABILITIES, START)
     expected = {"mean": np.mean(values), "sd": np.std(values)}
-    assert behaviour.summary()["probability_difference"] == pytest.approx(expected)
-    assert set(behaviour.summary()) == {"probability_difference", "cutoff_sharpness"}
+    assert behaviour.means()["probability_difference"] == pytest.approx(expected)
+    assert set(behaviour.means()) == {"probability_difference", "cutoff_sharpness"}
 
 
 def test_means_by_start_year_equal_a_direct_loop() -> None:

@@ -48,10 +48,10 @@ def test_no_start_year_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("98-02", "years '98-02' runs backwards: write 02-98 for 98-02"),
+        ("98-02", "invalid years '98-02': the first number must not exceed the last (for example 02-98)"),
         ("0-120", "start year 00 cannot be measured: the years before and after it are scored too"),
         ("50-120", "start year 99 cannot be measured"),
-        ("abc", "years 'abc' is not a range: write it like 8-11 or 3,8-11"),
+        ("abc", "invalid years 'abc': write a range like 8-11 or 3,8-11"),
     ],
 )
 def test_wrong_years_are_refused_in_one_line_with_exit_code_2(text: str, message: str) -> None:

@@ -26,7 +26,7 @@ def test_each_kind_of_feature_has_its_own_neighbours():
     a[0, 1], b[0, 2] = 1, 1
     (found,) = nearest({"a": a, "b": b}, NAMES, [NAMES[0]], count=1)
     assert found.closest == {"a": (NAMES[1],), "b": (NAMES[2],)}
-    assert found.record()["a"] == [{"neuron": "L3N1", "cosine": 0.7071}]
+    assert found.to_json()["a"] == [{"neuron": "L3N1", "cosine": 0.7071}]
 
 
 def test_a_neuron_of_zeros_is_like_no_other():

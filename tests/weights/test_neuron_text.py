@@ -10,7 +10,7 @@ import torch
 import neurons
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.task.controls import controls
 from neurons.types import CacheError, InputError, NeuronId
 from neurons.weights.contexts import activations_on, control_curves, extreme_prompts
@@ -167,7 +167,7 @@ def test_a_study_comes_back_as_it_was_kept(study: TextStudy, mini_cache: Cache, 
 
 
 def test_a_neuron_that_was_not_looked_at_is_told(study: TextStudy) -> None:
-    with pytest.raises(InputError, match="L9N43 was not looked at on text"):
+    with pytest.raises(InputError, match="L9N43 is not in this text study"):
         study.of("L9N43")
 
 

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from neurons.intervention.agreement import Agreement
-from neurons.intervention.results import ComponentEffects, Curve, Curves, Kind, PublishedCurve, References
+from neurons.intervention.curve_results import Curve, Curves, Kind, PublishedCurve
+from neurons.intervention.results import Agreement, ComponentEffects, References
 from neurons.report.figures.plots import (
     ACCENT,
     COLUMN,

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from neurons.clustering.results import Clustering
-from neurons.clustering.tuning import Tuning
+from neurons.clustering.results import Clustering, Tuning
 from neurons.report.figures.plots import (
     ACCENT,
     COLUMN,

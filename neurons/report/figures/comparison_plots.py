@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from neurons.comparison.sides import SINGULAR_VALUES, Comparison, Pair, Side
+from neurons.comparison.model_results import SINGULAR_VALUES, Comparison, Pair, Side
 from neurons.report.figures.plots import (
     COLUMN,
     HEIGHT,

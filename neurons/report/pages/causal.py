@@ -4,13 +4,12 @@ from functools import partial
 
 import numpy as np
 
-from neurons.intervention.agreement import Agreement
+from neurons.intervention.curve_results import Curves, Kind
 from neurons.intervention.results import (
     Ablations,
+    Agreement,
     ComponentAblation,
     ComponentEffects,
-    Curves,
-    Kind,
     NeuronEffects,
     References,
 )

@@ -1,6 +1,7 @@
 """The page `check`: published measurements repeated on this model, from a kept result."""
 
-from neurons.comparison.published import PAPER, Check, Checks, conclusion, shown
+from neurons.comparison.published import PAPER, shown
+from neurons.comparison.results import Check, Checks, conclusion
 from neurons.report.blocks import Column, Page, Section, Table, Text, number
 
 RULES = (

@@ -6,7 +6,8 @@ from functools import partial
 import numpy as np
 
 from neurons.circuit.graph import Edge
-from neurons.circuit.results import NEURON_THRESHOLD, CircuitStudy, Evaluation, Found, Kept, PreActivation, Role
+from neurons.circuit.results import CircuitStudy, Evaluation, Kept, PreActivation, Role
+from neurons.circuit.search_results import NEURON_THRESHOLD, Found
 from neurons.report.blocks import (
     Block,
     Cell,

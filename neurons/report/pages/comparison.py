@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from neurons.comparison.sides import Comparison, Pair, Side
+from neurons.comparison.model_results import Comparison, Pair, Side
 from neurons.report.blocks import (
     INDEX,
     Block,

@@ -111,7 +111,10 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
 
 
 def _layers(effects: LogitEffects, layers: Mapping[str, Any]) -> tuple[Block, ...]:
-    maps = {f"MLP {layer}": centred(effects.layer_map(layer) + effects.bias_map(layer)) for layer in effects.layers}
+    maps = {
+        f"MLP {layer}": centred(effects.layer_map_array(layer) + effects.bias_map_array(layer))
+        for layer in effects.layers
+    }
     picture = Picture(
         "layer-maps",
         partial(plots.part_maps, maps, effects.start_years),
