@@ -29,7 +29,7 @@ _HOMES = {
     "NeuronStatistics": "neurons.weights.results",
     "NeuronsError": "neurons.types",
     "Study": "neurons.study.study",
-    "PromptSet": "neurons.task.prompts",
+    "PromptSet": "neurons.task.prompt_set",
     "Ranking": "neurons.decomposition.ranking",
     "Task": "neurons.task.tasks",
     "Template": "neurons.task.templates",
@@ -71,13 +71,15 @@ if TYPE_CHECKING:
     from neurons.intervention.exact import group_effect, neuron_effects
     from neurons.intervention.results import NeuronEffects
     from neurons.intervention.screen import screen
-    from neurons.model.checkpoint import Model, load_model
+    from neurons.model.checkpoint import load_model
+    from neurons.model.model import Model
     from neurons.regression.composition import compose
     from neurons.regression.results import Composition
     from neurons.study.study import Study
     from neurons.task.behaviour import Behaviour
     from neurons.task.intervention import Intervention
-    from neurons.task.prompts import PromptSet, year_spans
+    from neurons.task.prompt_set import PromptSet
+    from neurons.task.prompts import year_spans
     from neurons.task.tasks import Task, custom_task, find_task
     from neurons.task.templates import Template
     from neurons.types import InputError, NeuronId, NeuronsError

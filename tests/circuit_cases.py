@@ -11,7 +11,8 @@ from planted_circuits import write_crowded, write_linear, write_responding
 from shapley_oracle import EndRun, every_set, path_shares, shapley_of_values, values_of_sets
 
 from neurons.model.tokenizer import load_tokenizer
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.types import NeuronId
 
 CIRCUITS: dict[str, Callable[..., Planted]] = {

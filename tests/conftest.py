@@ -19,9 +19,11 @@ from random_gpt2 import MINI, write_random_gpt2
 
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
+from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer, load_tokenizer
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 
 LATE = (8, 9, 10, 11)
 

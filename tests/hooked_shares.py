@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 
 
 @dataclass(frozen=True, eq=False)

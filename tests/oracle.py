@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurons.model.checkpoint import Model
 from neurons.model.hugging_face import boot_bridge
-from neurons.task.prompts import PromptSet
+from neurons.model.model import Model
+from neurons.task.prompt_set import PromptSet
 
 
 def relative(found: Any, reference: Any) -> float:

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from random_gpt2 import write_random_gpt2
 
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
+from neurons.model.model import Model
 from neurons.task.prompts import year_tokens
 
 QUIET, LEAK, LARGE = 16, 0.02, 5.0

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurons.task.prompts import PromptSet
+from neurons.task.prompt_set import PromptSet
 from neurons.types import NeuronId
 
 SETS = 64

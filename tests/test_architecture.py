@@ -36,7 +36,7 @@ HOMES = {
     "transformer_lens": ("model/hugging_face.py",),
     "transformers": ("model/hugging_face.py",),
     "huggingface_hub": ("model/files.py",),
-    "sklearn": ("clustering/clusters.py", "regression/composition.py"),
+    "sklearn": ("clustering/partition.py", "regression/composition.py"),
     "matplotlib": ("report/",),
     "jinja2": ("report/",),
     "plotly": ("report/",),
@@ -162,6 +162,24 @@ def test_what_needs_no_model_loads_no_torch(name: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_tables_and_labelled_arrays_cost_nothing_until_one_is_made(name: str) -> None:
     assert not {"xarray", "pandas"} & {found.split(".")[0] for found in imports_at_once(name)}
+
+
+FOLDERS = sorted({file.parent for file in FILES.values()})
+MOST_MODULES, MOST_LINES, MOST_LINES_OF_A_FUNCTION = 12, 299, 39
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=[str(folder.relative_to(PACKAGE)) for folder in FOLDERS])
+def test_a_folder_has_few_enough_modules_to_be_seen_at_once(folder: Path) -> None:
+    assert len(list(folder.glob("*.py"))) <= MOST_MODULES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_and_functions_are_short(name: str) -> None:
+    text = FILES[name].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MOST_LINES
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = {node.name: node.end_lineno - node.lineno + 1 for node in functions if node.end_lineno}
+    assert {called: lines for called, lines in lengths.items() if lines > MOST_LINES_OF_A_FUNCTION} == {}
 
 
 def test_loading_a_checkpoint_imports_no_library_of_models() -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import neurons
 from neurons.cache.format import Cache
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.types import InputError, NeuronsError
 
 FOUND = settings(

@@ -20,7 +20,7 @@ from neurons.cache.format import Cache, open_cache
 from neurons.cli.main import main
 from neurons.decomposition.effects import logit_effects, plain_logit_lens
 from neurons.intervention.context import ablation_context
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.task.prompts import year_spans
 from neurons.types import InputError

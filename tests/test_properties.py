@@ -16,7 +16,8 @@ from neurons.cache.plan import BLOCK_PROMPTS, Plan
 from neurons.model.files import Checkpoint, find_checkpoint
 from neurons.model.tokenizer import Gpt2Tokenizer, load_tokenizer
 from neurons.task.nouns import NOUNS
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.types import InputError, NeuronId, parse_ranges
 
 MINI = find_checkpoint("mini")

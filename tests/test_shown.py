@@ -8,9 +8,9 @@ import pytest
 
 import neurons
 from neurons.cache.format import Cache
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.shown import ROWS, Shown
-from neurons.task.prompts import PromptSet
+from neurons.task.prompt_set import PromptSet
 
 
 class Odd(Shown):

@@ -10,7 +10,8 @@ from sealed import written
 from neurons.cache.format import cache_key, cache_path
 from neurons.cache.layout import DTYPE, FORMAT, FORMAT_VERSION, MANIFEST, Sizes, shapes_of, type_of
 from neurons.model.files import find_checkpoint
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 
 LAYERS = (8, 9, 10, 11)
 SIGMA = 20.0

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neurons.intervention.readers import measure_weights
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.types import Measure
 
 ROWS = 256

@@ -21,8 +21,8 @@ from neurons.attribution.draws import noun_centuries, random_years
 from neurons.intervention.context import PROMPT_BLOCK, AblationContext
 from neurons.intervention.groups import ROWS
 from neurons.model.at_end import after_ablation
-from neurons.model.checkpoint import Model
 from neurons.model.forward import EndTrace, attention_at_end, mlp, normalise, post_activation, trace
+from neurons.model.model import Model
 from neurons.types import Measure
 
 

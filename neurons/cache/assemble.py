@@ -16,7 +16,7 @@ from neurons.cache.folder import replacing
 from neurons.cache.integrity import SEAL_SIZE, write_manifest, write_seal
 from neurons.cache.layout import MANIFEST, NEURON_CHUNK, PROMPT_CHUNK, Dtype, Sizes, shapes_of, type_of
 from neurons.cache.plan import Block, block_places
-from neurons.task.prompts import PromptSet
+from neurons.task.prompt_set import PromptSet
 
 FilledBlocks = Iterable[tuple[Block, Mapping[str, np.ndarray]]]
 

@@ -25,9 +25,9 @@ from neurons.cache.format import Cache, cache_key, cache_path, open_cache
 from neurons.cache.layout import DTYPE, FORMAT, FORMAT_VERSION, Sizes, check_dtype, rounded
 from neurons.cache.parts import Parts, parts_of
 from neurons.cache.plan import PLAN, Block, Plan, donors, plan_of, reused, save_plan
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.parallel import is_spread, run_tasks
-from neurons.task.prompts import PromptSet
+from neurons.task.prompt_set import PromptSet
 from neurons.types import CacheError, Progress, check_is, check_progress
 
 __all__ = ["cache_activations", "visible_norm"]
@@ -47,22 +47,19 @@ def cache_activations(
 ) -> Cache:
     """Open the cache of these prompts and layers, or build it where it does not exist.
 
-    layers: default the last third of the model's. dtype: float16 halves the file; what is computed from it is
-    computed in float32, from activations with a relative error of up to 2^-11. cache_dir: default the folder that
-    NEURONS_CACHE_DIR names, else `cache`. A file whose key is the same holds the same numbers, so it is reused by
-    every analysis and process. jobs, scheduler: where blocks are computed, see `neurons.parallel`; other processes
-    read the checkpoint from its folder. waiting: called with a message when another process is building the same file.
+    layers: default the last third of the model's. dtype: float16 halves the file; what is computed from it is computed
+    in float32, from activations with a relative error of up to 2^-11. cache_dir: default the folder that
+    NEURONS_CACHE_DIR names, else `cache`. jobs, scheduler: where blocks are computed, see `neurons.parallel`; other
+    processes read the checkpoint from its folder. waiting: called with a message when another process builds the file.
 
     Raises `InputError` for a layer outside the model or an unknown type, `CacheError` when the folder cannot be
     written, an existing file cannot be read, or an activation is beyond what the type holds.
     """
-    check_is("model", model, Model, "what load_model returns")
-    check_is("prompts", prompts, PromptSet, "what year_spans returns")
     folder = default_folder() if cache_dir is None else cache_dir
-    check_is("cache_dir", folder, str | os.PathLike, "a folder")
+    _check_asked(model, prompts, folder)
     check_progress(progress)
     check_is("waiting", waiting, Callable | None, "a function of a text")
-    chosen = model.config.check_layers(layers if layers is not None else model.config.default_layers)
+    chosen = model.config.check_layers(model.config.default_layers if layers is None else layers)
     stored = check_dtype(dtype)
     key = cache_key(model.checkpoint, prompts, chosen, stored)
     path = cache_path(Path(folder), model.checkpoint, key)
@@ -70,10 +67,17 @@ def cache_activations(
     if not is_there(path):
         with building(path, waiting):
             if not is_there(path):
-                plan = plan_of(prompts, chosen, stored)
-                build = Build(model, prompts, plan, path, key, parts_of(path, key), progress)
+                build = Build(
+                    model, prompts, plan_of(prompts, chosen, stored), path, key, parts_of(path, key), progress
+                )
                 build.run(jobs=jobs, scheduler=scheduler)
     return open_cache(path)
+
+
+def _check_asked(model: Model, prompts: PromptSet, folder: str | os.PathLike[str]) -> None:
+    check_is("model", model, Model, "what load_model returns")
+    check_is("prompts", prompts, PromptSet, "what year_spans returns")
+    check_is("cache_dir", folder, str | os.PathLike, "a folder")
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,8 +18,9 @@ from torch import Tensor
 from neurons.cache.layout import rounded
 from neurons.cache.parts import Parts
 from neurons.cache.plan import ANSWER, Block, Plan, clear_counterfactual, load_plan
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.forward import run
+from neurons.model.model import Model
 from neurons.types import CheckpointError
 
 PARTIAL = "partial"

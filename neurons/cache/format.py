@@ -27,7 +27,7 @@ from neurons.cache.layout import DTYPE, HOOK, NEURON_CHUNK, PROMPT_CHUNK, SUFFIX
 from neurons.model.files import Checkpoint
 from neurons.remembered import beside
 from neurons.shown import Shown
-from neurons.task.prompts import Missing, PromptSet
+from neurons.task.prompt_set import Missing, PromptSet
 from neurons.task.years import N_YEARS
 from neurons.types import CacheError, InputError, NeuronId, check_is, check_whole, told
 

@@ -19,7 +19,7 @@ from neurons.cache.format import Cache, key_of, open_cache
 from neurons.cache.layout import DTYPE, SUFFIX, Dtype, check_dtype
 from neurons.cache.parts import Parts
 from neurons.model.files import Checkpoint
-from neurons.task.prompts import PromptSet
+from neurons.task.prompt_set import PromptSet
 from neurons.types import CacheError
 
 BLOCK_PROMPTS = 128

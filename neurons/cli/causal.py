@@ -15,6 +15,42 @@ from neurons.types import Ablation, Effect, InputError, Measure, NeuronId
 
 GROUP_MEASURE: Measure = "probability_difference"
 
+NeuronsOption = Annotated[
+    str | None, typer.Option("--neurons", help="These neurons, like L9N12,L10N7; several are also ablated together.")
+]
+ExactOption = Annotated[
+    str,
+    typer.Option(
+        "--exact", help="Exact effects of the K neurons of largest first-order effect, or all (an hour in GPT-2 small)."
+    ),
+]
+AblationOption = Annotated[
+    Ablation,
+    typer.Option(
+        "--ablation", help="Replace by the value on the 01-counterfactual (resample), by the mean, or by zero."
+    ),
+]
+EffectOption = Annotated[
+    Effect,
+    typer.Option("--effect", help="total (later layers run again), direct, or frozen (LayerNorm scale kept)."),
+]
+MeasureOption = Annotated[
+    Measure | None,
+    typer.Option(
+        "--measure",
+        help="Unit of the effects.",
+        show_default="contrast; probability_difference for groups, curves and layers",
+    ),
+]
+OnNounsOption = Annotated[
+    int | None, typer.Option("--on-nouns", help="Ablate on the prompts of the first K nouns only.", show_default="all")
+]
+CurvesOption = Annotated[bool, typer.Option("--curves", help="Keep or ablate the top k neurons, for growing k.")]
+LayersTableOption = Annotated[
+    bool, typer.Option("--layers-table", help="Ablate each MLP and each attention head as a whole.")
+]
+TopOption = Annotated[int, typer.Option("--top", min=1, help="Neurons in the table; JSON has all.")]
+
 
 def register(app: typer.Typer) -> None:
     app.command()(causal)
@@ -23,42 +59,15 @@ def register(app: typer.Typer) -> None:
 @on_study()
 def causal(
     study: Study,
-    neurons: Annotated[
-        str | None,
-        typer.Option("--neurons", help="These neurons, like L9N12,L10N7; several are ablated together too."),
-    ] = None,
-    exact: Annotated[
-        str,
-        typer.Option(
-            "--exact",
-            help="Exact effects of the K neurons that the screen puts first, or all (an hour in GPT-2 small).",
-        ),
-    ] = str(EXACT),
-    ablation: Annotated[
-        Ablation,
-        typer.Option("--ablation", help="Replace by the value on the 01-counterfactual (resample), the mean, or zero."),
-    ] = "resample",
-    effect: Annotated[
-        Effect,
-        typer.Option("--effect", help="total (all that follows runs again), direct, or frozen (LayerNorm scale kept)."),
-    ] = "total",
-    measure: Annotated[
-        Measure | None,
-        typer.Option(
-            "--measure",
-            help="What an effect is measured in.",
-            show_default="contrast; probability_difference for groups, curves and layers",
-        ),
-    ] = None,
-    on_nouns: Annotated[
-        int | None,
-        typer.Option("--on-nouns", help="Ablate on the prompts of the first K nouns only.", show_default="all"),
-    ] = None,
-    curves: Annotated[bool, typer.Option("--curves", help="Keep or ablate the top k neurons, for growing k.")] = False,
-    layers_table: Annotated[
-        bool, typer.Option("--layers-table", help="Ablate each MLP and each attention head as a whole.")
-    ] = False,
-    top: Annotated[int, typer.Option("--top", min=1, help="Neurons shown in the table; JSON has all.")] = 20,
+    neurons: NeuronsOption = None,
+    exact: ExactOption = str(EXACT),
+    ablation: AblationOption = "resample",
+    effect: EffectOption = "total",
+    measure: MeasureOption = None,
+    on_nouns: OnNounsOption = None,
+    curves: CurvesOption = False,
+    layers_table: LayersTableOption = False,
+    top: TopOption = 20,
     jobs: JobsOption = None,
     scheduler: SchedulerOption = None,
     as_json: JsonOption = False,

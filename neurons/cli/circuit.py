@@ -19,6 +19,32 @@ PUBLISHED = "gpt2-small"
 SHOWN = 8
 
 
+DepthOption = Annotated[int, typer.Option("--depth", help="Most edges between a node and the logits.")]
+ThresholdOption = Annotated[
+    float, typer.Option("--threshold", help="Least share of the clean-to-corrupted change that an edge must carry.")
+]
+BreadthOption = Annotated[
+    int, typer.Option("--breadth", help="Most inputs expanded at each level, the strongest first.")
+]
+GivenOption = Annotated[
+    str | None,
+    typer.Option("--circuit", help="Evaluate this circuit instead: a JSON file, or gpt2-small (the published one)."),
+]
+NeuronOption = Annotated[
+    str | None, typer.Option("--neuron", help="Decompose only this neuron's pre-activation, like L10N7.")
+]
+PromptsOption = Annotated[
+    int | None,
+    typer.Option("--prompts", min=1, help="Prompts run, spread over start years and nouns.", show_default=str(PROMPTS)),
+]
+RandomOption = Annotated[
+    int | None,
+    typer.Option(
+        "--random", min=0, help="Random circuits of the same size to compare with.", show_default=str(N_RANDOM)
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     app.command()(circuit)
 
@@ -26,37 +52,16 @@ def register(app: typer.Typer) -> None:
 @on_study()
 def circuit(
     study: Study,
-    depth: Annotated[int, typer.Option("--depth", help="Edges at most between a node and the logits.")] = DEPTH,
-    threshold: Annotated[
-        float, typer.Option("--threshold", help="Least share of the behaviour's change that an edge must carry.")
-    ] = THRESHOLD,
-    breadth: Annotated[
-        int, typer.Option("--breadth", help="Inputs opened for each level at most, the strongest first.")
-    ] = BREADTH,
-    given: Annotated[
-        str | None,
-        typer.Option(
-            "--circuit", help="Evaluate this circuit instead: a JSON file, or gpt2-small (the published one)."
-        ),
-    ] = None,
-    neuron: Annotated[
-        str | None, typer.Option("--neuron", help="Only what makes up this neuron's pre-activation, like L10N7.")
-    ] = None,
-    prompts: Annotated[
-        int | None,
-        typer.Option(
-            "--prompts", min=1, help="Prompts run, spread over start years and nouns.", show_default=str(PROMPTS)
-        ),
-    ] = None,
-    n_random: Annotated[
-        int | None,
-        typer.Option(
-            "--random", min=0, help="Random circuits of the same size to compare with.", show_default=str(N_RANDOM)
-        ),
-    ] = None,
+    depth: DepthOption = DEPTH,
+    threshold: ThresholdOption = THRESHOLD,
+    breadth: BreadthOption = BREADTH,
+    given: GivenOption = None,
+    neuron: NeuronOption = None,
+    prompts: PromptsOption = None,
+    n_random: RandomOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The circuit around the neurons: how the start year reaches them, and whether it is enough."""
+    """Find the circuit that brings the start year to the neurons, and evaluate it."""
     search = Search(depth, threshold, breadth)
     named = NeuronId.parse(neuron) if neuron is not None else None
     config = study.plan.checkpoint.config

@@ -45,7 +45,8 @@ def cluster(
     """Which kinds of neurons boost or suppress, and what each kind adds to the contrast."""
     found = study.clusters(method=method, cap=cap, smallest=smallest)
     if figures:
-        from neurons.report.figures.composition_plots import cluster_figures, save_all
+        from neurons.report.figures.cluster_plots import cluster_figures
+        from neurons.report.figures.composition_plots import save_all
 
         save_all(cluster_figures(found), figures)
     if as_json:

@@ -25,9 +25,7 @@ GROUPS = {
     "causal": ("causal",),
     "compose": ("cluster", "compose"),
     "circuit": ("circuit",),
-    "tasks": ("tasks",),
-    "check": ("check",),
-    "compare": ("compare",),
+    "comparisons": ("tasks", "check", "compare"),
     "caches": ("cache",),
 }
 """The files of commands, in the order of the help, and what each registers."""

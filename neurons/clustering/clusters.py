@@ -15,18 +15,17 @@
    and, separately, the biases make up everything that the layers add.
 """
 
-from dataclasses import dataclass
-from statistics import fmean
+from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Int
 
-from neurons.clustering.results import STABILITY_BAR, Alternative, Cluster, Clustering, Method, Tuning, describe_cluster
+from neurons.clustering.partition import Partition, partition_neurons, silhouette
+from neurons.clustering.results import Cluster, Clustering, Method, Tuning, describe_cluster
 from neurons.clustering.similarity import (
     NOISE,
     Labels,
     Likeness,
-    best_jaccard,
     in_the_plane,
     mean_likeness,
     readout_likeness,
@@ -34,8 +33,7 @@ from neurons.clustering.similarity import (
 )
 from neurons.clustering.tuning import is_constant, tune
 from neurons.decomposition.population import Population, one_thread, strongest
-from neurons.decomposition.significance import noun_resamples
-from neurons.rounding import MARGIN, descending, largest, reaches
+from neurons.rounding import descending, largest
 from neurons.types import (
     Neurons,
     Progress,
@@ -47,12 +45,8 @@ from neurons.types import (
     parse_neurons,
 )
 
-LIKENESS_BAR = 0.5
-UNSPLIT = 0.8
 CAP = 1500
 RESAMPLES = 50
-CUTS = (*range(2, 21), 25, 30, 40, 50, 75, 100)
-"""Numbers of clusters tried for the agglomerative clustering."""
 
 
 @one_thread()
@@ -73,12 +67,7 @@ def cluster(
     at most `cap` of them by |score|. smallest: the fewest neurons that make a cluster; 3, or one in a
     hundred. Raises `InputError` for a neuron that is not in the population, another method, or numbers out of range.
     """
-    check_is("population", population, Population, "what neuron_population(effects) returns")
-    check_choice("method", method, Method)
-    if smallest is not None:
-        check_whole("smallest", smallest, least=2)
-    for what, given, least in (("cap", cap, 1), ("seed", seed, 0)):
-        check_whole(what, given, least=least)
+    _check_asked(population, method, cap, smallest, seed)
     check_resamples(resamples)
     check_progress(progress)
     called = parse_neurons(called)
@@ -89,8 +78,30 @@ def cluster(
     smallest = smallest or max(3, len(chosen) // 100)
     readouts = readout_likeness(chosen.readout)
     likeness = with_tuning(chosen.curve, readouts)
-    partition = _partition(chosen, readouts, likeness, method, smallest, resamples, seed, progress)
-    total = float(population.score.sum())
+    partition = partition_neurons(chosen, readouts, likeness, method, smallest, resamples, seed, progress)
+    found = _clustering(population, rows, tuning, likeness, partition, method)
+    return replace(found, notes=_notes(chosen, len(called), found.clusters, smallest))
+
+
+def _check_asked(population: Population, method: Method, cap: int, smallest: int | None, seed: int) -> None:
+    check_is("population", population, Population, "what neuron_population(effects) returns")
+    check_choice("method", method, Method)
+    if smallest is not None:
+        check_whole("smallest", smallest, least=2)
+    for what, given, least in (("cap", cap, 1), ("seed", seed, 0)):
+        check_whole(what, given, least=least)
+
+
+def _clustering(
+    population: Population,
+    rows: Int[np.ndarray, " M"],
+    tuning: Tuning,
+    likeness: Likeness,
+    partition: Partition,
+    method: Method,
+) -> Clustering:
+    """The result: clusters and noise of the chosen rows of the population, and the shares of all of it."""
+    chosen, total = population.take(rows), float(population.score.sum())
     clusters, labels = _describe(chosen, tuning, likeness, partition, total)
     noise = np.flatnonzero(labels == NOISE)
     noise_share = float(chosen.score[noise].sum())
@@ -108,175 +119,16 @@ def cluster(
         noise_share=noise_share,
         others_share=others_share,
         bias_contrast=population.bias_contrast,
-        silhouette=_silhouette(likeness, labels),
+        silhouette=silhouette(likeness, labels),
         alternative=partition.alternative,
         place=in_the_plane(likeness),
         merges=partition.merges,
-        notes=_notes(chosen, len(called), clusters, smallest),
+        notes=(),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Partition:
-    """Labels with their strengths (0..1), the stability of each label, the tree, and the other method's labels."""
-
-    labels: Labels
-    strength: Float[np.ndarray, " M"]
-    stability: dict[int, float]
-    merges: Float[np.ndarray, "K 4"]
-    alternative: Alternative | None
-
-
-def _partition(
-    population: Population,
-    readouts: Likeness,
-    likeness: Likeness,
-    method: Method,
-    smallest: int,
-    resamples: int,
-    seed: int,
-    progress: Progress | None,
-) -> _Partition:
-    M = len(population)
-    if max(2 * smallest, 4) > M:
-        return _Partition(np.full(M, NOISE), np.zeros(M), {}, np.zeros((0, 4)), None)
-    labels, strength = _dense(likeness, smallest)
-    merges = _merges(likeness)
-    cuts = {k: _cut(merges, k, smallest) for k in CUTS if k < M}
-    stable = _stability(
-        population, readouts, [labels, *cuts.values()], tuple(cuts), smallest, resamples, seed, progress
-    )
-    best = _best_cut(merges, likeness, cuts, dict(zip(cuts, stable[1:], strict=True)))
-    agreement = _agreement(labels, cuts[best])
-    if method == "hdbscan":
-        other = Alternative("agglomerative", cuts[best], int(cuts[best].max()) + 1, agreement)
-        return _Partition(labels, strength, stable[0], merges, other)
-    other = Alternative("hdbscan", labels, int(labels.max()) + 1, agreement)
-    return _Partition(cuts[best], np.ones(M), stable[1 + list(cuts).index(best)], merges, other)
-
-
-def _dense(likeness: Likeness, smallest: int) -> tuple[Labels, Float[np.ndarray, " M"]]:
-    """Return HDBSCAN's labels and membership strengths; a group that is not a cluster is clustered again by itself."""
-    labels, strength = np.full(len(likeness), NOISE), np.zeros(len(likeness))
-    waiting = [np.arange(len(likeness))]
-    while waiting:
-        rows = waiting.pop()
-        groups, strengths = _hdbscan(likeness[np.ix_(rows, rows)], smallest)
-        alike = mean_likeness(likeness[np.ix_(rows, rows)], groups)
-        for group, value in enumerate(alike.tolist()):
-            members = groups == group
-            if reaches(value, LIKENESS_BAR):
-                labels[rows[members]] = labels.max() + 1
-                strength[rows[members]] = strengths[members]
-            elif members.sum() >= 2 * smallest:
-                waiting.append(rows[members])
-    return labels, strength
-
-
-def _hdbscan(likeness: Likeness, smallest: int) -> tuple[Labels, Float[np.ndarray, " M"]]:
-    """Run HDBSCAN. A similarity of 0.8 counts as distance 0, so that chance does not split a tight cluster."""
-    from sklearn.cluster import HDBSCAN
-
-    distance = np.maximum(1 - likeness, 1 - UNSPLIT)
-    np.fill_diagonal(distance, 0)
-    found = HDBSCAN(metric="precomputed", min_cluster_size=smallest, copy=True).fit(distance)
-    return found.labels_.astype(int), found.probabilities_
-
-
-def _merges(likeness: Likeness) -> Float[np.ndarray, "K 4"]:
-    from scipy.cluster.hierarchy import linkage
-    from scipy.spatial.distance import squareform
-
-    return linkage(squareform(1 - likeness, checks=False), "average")
-
-
-def _cut(merges: Float[np.ndarray, "K 4"], k: int, smallest: int) -> Labels:
-    """Cut the tree into k groups, those that are not clusters as noise.
-
-    The height of an average-linkage merge is the mean distance between its two sides, so a group's mean
-    similarity follows from the merges inside it.
-    """
-    from scipy.cluster.hierarchy import fcluster
-
-    labels = fcluster(merges, k, "maxclust").astype(int) - 1
-    M = len(labels)
-    first, size = np.arange(2 * M - 1), np.ones(2 * M - 1)
-    left, right = merges[:, 0].astype(int), merges[:, 1].astype(int)
-    size[M:] = merges[:, 3]
-    for merge, side in enumerate(left.tolist()):
-        first[M + merge] = first[side]
-    inside = labels[first[left]] == labels[first[right]]
-    pairs = np.where(inside, size[left] * size[right], 0)
-    group = labels[first[left]]
-    alike = np.bincount(group, pairs * (1 - merges[:, 2])) / np.maximum(np.bincount(group, pairs), 1)
-    return _only_kinds(labels, alike, smallest)
-
-
-def _only_kinds(labels: Labels, alike: Float[np.ndarray, " groups"], smallest: int) -> Labels:
-    """Return labels 0, 1, ... for the groups that are large enough and similar enough; the rest is noise."""
-    size = np.bincount(labels[labels >= 0], minlength=len(alike))
-    alike = np.pad(alike, (0, len(size) - len(alike)))
-    kinds = (size >= smallest) & (alike >= LIKENESS_BAR * (1 - MARGIN))
-    number = np.append(np.where(kinds, np.cumsum(kinds) - 1, NOISE), NOISE)
-    return number[labels]
-
-
-def _stability(
-    population: Population,
-    readouts: Likeness,
-    partitions: list[Labels],
-    cuts: tuple[int, ...],
-    smallest: int,
-    resamples: int,
-    seed: int,
-    progress: Progress | None,
-) -> list[dict[int, float]]:
-    """For each partition (HDBSCAN's, then one a cut) the stability of each label; empty with one noun."""
-    if population.n_nouns < 2:
-        return [{} for _ in partitions]
-    totals = [np.zeros(labels.max() + 1) for labels in partitions]
-    for done, nouns in enumerate(noun_resamples(population.n_nouns, resamples, seed)):
-        likeness = with_tuning(population.weighted_curve(nouns), readouts)
-        merges = _merges(likeness)
-        again = [_dense(likeness, smallest)[0], *(_cut(merges, k, smallest) for k in cuts)]
-        for total, labels, other in zip(totals, partitions, again, strict=True):
-            total += best_jaccard(labels, other)
-        if progress:
-            progress(done + 1, resamples)
-    return [dict(enumerate((total / resamples).tolist())) for total in totals]
-
-
-def _best_cut(
-    merges: np.ndarray, likeness: Likeness, cuts: dict[int, Labels], stability: dict[int, dict[int, float]]
-) -> int:
-    """The number of clusters with the best silhouette among those that are stable; among all where none is."""
-    from scipy.cluster.hierarchy import fcluster
-
-    stable = [k for k in cuts if stability[k] and reaches(fmean(stability[k].values()), STABILITY_BAR)]
-    groups = {k: fcluster(merges, k, "maxclust").astype(int) for k in stable or cuts}
-    scores = np.array([_silhouette(likeness, labels) or -1.0 for labels in groups.values()])
-    return list(groups)[int(largest(scores))]
-
-
-def _silhouette(likeness: Likeness, labels: Labels) -> float | None:
-    """Return the mean over the neurons outside noise; None with fewer than two clusters of them."""
-    from sklearn.metrics import silhouette_score
-
-    rows = np.flatnonzero(labels != NOISE)
-    if not 2 <= len(set(labels[rows].tolist())) < len(rows):
-        return None
-    distance = 1 - likeness[np.ix_(rows, rows)]
-    return float(silhouette_score(distance, labels[rows], metric="precomputed"))
-
-
-def _agreement(labels: Labels, other: Labels) -> float:
-    from sklearn.metrics import adjusted_rand_score
-
-    return float(adjusted_rand_score(labels, other))
 
 
 def _describe(
-    population: Population, tuning: Tuning, likeness: Likeness, partition: _Partition, total_contrast: float
+    population: Population, tuning: Tuning, likeness: Likeness, partition: Partition, total_contrast: float
 ) -> tuple[tuple[Cluster, ...], Labels]:
     """The clusters by descending |share|, and the labels that go with that order."""
     groups = [np.flatnonzero(partition.labels == label) for label in range(partition.labels.max(initial=NOISE) + 1)]
@@ -294,7 +146,7 @@ def _one(
     population: Population,
     tuning: Tuning,
     likeness: Likeness,
-    partition: _Partition,
+    partition: Partition,
     members: np.ndarray,
     position: int,
     about: tuple[float, float | None, float],

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.clustering.families import Family
-from neurons.rounding import above, clearly_above, sign_of_largest, whole
+from neurons.decomposition.profiles import ACTIVE_SHARE, active_range, best_split
+from neurons.rounding import above, clearly_above, is_nothing, sign_of_largest, whole
 from neurons.task.years import spans
 
 
@@ -30,6 +31,21 @@ def describe(
     if sign < 0:
         when = when.replace("fires", "is below zero", 1).replace("always on", "always below zero", 1)
     return f"{when}, {_raises(readout_family, sign * readout)}"
+
+
+def describe_unfitted(
+    tuning: Float[np.ndarray, " Y"], readout: Float[np.ndarray, "100"], start_years: Sequence[int]
+) -> str:
+    """The same of a neuron that no family was fitted to: where it is active, and which years it raises there."""
+    if not np.any(tuning) or is_nothing(np.ptp(readout), np.abs(readout).max()):
+        return "writes nothing on the years"
+    first, last = active_range(tuning)
+    years = f"{start_years[first]:02d}–{start_years[last]:02d}"
+    whole_range = last - first + 1 > ACTIVE_SHARE * len(tuning)
+    when = "at all start years" if whole_range else f"mostly at start years {years}"
+    split, gap = best_split(sign_of_largest(tuning) * readout)
+    verb = "raises" if gap > 0 else "lowers"
+    return f"active {when}, where it {verb} the years after {split:02d} against those up to {split:02d}"
 
 
 def _when(

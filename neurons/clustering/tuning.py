@@ -11,6 +11,8 @@
    way, but for the nouns: a readout has none.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -22,7 +24,7 @@ from neurons.decomposition.population import Population
 from neurons.decomposition.significance import CONFIDENCE
 from neurons.rounding import MARGIN, largest, reaches
 from neurons.task.years import N_YEARS
-from neurons.types import Progress, check_is, check_progress, check_whole
+from neurons.types import NeuronId, Progress, check_is, check_progress, check_whole
 
 CONSTANT_BAR = 0.1
 R2_BAR = 0.5
@@ -43,6 +45,13 @@ def tune(population: Population, *, seed: int = 0, progress: Progress | None = N
         _neuron(population, row, tuning_fits[row], readout_fits[row], follows[row]) for row in range(len(population))
     )
     return Tuning(population.start_years, neurons, population.curve, low, high, population.readout)
+
+
+def tune_also(population: Population, tuning: Tuning, also: Sequence[NeuronId], *, seed: int = 0) -> Tuning:
+    """These fits, and those of further neurons of the population; fitted again where there are any."""
+    fitted = [fit.neuron for fit in tuning.neurons]
+    new = [neuron for neuron in dict.fromkeys(also) if neuron not in fitted]
+    return tune(population.take(population.rows([*fitted, *new])), seed=seed) if new else tuning
 
 
 def is_constant(curve: Float[np.ndarray, "Y M"]) -> Bool[np.ndarray, " M"]:

@@ -31,9 +31,9 @@ from neurons.comparison.results import Check, Checks
 from neurons.comparison.sampled import patch_mlps, run_sample
 from neurons.decomposition.effects import LogitEffects
 from neurons.intervention.curves import among_years, keeping
-from neurons.model.checkpoint import Model
 from neurons.model.files import Checkpoint
 from neurons.model.forward import run
+from neurons.model.model import Model
 from neurons.rounding import descending
 from neurons.task.prompts import year_spans, year_tokens
 from neurons.task.sample import Sample

@@ -1,10 +1,12 @@
 """One ablation study of a prompt set: single neurons, a set of them, and sets of growing size.
 
-1. `ablations`: the exact effect of each chosen neuron (attribution patching chooses if none is named), then the direct
-   and the frozen effect of the same neurons, and how well direct logit attribution predicts them.
-2. `top_k_curves`: keep or ablate the first k neurons of several orders, and the published curve of one layer.
+1. `ablations`: the exact effect of each chosen neuron (the first-order screen chooses where none is named), then the
+   direct and the frozen effect of the same neurons, and how far direct logit attribution predicts them.
+2. `agreement`: three steps part a score from the effect: the ablation, the final LayerNorm, the layers after.
+3. `top_k_curves`: keep or ablate the first k neurons of several orders, and the published curve of one layer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -12,18 +14,22 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.decomposition.effects import logit_effects
-from neurons.intervention.agreement import agreement
 from neurons.intervention.context import AblationContext
 from neurons.intervention.curve_results import Curves, PublishedCurve
 from neurons.intervention.curves import curves, effect_order, published_curve, variance_order
 from neurons.intervention.exact import group_effect, neuron_effects, references, top_of
-from neurons.intervention.results import Ablations, Agreement, NeuronEffects
+from neurons.intervention.results import STEPS, Ablations, Agreement, NeuronEffects
 from neurons.intervention.screen import screen
 from neurons.intervention.sweep import sweep
 from neurons.parallel import is_spread
-from neurons.rounding import descending
+from neurons.rounding import cleared, descending, largest
 from neurons.task.intervention import Intervention
-from neurons.types import Bars, Measure, NeuronId, no_bars
+from neurons.types import Bars, InputError, Measure, NeuronId, no_bars
+
+RANK_GAP = 0.25
+"""Ranks that differ by more than this share of the neurons compared disagree."""
+NOISE = 0.01
+"""A neuron is flagged only where score or effect is at least this share of the largest."""
 
 
 @dataclass(frozen=True)
@@ -105,3 +111,46 @@ def top_k_curves(
     layer = min(max(ctx.model.config.n_layers - 2, ctx.cache.layers[0]), ctx.cache.layers[-1])
     with bars("the published curve") as progress:
         return found, published_curve(ctx, layer=layer, progress=progress)
+
+
+def agreement(
+    neurons: Sequence[NeuronId],
+    score: Float[np.ndarray, " M"],
+    *,
+    frozen: Float[np.ndarray, " M"],
+    direct: Float[np.ndarray, " M"],
+    total: Float[np.ndarray, " M"],
+) -> Agreement:
+    """Compare boosting scores with the exact effects (ablated minus baseline) on the contrast, in logits.
+
+    Raises `InputError` for fewer than three neurons, or neurons without a score.
+    """
+    if len(neurons) < 3 or np.isnan(score).any():
+        raise InputError("agreement compares at least three neurons that all have a boosting score")
+    lost = {"frozen": -frozen, "direct": -direct, "total": -total}
+    chain = np.stack([score, *lost.values()])
+    furthest = largest(np.abs(np.diff(chain, axis=0)))
+    ranks = np.stack([_ranks(score), _ranks(lost["total"])])
+    counts = (np.abs(chain[[0, 3]]) >= NOISE * np.abs(chain[[0, 3]]).max(1, keepdims=True)).any(0)
+    return Agreement(
+        neurons=tuple(neurons),
+        score=score,
+        **lost,
+        correlation={name: _correlations(score, lost[name]) for name in ("direct", "total")},
+        sign_differs=counts & (np.sign(cleared(score)) != np.sign(cleared(lost["total"]))),
+        rank_differs=counts & (np.abs(ranks[0] - ranks[1]) > RANK_GAP * len(score)),
+        step=tuple(STEPS[i] for i in furthest.tolist()),
+    )
+
+
+def _ranks(values: Float[np.ndarray, " M"]) -> np.ndarray:
+    return np.argsort(descending(values))
+
+
+def _correlations(score: Float[np.ndarray, " M"], effect: Float[np.ndarray, " M"]) -> dict[str, float]:
+    from scipy.stats import pearsonr, spearmanr
+
+    return {
+        "spearman": float(spearmanr(cleared(score), cleared(effect))[0]),
+        "pearson": float(pearsonr(score, effect)[0]),
+    }

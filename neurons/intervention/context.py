@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neurons.cache.format import Cache
-from neurons.model.checkpoint import Model
 from neurons.model.forward import EndTrace, run, trace
+from neurons.model.model import Model
 from neurons.shown import Shown
 from neurons.task.years import measured_years
 from neurons.types import Ablation, CacheError, InputError, check_choice, check_is, check_whole

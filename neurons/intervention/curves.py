@@ -20,8 +20,8 @@ from neurons.intervention.context import AblationContext
 from neurons.intervention.curve_results import KINDS, Curve, Curves, Kind, PublishedCurve
 from neurons.intervention.groups import MEASURES, group_measures
 from neurons.intervention.results import NeuronEffects
-from neurons.model.checkpoint import Model
 from neurons.model.forward import run_in_blocks
+from neurons.model.model import Model
 from neurons.rounding import MARGIN, ascending, descending, is_nothing
 from neurons.task import behaviour
 from neurons.types import Ablation, InputError, Measure, Progress

@@ -124,8 +124,7 @@ def neuron_effects(
     Raises `InputError` for a neuron outside the cache, `CacheError` if the folder cannot be written.
     """
     _check_asked(ctx, intervention)
-    for name, table in (("screened", screened), ("scores", scores)):
-        _check_table(name, table, (len(ctx.cache.layers), ctx.cache.d_mlp))
+    _check_tables(ctx, screened=screened, scores=scores)
     check_is("keep", keep, bool, "True or False")
     check_progress(progress)
     found = check_neurons(ctx.cache, neurons)
@@ -138,17 +137,10 @@ def neuron_effects(
                 progress(len(found) * block.start + done * changes.shape[1], len(found) * len(ctx))
         by_start_year += changes @ ctx.averaging[:, block].T
     return NeuronEffects(
-        model=ctx.cache.model,
-        intervention=intervention,
-        n_prompts=len(ctx),
-        start_years=ctx.start_years,
-        references=references(ctx, intervention.measure),
-        neurons=found,
-        effect=by_start_year.mean(1),
-        by_start_year=by_start_year,
-        screen=_of(ctx.cache, found, screened),
-        score=_of(ctx.cache, found, scores),
-    )
+        model=ctx.cache.model, intervention=intervention, n_prompts=len(ctx), start_years=ctx.start_years,
+        references=references(ctx, intervention.measure), neurons=found, effect=by_start_year.mean(1),
+        by_start_year=by_start_year, screen=_of(ctx.cache, found, screened), score=_of(ctx.cache, found, scores),
+    )  # fmt: skip
 
 
 def _check_asked(ctx: AblationContext, intervention: Intervention) -> None:
@@ -156,9 +148,11 @@ def _check_asked(ctx: AblationContext, intervention: Intervention) -> None:
     check_is("intervention", intervention, Intervention, "an Intervention")
 
 
-def _check_table(name: str, table: Float[np.ndarray, "L N"] | None, shape: tuple[int, int]) -> None:
-    if table is not None and (not isinstance(table, np.ndarray) or table.shape != shape):
-        raise InputError(f"{name} must be an array of shape {shape}, layers by neurons, not {told(table)}")
+def _check_tables(ctx: AblationContext, **tables: Float[np.ndarray, "L N"] | None) -> None:
+    shape = (len(ctx.cache.layers), ctx.cache.d_mlp)
+    for name, table in tables.items():
+        if table is not None and (not isinstance(table, np.ndarray) or table.shape != shape):
+            raise InputError(f"{name} must be an array of shape {shape}, layers by neurons, not {told(table)}")
 
 
 def fill_block(

@@ -18,8 +18,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neurons.model.device import in_double
-from neurons.model.forward import TILE, EndTrace, attention_at_end, post_activation, resume
+from neurons.model.forward import EndTrace, attention_at_end, post_activation, resume
 from neurons.model.model import Model
+
+TILE = 1 << 19
+"""Logits held at once where only their sum is wanted: 2 MB in float32, so that they stay in the processor's cache."""
 
 
 def after_write(

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int
+
 from neurons.types import CheckpointError, InputError, NeuronId, check_wholes
 
 ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh", "gelu", "relu", "silu", "swish", "quick_gelu", "tanh")
@@ -61,6 +64,21 @@ class ModelConfig:
             chosen = ", ".join(map(str, layers))
             raise InputError(f"{neuron} is outside the chosen layers {chosen}: choose layers with it")
         return neuron
+
+    def check_tokens(self, tokens: Int[np.ndarray, "P T"], *, shared: int) -> None:
+        """Raise `InputError` for tokens that do not fit the model, or where `shared` leaves no position."""
+        if tokens.size == 0:
+            raise InputError("no prompts to run")
+        if tokens.shape[1] > self.n_ctx:
+            raise InputError(f"prompts of {tokens.shape[1]} tokens do not fit the model's context of {self.n_ctx}")
+        if not 0 <= shared < tokens.shape[1]:
+            raise InputError(f"{shared} shared positions do not leave a last one of {tokens.shape[1]}")
+        outside = tokens[(tokens < 0) | (tokens >= self.d_vocab)]
+        if outside.size:
+            raise InputError(
+                f"token {int(outside[0])} is outside the model's vocabulary of {self.d_vocab}: the tokenizer beside the"
+                " checkpoint belongs to another model"
+            )
 
 
 def read_config(folder: Path) -> ModelConfig:

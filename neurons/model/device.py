@@ -12,7 +12,8 @@ from torch import Tensor
 
 from neurons.model.forward import run
 from neurons.model.model import Model
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.types import Device, DeviceError, parse_device
 
 NAMES = {"cuda": "NVIDIA GPU", "mps": "Apple GPU"}

@@ -20,12 +20,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neurons.model.model import Block, LayerNorm, Model
-from neurons.types import InputError
 
 BLOCK = 256
 """Prompts in one pass: big enough for full matrix speed, small enough for a laptop's memory."""
-TILE = 1 << 19
-"""Logits held at once where only their sum is wanted: 2 MB in float32, so that they stay in the processor's cache."""
 VOCABULARY_TILE = 512
 """Tokens read at once where a matrix product makes the logits: a larger tile of W_U no longer stays in the cache."""
 _NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -47,9 +44,8 @@ class Blend:
 class EndRun:
     """What the model computes at END for P prompts.
 
-    post: layer -> activations after the nonlinearity [P, N]. residual: after the last layer [P, d].
-    scale: sqrt(var + eps) of the final LayerNorm [P]. year_logits [P, 100]. logsumexp over the full
-    vocabulary [P].
+    post: layer -> activations after the nonlinearity [P, N]. residual: after the last layer [P, d]. scale: sqrt(var +
+    eps) of the final LayerNorm [P]. year_logits [P, 100]. logsumexp over the full vocabulary [P].
     """
 
     post: dict[int, Float[Tensor, "P N"]]
@@ -63,9 +59,9 @@ class EndRun:
 class EndTrace:
     """Everything at END that an intervention there can need, for P prompts.
 
-    embedding [P, d]: token plus position. Per layer: `keys`, `values` of the positions before END
-    [P, H, T-1, d_head]; `heads` [P, H, d_head], each head's weighted sum of values before W_O; `mid` and
-    `after` [P, d], the residual before and after the MLP; `post` [P, N].
+    embedding [P, d]: token plus position. Per layer: `keys`, `values` of the positions before END [P, H, T-1, d_head];
+    `heads` [P, H, d_head], each head's weighted sum of values before W_O; `mid` and `after` [P, d], the residual
+    before and after the MLP; `post` [P, N].
     """
 
     embedding: Float[Tensor, "P d"]
@@ -244,7 +240,7 @@ def layer_passes(
     only_end: of the last layer, END alone (R = 1): all that the logits need.
     Raises `InputError` for tokens that do not fit the model, or where `shared` leaves no position.
     """
-    _check_tokens(model, tokens, shared)
+    model.config.check_tokens(tokens, shared=shared)
     prefixes, which = np.unique(tokens[:, :shared], axis=0, return_inverse=True)
     rows = torch.as_tensor(which.reshape(-1), device=model.device)
     before, x = _embed(model, prefixes, first=0), _embedded(model, tokens, shared, blend)
@@ -301,18 +297,3 @@ def _embedded(model: Model, tokens: Int[np.ndarray, "P T"], shared: int, blend: 
 def _embed(model: Model, tokens: Int[np.ndarray, "P R"], *, first: int) -> Float[Tensor, "P R d"]:
     ids = torch.as_tensor(tokens, dtype=torch.long, device=model.W_E.device)
     return model.W_E[ids] + model.W_pos[first : first + tokens.shape[1]]
-
-
-def _check_tokens(model: Model, tokens: Int[np.ndarray, "P T"], shared: int) -> None:
-    if tokens.size == 0:
-        raise InputError("no prompts to run")
-    if tokens.shape[1] > model.config.n_ctx:
-        raise InputError(f"prompts of {tokens.shape[1]} tokens do not fit the model's context of {model.config.n_ctx}")
-    if not 0 <= shared < tokens.shape[1]:
-        raise InputError(f"{shared} shared positions do not leave a last one of {tokens.shape[1]}")
-    outside = tokens[(tokens < 0) | (tokens >= model.config.d_vocab)]
-    if outside.size:
-        raise InputError(
-            f"token {int(outside[0])} is outside the model's vocabulary of {model.config.d_vocab}: the tokenizer"
-            " beside the checkpoint belongs to another model"
-        )

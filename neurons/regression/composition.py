@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 
 from neurons.clustering.results import Tuning
 from neurons.decomposition.population import Population, one_thread, strongest
-from neurons.regression.parts import Composer, MapSums, count_signs, group_parts, layer_sums
+from neurons.regression.parts import Composer, MapSums, count_signs, group_parts, layer_parts, layer_sums
 from neurons.regression.results import LEVELS, SIGN_BAR, Composition, Part, Pursuit, Signs
 from neurons.rounding import MARGIN, descending, reaches
 from neurons.task.years import N_YEARS
@@ -54,57 +54,42 @@ def compose(
     candidates of the pursuit and of the greedy order, those with the largest maps. most: how many of
     them may be chosen.
     """
-    check_is("population", population, Population, "what neuron_population(effects) returns")
-    check_is("tuning", tuning, Tuning, "what tune(population) returns")
-    check_is("groups", groups, Mapping, "neurons by name, like {'mine': ['L9N12']}")
-    check_is("notes", notes, tuple, "texts in a tuple")
-    for what, given, least in (("cap", cap, 1), ("most", most, 1), ("seed", seed, 0)):
-        check_whole(what, given, least=least)
+    _check_asked(population, tuning, groups, notes, (cap, most, seed))
     check_resamples(resamples)
     check_progress(progress)
-    steps = _Steps(progress, 5)
+    done = progress or (lambda done, total: None)
     by_layer = layer_sums(population)
     whole = sum(by_layer.values(), np.zeros((*population.noun_counts.shape, 100)))
     composer = Composer(population, whole, resamples, seed)
     everything = composer.part("all neurons", len(population), whole)
-    steps.done()
-    layers = {
-        layer: composer.part(f"MLP {layer}", int((population.layer == layer).sum()), sums)
-        for layer, sums in by_layer.items()
-    }
-    steps.done()
+    layers = layer_parts(composer, population, by_layer)
     by_group = group_parts(composer, population, {name: parse_neurons(group) for name, group in groups.items()})
-    steps.done()
+    done(1, 3)
     candidates = strongest(_map_size(population), cap)
     pursuit = _pursue(population, candidates, whole, most, seed)
-    steps.done()
+    done(2, 3)
     signs = count_signs(population, candidates, most)
-    steps.done()
+    done(3, 3)
     return Composition(
-        model=population.model,
-        start_years=population.start_years,
-        tuning=tuning,
-        whole=everything,
-        by_layer=layers,
-        by_group=by_group,
-        fade=composer.fade,
-        pursuit=pursuit,
-        signs=signs,
-        bias_contrast=population.bias_contrast,
+        model=population.model, start_years=population.start_years, tuning=tuning, whole=everything, by_layer=layers,
+        by_group=by_group, fade=composer.fade, pursuit=pursuit, signs=signs, bias_contrast=population.bias_contrast,
         notes=(*notes, *_notes(population, everything, pursuit, signs)),
-    )
+    )  # fmt: skip
 
 
-class _Steps:
-    """Counts the steps of a long computation for a progress callback."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self.progress, self.total, self.count = progress, total, 0
-
-    def done(self) -> None:
-        self.count += 1
-        if self.progress:
-            self.progress(self.count, self.total)
+def _check_asked(
+    population: Population,
+    tuning: Tuning,
+    groups: Mapping[str, Neurons],
+    notes: tuple[str, ...],
+    numbers: tuple[int, int, int],
+) -> None:
+    check_is("population", population, Population, "what neuron_population(effects) returns")
+    check_is("tuning", tuning, Tuning, "what tune(population) returns")
+    check_is("groups", groups, Mapping, "neurons by name, like {'mine': ['L9N12']}")
+    check_is("notes", notes, tuple, "texts in a tuple")
+    for what, given, least in zip(("cap", "most", "seed"), numbers, (1, 1, 0), strict=True):
+        check_whole(what, given, least=least)
 
 
 def _map_size(population: Population) -> Float[np.ndarray, " N"]:

@@ -71,6 +71,11 @@ class Composer:
         )
 
 
+def layer_parts(composer: Composer, population: Population, sums: Mapping[int, MapSums]) -> dict[int, Part]:
+    sizes = {layer: int((population.layer == layer).sum()) for layer in sums}
+    return {layer: composer.part(f"MLP {layer}", sizes[layer], found) for layer, found in sums.items()}
+
+
 def group_parts(
     composer: Composer, population: Population, groups: Mapping[str, Sequence[NeuronId]]
 ) -> dict[str, Part]:

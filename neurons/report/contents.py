@@ -1,27 +1,43 @@
-"""What a report shows: results in, and how they become its pages.
+"""What a report shows: the results of one study, the neurons with a page, and every number of it.
 
 Nothing is computed here. Results that were not asked for, and not kept from before, are None and have no page.
+`report.py` says how they are written.
 """
 
-from collections.abc import Sequence
+import importlib.metadata
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from neurons.cache.format import Cache
 from neurons.circuit.results import CircuitStudy
-from neurons.clustering.results import Clustering
+from neurons.clustering.results import Clustering, Tuning
 from neurons.comparison.results import Checks
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.ranking import Ranking
+from neurons.decomposition.significance import RESAMPLES
 from neurons.intervention.results import Ablations
 from neurons.regression.results import Composition
-from neurons.report.blocks import Page, Section
-from neurons.report.pages.causal import causal_page, removal_section
-from neurons.report.pages.check import check_page
-from neurons.report.pages.circuit import circuit_page, input_section
-from neurons.report.pages.composition import cluster_pages, composition_page, kinds_section
-from neurons.report.report import write_report
+from neurons.report.folder import FORMAT
+from neurons.report.numbers import (
+    NOTHING_KEPT,
+    behaviour_numbers,
+    called_numbers,
+    layer_numbers,
+    neuron_numbers,
+    prompt_numbers,
+)
 from neurons.report.weight_numbers import FromWeights
-from neurons.types import FileFormat, NeuronId, Progress
+from neurons.types import NeuronId
+
+FORMAT_VERSION = 1
+DIRECT_EFFECTS = "exact, in logits, through the final LayerNorm with its scale frozen; from the cache alone"
+RANKING = f"boosting scores with {RESAMPLES:,} bootstrap resamples over nouns, and false discovery rate"
+SUPPRESSING_SHARE = 4
+"""One page in this many is kept for the strongest suppressing neurons."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,73 +47,108 @@ class Contents:
     effects: LogitEffects
     ranking: Ranking
     neurons: tuple[NeuronId, ...]
-    clustering: Clustering
-    composition: Composition
-    weights: FromWeights
-    tokens: tuple[str, ...]
-    seed: int
+    clustering: Clustering | None = None
+    composition: Composition | None = None
+    weights: FromWeights = NOTHING_KEPT
     ablations: Ablations | None = None
     circuit: CircuitStudy | None = None
     checks: Checks | None = None
+    tokens: tuple[str, ...] = ()
+    seed: int = 0
+
+    @property
+    def cache(self) -> Cache:
+        return self.effects.cache
+
+    @property
+    def paged(self) -> frozenset[str]:
+        """Names of the neurons with a page."""
+        return frozenset(map(str, self.neurons))
+
+    @property
+    def tuning(self) -> Tuning | None:
+        return None if self.clustering is None else self.clustering.tuning
+
+    @cached_property
+    def labels(self) -> dict[str, dict[NeuronId, str]]:
+        """Further columns of the explorer: the tuning family and the cluster of each clustered neuron."""
+        if self.clustering is None:
+            return {}
+        return {
+            "family": {fit.neuron: fit.tuning.family for fit in self.clustering.tuning.neurons},
+            "cluster": cluster_names(self.clustering),
+        }
+
+    def numbers(self, command: str) -> dict[str, Any]:
+        """Every number of the report, as `report.json` holds them, without those of the pages of single analyses."""
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "model": self.cache.model,
+            "command": command,
+            "start_years": list(self.effects.start_years),
+            "prompts": prompt_numbers(self.cache),
+            "behaviour": behaviour_numbers(self.effects),
+            "layers": layer_numbers(self.effects),
+            "called": called_numbers(self.ranking),
+            "ranking": [self.ranking.record(row) for row in range(len(self.ranking))],
+            "neurons": neuron_numbers(
+                self.effects, self.ranking, self.neurons, tuning=self.tuning, weights=self.weights,
+                clusters=self.labels.get("cluster", {}),
+            ),
+            "provenance": provenance(self.cache, self.analyses()),
+        }  # fmt: skip
+
+    def analyses(self) -> dict[str, str]:
+        """The analyses shown and how each was run, for the page of provenance."""
+        found = {"direct effects": DIRECT_EFFECTS, "ranking": RANKING}
+        if self.clustering is not None:
+            found["clusters and composition"] = f"seed {self.seed}, from the cache alone"
+        if self.weights is not NOTHING_KEPT:
+            found["vocabulary, prompts, controls, neighbours"] = "of the neurons with a page, from the weights"
+        if self.ablations is not None:
+            effects = self.ablations.effects
+            found["causal"] = (
+                f"{len(effects.neurons):,} neurons, {effects.intervention.ablation}-ablated at END;"
+                f" {effects.intervention.effect} effect on {effects.n_prompts:,} prompts"
+            )
+        if self.circuit is not None:
+            found["circuit"] = f"path patching on {self.circuit.evaluation.n_prompts:,} prompts"
+        return found
 
 
-def write_contents(
-    contents: Contents, *, folder: Path, command: str, figures: FileFormat | None, progress: Progress | None
-) -> Path:
-    """Write the report and return the path of its index; see `write_report`."""
-    clustering, paged = contents.clustering, frozenset(map(str, contents.neurons))
-    return write_report(
-        contents.effects,
-        contents.ranking,
-        folder=folder,
-        command=command,
-        neurons=contents.neurons,
-        extra=_pages(contents, paged),
-        tuning=clustering.tuning,
-        labels={
-            "family": {fit.neuron: fit.tuning.family for fit in clustering.tuning.neurons},
-            "cluster": {neuron: str(c.id) for c in clustering.clusters for neuron in c.members},
-        },
-        sections={neuron: _sections(contents, neuron) for neuron in contents.neurons},
-        weights=contents.weights,
-        summaries=(kinds_section(clustering, contents.composition, paged),),
-        analyses=_analyses(contents),
-        figures=figures,
-        progress=progress,
-    )
+def cluster_names(clustering: Clustering) -> dict[NeuronId, str]:
+    """The cluster of each neuron that has one."""
+    return {neuron: str(cluster.id) for cluster in clustering.clusters for neuron in cluster.members}
 
 
-def _pages(contents: Contents, paged: frozenset[str]) -> list[Page]:
-    pages = [composition_page(contents.composition), *cluster_pages(contents.clustering, paged)]
-    if contents.ablations is not None:
-        pages.insert(0, causal_page(contents.ablations, paged))
-    if contents.circuit is not None:
-        pages.append(circuit_page(contents.circuit, contents.tokens))
-    if contents.checks is not None:
-        pages.append(check_page(contents.checks))
-    return pages
+def paged_neurons(ranking: Ranking, top: int) -> tuple[NeuronId, ...]:
+    """The `top` neurons that get a page, in rank order: the first in rank, and the strongest suppressing ones."""
+    mirrored = ranking.suppressing_neurons()[: top // SUPPRESSING_SHARE]
+    first = ranking.neurons[: top - len(mirrored)]
+    chosen = dict.fromkeys([*first, *mirrored[::-1]])
+    return tuple(chosen)
 
 
-def _sections(contents: Contents, neuron: NeuronId) -> Sequence[Section]:
-    """What interventions and the circuit add to a neuron's page."""
-    removal = removal_section(contents.ablations, neuron) if contents.ablations else None
-    explained = contents.circuit.inputs if contents.circuit else ()
-    inputs = [input_section(one) for one in explained if one.neuron == neuron]
-    return [*([removal] if removal else []), *inputs]
-
-
-def _analyses(contents: Contents) -> dict[str, str]:
-    """What was run beside the ranking, and how, for the page of provenance."""
-    found = {
-        "clusters and composition": f"seed {contents.seed}, from the cache alone",
-        "vocabulary, prompts, controls, neighbours": "of the neurons with a page, from the weights",
+def provenance(cache: Cache, analyses: Mapping[str, str]) -> dict[str, Any]:
+    """Where the numbers come from: checkpoint, prompts, cache, analyses, versions of what built the cache and of what
+    drew the pages. cache_written: the file's own time, in UTC."""
+    drawn_by = {name: importlib.metadata.version(name) for name in ("neurons", "numpy", "scipy", "matplotlib")}
+    return {
+        "model": cache.model,
+        "model_sha256": cache.model_sha256,
+        "layers": list(cache.layers),
+        "prompts_sha256": cache.prompts_sha256,
+        "cache_key": cache.key,
+        "cache_file": cache.path.name,
+        "cache_written": _written(cache.path),
+        "analyses": dict(analyses),
+        "versions": dict(sorted((cache.versions | drawn_by).items())),
     }
-    if contents.ablations is not None:
-        how = contents.ablations.effects.intervention
-        found["causal"] = (
-            f"{len(contents.ablations.effects.neurons):,} neurons, {how.ablation}-ablated at END; {how.effect} effect"
-            f" on {contents.ablations.effects.n_prompts:,} prompts"
-        )
-    if contents.circuit is not None:
-        found["circuit"] = f"path patching on {contents.circuit.evaluation.n_prompts:,} prompts"
-    return found
+
+
+def _written(file: Path) -> str | None:
+    try:
+        return datetime.fromtimestamp(file.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except OSError:
+        return None

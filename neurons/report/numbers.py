@@ -12,21 +12,21 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.cache.format import Cache
+from neurons.clustering.descriptions import describe_unfitted
 from neurons.clustering.results import NeuronTuning, Tuning
 from neurons.decomposition.effects import LogitEffects
-from neurons.decomposition.measured import mean_probability, mean_year_logits, measured_behaviour, measured_rows
+from neurons.decomposition.measured import mean_probability, measured_behaviour, measured_rows
+from neurons.decomposition.profiles import PartContrast, by_distance, contrast_by_part
 from neurons.decomposition.ranking import Ranking
 from neurons.decomposition.significance import RESAMPLES, interval, noun_resamples
 from neurons.report.weight_numbers import DIGITS, FromWeights
-from neurons.rounding import MARGIN, is_nothing, largest, sign_of_largest
-from neurons.task.years import N_YEARS, contrast_weights
+from neurons.task.years import contrast_weights
 from neurons.types import NeuronId
 from neurons.weights.neighbours import curve_features, every_neuron, nearest
+from neurons.weights.results import Neighbours
 
 NOTHING_KEPT = FromWeights()
 NO_CLUSTERS: Mapping[NeuronId, str] = MappingProxyType({})
-ACTIVE_SHARE = 0.75
-"""A neuron's active range is the shortest run of start years with this share of its total activation."""
 
 
 def rounded(values: np.ndarray) -> Any:
@@ -51,37 +51,18 @@ def behaviour_numbers(effects: LogitEffects) -> dict[str, Any]:
 
 
 def layer_numbers(effects: LogitEffects) -> dict[str, Any]:
-    """The contrast of each cached MLP (its neurons, its output bias), of the rest and of the model, in logits.
+    """The contrast of each cached MLP, of the rest and of the model, in logits: by start year, and averaged."""
+    return {"parts": [_part(part) for part in contrast_by_part(effects)]}
 
-    By start year, and averaged. The rest is the model's contrast minus the cached MLPs': embeddings,
-    heads, other MLPs, and the final LayerNorm's bias.
-    """
-    weights = contrast_weights(effects.start_years)
-    total = (mean_year_logits(effects.cache, effects.start_years) * weights).sum(1)
-    parts = []
-    for layer in effects.layers:
-        maps = effects.layer_map_array(layer), effects.bias_map_array(layer)
-        neurons, bias = ((values * weights).sum(1) for values in maps)
-        parts.append(_part(f"MLP {layer}", neurons, bias))
-    cached = sum((part["neurons_by_start_year"] + part["bias_by_start_year"] for part in parts), np.zeros(len(total)))
-    parts.append(_part("rest of the model", total - cached, np.zeros(len(total))))
-    parts.append(_part("whole model", total, np.zeros(len(total))))
+
+def _part(part: PartContrast) -> dict[str, Any]:
     return {
-        "parts": [
-            {key: rounded(value) if isinstance(value, np.ndarray) else value for key, value in part.items()}
-            for part in parts
-        ]
-    }
-
-
-def _part(name: str, neurons: Float[np.ndarray, " Y"], bias: Float[np.ndarray, " Y"]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "contrast": float((neurons + bias).mean()),
-        "neurons": float(neurons.mean()),
-        "bias": float(bias.mean()),
-        "neurons_by_start_year": neurons,
-        "bias_by_start_year": bias,
+        "name": part.name,
+        "contrast": part.mean,
+        "neurons": float(part.neurons.mean()),
+        "bias": float(part.bias.mean()),
+        "neurons_by_start_year": rounded(part.neurons),
+        "bias_by_start_year": rounded(part.bias),
     }
 
 
@@ -130,17 +111,15 @@ def neuron_numbers(
 ) -> dict[str, dict[str, Any]]:
     """For each neuron its record in the ranking and what its page shows, in the units of the figures.
 
-    tuning: mean a/sigma with the bootstrap interval over nouns; readout: logits per unit of a/sigma; the
-    effect map is their outer product. contrast: by start year, logits. by_distance: mean effect over the
-    cells with the same y - YY, logits. similar: the neurons of closest tuning and readout, by cosine, and where
-    they are known those of closest w_in and w_out. fit: the families of tuning and readout where `tuning` has
-    fitted the neuron, else None. cluster: its cluster's id, None where it has none. The rest is as in
-    `FromWeights.numbers`.
+    tuning: mean a/sigma with the bootstrap interval over nouns; readout: logits per unit of a/sigma; the effect map is
+    their outer product. contrast: by start year, logits. by_distance: mean effect over the cells with the same y - YY,
+    logits. similar: the neurons of closest tuning and readout, by cosine, and where they are known those of closest
+    w_in and w_out. fit: the families of tuning and readout, None where `tuning` has not fitted the neuron. cluster: its
+    cluster's id or None. The rest is as in `FromWeights.numbers`.
     """
     fits = {one.neuron: one for one in tuning.neurons} if tuning else {}
     curves = {layer: effects.tuning(layer) for layer in effects.layers}
-    every = every_neuron(effects.layers, effects.cache.d_mlp)
-    similar = {near.neuron: near for near in nearest(curve_features(effects), every, neurons)}
+    similar = _similar_curves(effects, neurons)
     bands = _tuning_bands(effects, neurons)
     numbers = {}
     for neuron in neurons:
@@ -148,23 +127,23 @@ def neuron_numbers(
         readout = effects.readout(neuron.layer, slice(neuron.index, neuron.index + 1))[0].astype(float)
         record = ranking.record(ranking.row_of(neuron))
         low, high = bands[neuron] if bands else (None, None)
-        fit = fits.get(neuron)
-        known = weights.numbers(neuron)
-        said = fit.description if fit else describe(curve, readout, effects.start_years)
+        fit, known = fits.get(neuron), weights.numbers(neuron)
+        text = fit.description if fit else describe_unfitted(curve, readout, effects.start_years)
         numbers[str(neuron)] = {
             **record,
-            "description": f"{call_of(record).capitalize()}: {said}.",
-            "tuning": rounded(curve),
-            "tuning_low": None if low is None else rounded(low),
-            "tuning_high": None if high is None else rounded(high),
-            "readout": rounded(readout),
-            **_derived(curve, low, high, readout, effects.start_years),
+            "description": f"{call_of(record).capitalize()}: {text}.",
+            **_curves(curve, low, high, readout, effects.start_years),
             "fit": _fit_numbers(fit) if fit else None,
             "cluster": clusters.get(neuron),
             **known,
             "similar": known["similar"] | similar[neuron].to_json(),
         }
     return numbers
+
+
+def _similar_curves(effects: LogitEffects, neurons: Sequence[NeuronId]) -> dict[NeuronId, Neighbours]:
+    every = every_neuron(effects.layers, effects.cache.d_mlp)
+    return {near.neuron: near for near in nearest(curve_features(effects), every, neurons)}
 
 
 def call_of(record: Mapping[str, Any]) -> str:
@@ -184,7 +163,7 @@ def _fit_numbers(fit: NeuronTuning) -> dict[str, Any]:
     }
 
 
-def _derived(
+def _curves(
     tuning: Float[np.ndarray, " Y"],
     low: Float[np.ndarray, " Y"] | None,
     high: Float[np.ndarray, " Y"] | None,
@@ -195,23 +174,15 @@ def _derived(
     ends = None if low is None or high is None else np.sort([low * value, high * value], axis=0)
     distances, mean, sd = by_distance(np.outer(tuning, readout), start_years)
     return {
+        "tuning": rounded(tuning),
+        "tuning_low": None if low is None else rounded(low),
+        "tuning_high": None if high is None else rounded(high),
+        "readout": rounded(readout),
         "contrast": rounded(tuning * value),
         "contrast_low": None if ends is None else rounded(ends[0]),
         "contrast_high": None if ends is None else rounded(ends[1]),
         "by_distance": {"distance": distances, "mean": rounded(mean), "sd": rounded(sd)},
     }
-
-
-def by_distance(
-    effect: Float[np.ndarray, "Y 100"], start_years: Sequence[int]
-) -> tuple[list[int], Float[np.ndarray, " D"], Float[np.ndarray, " D"]]:
-    """y - YY, ascending, with the mean and standard deviation of the effect over the cells of each."""
-    distance = np.arange(N_YEARS)[None, :] - np.asarray(start_years)[:, None]
-    found, place, count = np.unique(distance, return_inverse=True, return_counts=True)
-    place = place.reshape(-1)
-    mean = np.bincount(place, effect.reshape(-1)) / count
-    spread = np.bincount(place, (effect.reshape(-1) - mean[place]) ** 2) / count
-    return found.tolist(), mean, np.sqrt(spread)
 
 
 def _tuning_bands(
@@ -233,34 +204,3 @@ def _tuning_bands(
         low, high = interval(samples)
         bands[neuron] = (low, high)
     return bands
-
-
-def describe(tuning: Float[np.ndarray, " Y"], readout: Float[np.ndarray, "100"], start_years: Sequence[int]) -> str:
-    """When the neuron writes, and what it raises then: said of a neuron that no family was fitted to."""
-    if not np.any(tuning) or is_nothing(np.ptp(readout), np.abs(readout).max()):
-        return "writes nothing on the years"
-    first, last = active_range(tuning)
-    years = f"{start_years[first]:02d}–{start_years[last]:02d}"
-    whole = last - first + 1 > ACTIVE_SHARE * len(tuning)
-    when = "at all start years" if whole else f"mostly at start years {years}"
-    split, gap = best_split(sign_of_largest(tuning) * readout)
-    verb = "raises" if gap > 0 else "lowers"
-    return f"active {when}, where it {verb} the years after {split:02d} against those up to {split:02d}"
-
-
-def active_range(tuning: Float[np.ndarray, " Y"]) -> tuple[int, int]:
-    """First and last place of the shortest run that holds `ACTIVE_SHARE` of the summed |tuning|."""
-    total = np.concatenate([[0.0], np.cumsum(np.abs(tuning))])
-    wanted = total[:-1] + ACTIVE_SHARE * total[-1]
-    ends = np.searchsorted(total, wanted * (1 - MARGIN))
-    possible = np.flatnonzero(ends < len(total))
-    first = int(possible[np.argmin(ends[possible] - possible)])
-    return first, int(ends[first]) - 1
-
-
-def best_split(effect: Float[np.ndarray, "100"]) -> tuple[int, float]:
-    """The year z that best parts y > z from y <= z (least squares), and the gap between the two means."""
-    gap = contrast_weights(range(N_YEARS - 1)) @ effect
-    after = np.arange(N_YEARS - 1, 0, -1)
-    z = int(largest(gap**2 * after * (N_YEARS - after)))
-    return z, float(gap[z])

@@ -20,14 +20,14 @@ from neurons.parallel import is_spread
 from neurons.remembered import beside
 from neurons.shown import Shown
 from neurons.study.settings import Plan, Settings
-from neurons.task.prompts import PromptSet
+from neurons.task.prompt_set import PromptSet
 from neurons.task.tasks import Task, choose_task
 from neurons.task.years import spans
 from neurons.types import Bars, InputError, NeuronId, no_bars, parse_device
 
 if TYPE_CHECKING:
     from neurons.intervention.context import AblationContext
-    from neurons.model.checkpoint import Model
+    from neurons.model.model import Model
 
 Result = TypeVar("Result")
 KEPT = {
@@ -113,7 +113,8 @@ class Opened(Shown):
             return find_checkpoint(model, remembered=beside(cache_dir))
         if isinstance(model, Checkpoint):
             return model
-        from neurons.model.checkpoint import Model, load_model
+        from neurons.model.checkpoint import load_model
+        from neurons.model.model import Model
 
         loaded = model if isinstance(model, Model) else load_model(model)
         self._models[loaded.device.type] = loaded
@@ -167,9 +168,9 @@ class Opened(Shown):
     @property
     def model(self) -> "Model":
         """The model, loaded when it is first asked for."""
-        return self._model_on(self.plan.settings.device)
+        return self.model_on(self.plan.settings.device)
 
-    def _model_on(self, device: str) -> "Model":
+    def model_on(self, device: str) -> "Model":
         from neurons.model.checkpoint import load_model
 
         if device not in self._models:
@@ -235,8 +236,20 @@ class Opened(Shown):
             self._results[name] = found
         return self._results[name]
 
-    def _keep(self, name: str, make: Callable[[], Result], *, fits: Callable[[Result], bool] = always) -> Result:
-        """The kept result where it fits what is asked; else it is made, and kept in its place."""
+    def _keep(
+        self,
+        name: str,
+        make: Callable[[], Result],
+        *,
+        default: bool = True,
+        fits: Callable[[Result], bool] = always,
+    ) -> Result:
+        """The kept result where it fits what is asked; else it is made, and kept in its place.
+
+        default: whether the default settings are asked for; results of others are never kept.
+        """
+        if not default:
+            return make()
         found: Result | None = self.kept(name)
         if found is None or not fits(found):
             found = make()

@@ -4,8 +4,8 @@
     study.ranking().to_frame().head()    # builds the cache, once, and ranks from it
     study.circuit()                      # runs the model, loaded at most once
 
-Nothing is computed here: each method says which analysis is run on what, and under which name its result is kept.
-Imports inside the methods are for start-up time: a study of kept results loads no torch.
+Nothing is computed here: each method says what is asked and under which name the result is kept; `computed` says how it
+is computed. Imports inside the methods are for start-up time: a study of kept results loads no torch.
 """
 
 import os
@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neurons.study import computed
 from neurons.study.opened import Opened
 from neurons.task.intervention import Intervention
 from neurons.types import NeuronId
@@ -36,15 +37,12 @@ if TYPE_CHECKING:
     from neurons.intervention.curve_results import Curves, PublishedCurve
     from neurons.intervention.results import Ablations, ComponentEffects
     from neurons.regression.results import Composition
-    from neurons.report.weight_numbers import FromWeights
     from neurons.types import FileFormat
     from neurons.weights.results import Neighbours, NeuronStatistics, TextStudy
 
 EXACT = 512
 """Neurons whose exact effects are measured, unless another number is asked for."""
 REPORTS = "reports"
-EXPLAINED = 24
-"""Neurons whose inputs the circuit explains: the first of the ranking that boost."""
 
 
 class Study(Opened):
@@ -61,20 +59,9 @@ class Study(Opened):
         from neurons.decomposition.results import MeasuredBehaviour
 
         runs = self._once("behaviour", lambda: measured_behaviour(self.cache, self.years))
-        resampled = self._resampled() if resample else {}
-        return MeasuredBehaviour(
-            self.cache.model, self.years, len(measured_rows(self.cache, self.years)), runs, resampled
-        )
-
-    def _resampled(self) -> dict[str, float]:
-        import numpy as np
-
-        from neurons.intervention.groups import group_measures
-
-        every = np.ones((1, len(self.cache.layers), self.cache.d_mlp), bool)
-        with self.bars("resampling the MLPs") as progress:
-            values = group_measures(self.context(), every, ablation="resample", progress=progress)
-        return {name: float(values[name].mean()) for name in ("probability_difference", "cutoff_sharpness")}
+        resampled = computed.resampled_mlps(self) if resample else {}
+        prompts = len(measured_rows(self.cache, self.years))
+        return MeasuredBehaviour(self.cache.model, self.years, prompts, runs, resampled)
 
     # --- which neurons ------------------------------------------------------------------------------
 
@@ -99,35 +86,23 @@ class Study(Opened):
 
     def neuron_statistics(self) -> "NeuronStatistics":
         """What the weights of the cached layers' neurons show over the whole vocabulary."""
-        return self._keep("statistics", self._make_statistics)
-
-    def _make_statistics(self) -> "NeuronStatistics":
-        from neurons.weights.statistics import neuron_statistics
-
-        with self.bars("reading the vocabulary") as progress:
-            # on the CPU, whatever the device: the moments are float64, which MPS does not have
-            return neuron_statistics(self._model_on("cpu"), self.cache.layers, progress=progress)
+        return self._keep("statistics", lambda: computed.statistics(self))
 
     def texts(self, neurons: Sequence[NeuronId]) -> "TextStudy":
         """Vocabulary, strongest prompts and control prompts of these neurons; those asked for last are kept."""
-
-        def make() -> "TextStudy":
-            from neurons.weights.text import study_text
-
-            with self.bars("reading prompts") as progress:
-                return study_text(self._model_on("cpu"), self.cache, neurons, progress=progress)
-
-        return self._keep("text", make, fits=lambda kept: set(neurons) <= {one.neuron for one in kept.neurons})
+        return self._keep(
+            "text",
+            lambda: computed.texts(self, neurons),
+            fits=lambda kept: set(neurons) <= {one.neuron for one in kept.neurons},
+        )
 
     def neighbours(self, neurons: Sequence[NeuronId]) -> "tuple[Neighbours, ...]":
         """The neurons of closest input and output weights; those asked for last are kept."""
-        from neurons.weights.neighbours import every_neuron, nearest, weight_features
-
-        def make() -> "tuple[Neighbours, ...]":
-            features = weight_features(self._model_on("cpu"), self.cache.layers)
-            return nearest(features, every_neuron(self.cache.layers, self.cache.d_mlp), neurons)
-
-        return self._keep("neighbours", make, fits=lambda kept: set(neurons) <= {one.neuron for one in kept})
+        return self._keep(
+            "neighbours",
+            lambda: computed.neighbours(self, neurons),
+            fits=lambda kept: set(neurons) <= {one.neuron for one in kept},
+        )
 
     # --- what happens without them ------------------------------------------------------------------
 
@@ -135,12 +110,10 @@ class Study(Opened):
         self, neurons: Sequence[str | NeuronId], intervention: Intervention | None = None, *, nouns: int | None = None
     ) -> "Ablations":
         """Exact effects of these neurons, each alone, and of all of them together."""
-        from neurons.intervention.ablations import Wanted, ablations
+        from neurons.intervention.ablations import Wanted
 
         named = tuple(dict.fromkeys(map(self.check_neuron, neurons)))
-        return ablations(
-            self.context(nouns=nouns), Wanted(intervention or Intervention(), neurons=named), bars=self.bars
-        )
+        return computed.ablations(self, Wanted(intervention or Intervention(), neurons=named), nouns)
 
     def ablations(
         self,
@@ -155,17 +128,16 @@ class Study(Opened):
 
         Those of the default settings are kept. jobs, scheduler: other processes that compute blocks of prompts.
         """
-        from neurons.intervention.ablations import Wanted, ablations
 
         self.check_spread(jobs, scheduler)
 
         def make() -> "Ablations":
-            wanted = Wanted(intervention or Intervention(), exact)
-            return ablations(self.context(nouns=nouns), wanted, jobs=jobs, scheduler=scheduler, bars=self.bars)
+            from neurons.intervention.ablations import Wanted
 
-        if exact != EXACT or intervention not in {None, Intervention()} or nouns is not None:
-            return make()
-        return self._keep("ablations", make)
+            return computed.ablations(self, Wanted(intervention or Intervention(), exact), nouns, jobs, scheduler)
+
+        default = exact == EXACT and intervention in {None, Intervention()} and nouns is None
+        return self._keep("ablations", make, default=default)
 
     def curves(self) -> "Curves":
         """Top-k curves: the first k neurons kept or ablated, in several orders, that of `ablations` among them."""
@@ -176,29 +148,17 @@ class Study(Opened):
         return self._curves()[1]
 
     def _curves(self) -> "tuple[Curves, PublishedCurve]":
-        return self._keep("curves", lambda: self._curves_beside(self.ablations(), None))
-
-    def _curves_beside(self, ablations: "Ablations", nouns: int | None) -> "tuple[Curves, PublishedCurve]":
-        from neurons.intervention.ablations import top_k_curves
-
-        seed = self.plan.settings.seed
-        return top_k_curves(self.context(nouns=nouns), ablations.effects, seed=seed, bars=self.bars)
+        return self._keep("curves", lambda: computed.curves(self, self.ablations(), None))
 
     def with_curves(self, ablations: "Ablations", *, nouns: int | None = None) -> "Ablations":
         """These ablations with the top-k curves beside them, in order of their exact effects too."""
         is_kept = nouns is None and ablations is self.kept("ablations")
-        curves, published = self._curves() if is_kept else self._curves_beside(ablations, nouns)
+        curves, published = self._curves() if is_kept else computed.curves(self, ablations, nouns)
         return replace(ablations, curves=curves, published=published)
 
     def components(self, *, nouns: int | None = None) -> "ComponentEffects":
         """Every MLP and every attention head ablated as a whole at END."""
-        from neurons.intervention.components import component_effects
-
-        def make() -> "ComponentEffects":
-            with self.bars("ablating MLPs and heads") as progress:
-                return component_effects(self.context(nouns=nouns), progress=progress)
-
-        return make() if nouns is not None else self._keep("components", make)
+        return self._keep("components", lambda: computed.components(self, nouns), default=nouns is None)
 
     # --- how they add up ----------------------------------------------------------------------------
 
@@ -216,53 +176,20 @@ class Study(Opened):
         self, *, method: "Method" = "hdbscan", cap: int | None = None, smallest: int | None = None
     ) -> "Clustering":
         """Clusters of the neurons that boost or suppress. cap: most of them; smallest: fewest that make a cluster."""
-        from neurons.clustering.clusters import CAP, cluster
-
-        def make() -> "Clustering":
-            ranking = self.ranking()
-            called = (*ranking.boosting_neurons(), *ranking.suppressing_neurons())
-            with self.bars("clustering") as progress:
-                return cluster(
-                    self.population(), called, method=method, cap=cap or CAP, smallest=smallest,
-                    seed=self.plan.settings.seed, progress=progress,
-                )  # fmt: skip
-
-        if (method, cap, smallest) != ("hdbscan", None, None):
-            return make()
-        return self._keep("clusters", make)
+        default = (method, cap, smallest) == ("hdbscan", None, None)
+        return self._keep("clusters", lambda: computed.clusters(self, method, cap, smallest), default=default)
 
     def composition(
         self, *, also: Sequence[str | NeuronId] = (), cap: int | None = None, candidates: int | None = None
     ) -> "Composition":
         """How the neurons add up to ">". also: neurons fitted beside those that were clustered; candidates: most
         neurons that the sparse reconstruction chooses from."""
-        from neurons.regression.composition import CAP
-
-        named = list(map(self.check_neuron, also))
-        make = partial(self._compose, named, cap, candidates or CAP)
-        if named or cap is not None or candidates is not None:
-            return make()
-        return self._keep("composition", make)
-
-    def _compose(self, also: Sequence[NeuronId], cap: int | None, candidates: int) -> "Composition":
-        from neurons.clustering.tuning import tune
-        from neurons.regression.composition import compose
-
-        clustering, population, seed = self.clusters(cap=cap), self.population(), self.plan.settings.seed
-        tuning, fitted = clustering.tuning, [fit.neuron for fit in clustering.tuning.neurons]
-        new = [neuron for neuron in dict.fromkeys(also) if neuron not in fitted]
-        if new:
-            tuning = tune(population.take(population.rows([*fitted, *new])), seed=seed)
-        with self.bars("composing") as progress:
-            return compose(
-                population,
-                tuning,
-                groups={str(cluster.id): cluster.members for cluster in clustering.clusters},
-                cap=candidates,
-                seed=seed,
-                notes=clustering.notes,
-                progress=progress,
-            )
+        named = tuple(map(self.check_neuron, also))
+        return self._keep(
+            "composition",
+            lambda: computed.composition(self, named, cap, candidates),
+            default=not named and cap is None and candidates is None,
+        )
 
     # --- where the start year comes from ------------------------------------------------------------
 
@@ -280,24 +207,14 @@ class Study(Opened):
         """
         from neurons.circuit.results import N_RANDOM, PROMPTS
         from neurons.circuit.search_results import Search
-        from neurons.circuit.study import study_circuit
 
         wanted = search or Search(), prompts or PROMPTS, N_RANDOM if random is None else random
-
-        def make() -> "CircuitStudy":
-            with self.bars("following paths") as progress:
-                return study_circuit(
-                    self.context(),
-                    circuit=given,
-                    search=wanted[0],
-                    neurons=self.ranking().boosting_neurons()[:EXPLAINED],
-                    prompts=wanted[1],
-                    n_random=wanted[2],
-                    seed=self.plan.settings.seed,
-                    progress=progress,
-                )
-
-        return make() if given is not None else self._keep("circuit", make, fits=lambda kept: kept.asked == wanted)
+        return self._keep(
+            "circuit",
+            lambda: computed.circuit(self, given, *wanted),
+            default=given is None,
+            fits=lambda kept: kept.asked == wanted,
+        )
 
     def inputs(self, neuron: str | NeuronId, *, prompts: int | None = None) -> "PreActivation":
         """What makes up a neuron's pre-activation at END, component by component."""
@@ -317,14 +234,7 @@ class Study(Opened):
 
         checkpoint, seed = self.plan.checkpoint, self.plan.settings.seed
         drawn = published_sample(checkpoint.tokenizer, size=sample or SAMPLE, seed=seed)
-
-        def make() -> "Checks":
-            from neurons.comparison.replication import replicate
-
-            statistics = self.kept("statistics")
-            return replicate(self.model, self.effects(), drawn, statistics=statistics, seed=seed, bars=self.bars)
-
-        return self._keep("check", make, fits=lambda kept: kept.n_prompts == len(drawn))
+        return self._keep("check", lambda: computed.checks(self, drawn), fits=lambda kept: kept.n_prompts == len(drawn))
 
     def tasks(self, only: Sequence[str] | None = None, *, top: int | None = None) -> "Transfer":
         """What the model does on other prompts, and whether the same neurons do it; top: neurons held at most."""
@@ -342,17 +252,9 @@ class Study(Opened):
 
     def neuron(self, neuron: str | NeuronId) -> dict[str, Any]:
         """One neuron's everything: the numbers that its page shows, as in report.json."""
-        from neurons.report.numbers import neuron_numbers
+        from neurons.study.pages import one_neuron
 
-        named = self.check_neuron(neuron)
-        return neuron_numbers(
-            self.effects(),
-            self.ranking(),
-            [named],
-            tuning=self.tuning(),
-            weights=self._weights([named]),
-            clusters={member: str(c.id) for c in self.clusters().clusters for member in c.members},
-        )[str(named)]
+        return one_neuron(self, neuron)
 
     def report(
         self,
@@ -370,49 +272,15 @@ class Study(Opened):
         folder: the folder of reports, default `reports`; the report is a folder in it, named after the model. neurons:
         those with a page, default the `top` of the ranking. causal, circuit: also ablations and the circuit (these
         run the model); where they were kept they are shown anyway. figures: a format in which each figure is also
-        written for a paper. command: how to make the report again, as the page says it.
+        written for a paper. command: how to make the report again, as its pages show it.
         """
-        from neurons.report.contents import Contents, write_contents
         from neurons.report.folder import place_of
-        from neurons.report.report import paged_neurons
+        from neurons.report.report import write_report
+        from neurons.study.pages import contents, python_command
 
-        chosen = tuple(map(self.check_neuron, neurons)) or paged_neurons(self.ranking(), top)
-        contents = Contents(
-            effects=self.effects(),
-            ranking=self.ranking(),
-            neurons=chosen,
-            clustering=self.clusters(),
-            composition=self.composition(),
-            weights=self._weights(chosen),
-            tokens=self.plan.token_names,
-            seed=self.plan.settings.seed,
-            ablations=self._all_ablations(run=causal),
-            circuit=self.circuit() if circuit else self.kept("circuit"),
-            checks=self.kept("check"),
-        )
+        shown = contents(self, neurons, top=top, causal=causal, circuit=circuit)
         name = f"{self.plan.folder_name}-neurons" if neurons else self.plan.folder_name
         place = place_of(Path(folder or REPORTS), name, self.plan.checkpoint.fingerprint, self.note)
+        command = command or python_command(self, causal=causal, circuit=circuit)
         with self.bars("writing the report") as progress:
-            return write_contents(
-                contents, folder=place, command=command or self._command(causal, circuit), figures=figures,
-                progress=progress,
-            )  # fmt: skip
-
-    def _weights(self, neurons: Sequence[NeuronId]) -> "FromWeights":
-        from neurons.report.weight_numbers import FromWeights
-
-        return FromWeights(self.neuron_statistics(), self.texts(neurons), self.neighbours(neurons))
-
-    def _all_ablations(self, *, run: bool) -> "Ablations | None":
-        """Exact effects with curves and components, as `neurons causal` shows them together."""
-        found = self.ablations() if run else self.kept("ablations")
-        if found is None:
-            return None
-        with_curves = self._curves() if run else self.kept("curves")
-        table = self.components() if run else self.kept("components")
-        pair = with_curves or (None, None)
-        return replace(found, curves=pair[0], published=pair[1], layers=table)
-
-    def _command(self, causal: bool, circuit: bool) -> str:
-        options = "".join(f", {name}=True" for name, yes in (("causal", causal), ("circuit", circuit)) if yes)
-        return f"neurons.Study({self.plan.checkpoint.name!r}).report({options.removeprefix(', ')})"
+            return write_report(shown, folder=place, command=command, figures=figures, progress=progress)

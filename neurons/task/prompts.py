@@ -5,99 +5,23 @@ released code of Hanna, Liu and Variengien (2023). Each noun gets one century an
 so that nothing but YY varies within a noun and its prompts share everything before YY.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Int
 
-from neurons.shown import Shown
+from neurons.task.prompt_set import Missing, PromptSet
 from neurons.task.templates import YEAR_SPAN, Template, Tokenizer, check_aligned, year_position
 from neurons.task.years import KNOWN_CENTURIES, N_YEARS, check_centuries
 from neurons.types import InputError, check_is, check_whole, elements, told
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 PUBLISHED_CENTURIES = tuple(range(10, 19))
 FULL_CENTURY = 95
 """A century is drawn for a noun only if it offers this many start years after the published filter."""
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A cell of the XX x YY table without a prompt, and the reason."""
-
-    century: int
-    year: int
-
-    @property
-    def reason(self) -> str:
-        whole, parts = f"' {self.century:02d}{self.year:02d}'", f"' {self.century:02d}' and '{self.year:02d}'"
-        return f"{whole} does not split into {parts}"
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class PromptSet(Shown):
-    """Prompts with their 01-counterfactuals. P prompts of T tokens, Q distinct counterfactuals.
-
-    tokens [P, T]; start_year, century [P]; noun [P]; counterfactual [P] is the row of each prompt's
-    01-counterfactual in counterfactual_tokens [Q, T]. `year_position` is the position of YY; the answer is
-    read at END, the last position. `year_token_ids` [100] are the bare two-digit tokens.
-    """
-
-    template: Template
-    bos: int
-    tokens: Int[np.ndarray, "P T"]
-    start_year: Int[np.ndarray, " P"]
-    century: Int[np.ndarray, " P"]
-    noun: tuple[str, ...]
-    counterfactual: Int[np.ndarray, " P"]
-    counterfactual_tokens: Int[np.ndarray, "Q T"]
-    year_token_ids: Int[np.ndarray, "100"]
-    year_position: int
-    missing: tuple[Missing, ...]
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of everything that the model reads and of how its answer is read."""
-        h = hashlib.sha256()
-        for part in (self.tokens, self.counterfactual, self.counterfactual_tokens, self.year_token_ids):
-            for start in range(0, len(part), 4096):  # a piece at a time: there may be many prompts
-                h.update(np.ascontiguousarray(part[start : start + 4096], dtype="<i8").tobytes())
-            h.update(repr(part.shape).encode())
-        h.update(repr((self.year_position, self.start_year.tolist(), self.century.tolist())).encode())
-        h.update("\0".join(self.noun).encode())
-        return h.hexdigest()
-
-    def summary(self) -> dict[str, object]:
-        return {
-            "prompts": len(self),
-            "nouns": len(set(self.noun)),
-            "centuries": ", ".join(map(str, np.unique(self.century).tolist())),
-            "tokens": f"{self.tokens.shape[1]} a prompt, YY at {self.year_position}",
-            "first": repr(self.text(0)),
-        }
-
-    def to_frame(self) -> "pd.DataFrame":
-        """Return a pandas row for each prompt: its noun, century, start year and text."""
-        import pandas as pd
-
-        texts = [self.text(row) for row in range(len(self))]
-        return pd.DataFrame(
-            {"noun": self.noun, "century": self.century, "start_year": self.start_year, "prompt": texts}
-        )
-
-    def text(self, row: int) -> str:
-        """Return the prompt as text, without BOS."""
-        row = check_whole("row", row, least=0, most=len(self) - 1)
-        return self.template.fill(self.noun[row], int(self.century[row]), int(self.start_year[row])).strip()
 
 
 def year_tokens(tokenizer: Tokenizer) -> Int[np.ndarray, "100"]:

@@ -17,7 +17,7 @@ from neurons.types import NeuronId
 from neurons.weights.results import Neighbours
 
 if TYPE_CHECKING:
-    from neurons.model.checkpoint import Model
+    from neurons.model.model import Model
 
 COUNT = 5
 """Neighbours kept of each neuron."""

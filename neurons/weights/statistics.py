@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.rounding import MARGIN
 from neurons.task.prompts import year_tokens

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from neurons.cache.format import Cache
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.task.controls import controls
 from neurons.types import NeuronId, Progress
 from neurons.weights.contexts import control_curves, extreme_prompts

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.rounding import ascending, descending
 from neurons.task.prompts import year_tokens
 from neurons.types import InputError, NeuronId

@@ -18,7 +18,8 @@ from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.groups import MEASURES
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
+from neurons.model.model import Model
 from neurons.task.prompts import year_spans
 from neurons.types import InputError, Measure
 

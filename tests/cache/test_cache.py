@@ -19,11 +19,13 @@ import neurons.cache.compute as compute
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache, cache_key, cache_path, format_layers, open_cache, verify_cache
 from neurons.decomposition.effects import logit_effects
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.files import find_checkpoint
 from neurons.model.forward import EndRun, run
+from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.types import CacheError, InputError
 
 LAYERS = (0, 2)

@@ -29,10 +29,12 @@ from neurons.cache.folder import building, is_being_built, lock_path
 from neurons.cache.format import Cache, open_cache, reading, verify_cache
 from neurons.cache.integrity import Manifest, read_manifest
 from neurons.cache.parts import Parts, folders_beside
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.forward import EndRun, run
+from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.types import CacheError
 
 WORDS = ("war", "siege", "reign", "trial")

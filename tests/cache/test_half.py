@@ -18,9 +18,10 @@ from neurons.cache.parts import parts_of
 from neurons.cache.plan import load_plan, plan_of, save_plan
 from neurons.decomposition.effects import LogitEffects, logit_effects
 from neurons.decomposition.ranking import Ranking, rank
-from neurons.model.checkpoint import Model
 from neurons.model.forward import EndRun
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.model.model import Model
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.task.years import contrast_weights
 from neurons.types import CacheError, InputError
 

@@ -36,10 +36,11 @@ from neurons.circuit.search import find_circuit, search_parts
 from neurons.circuit.search_results import Search
 from neurons.circuit.study import study_circuit
 from neurons.intervention.context import AblationContext, ablation_context
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.report.pages.circuit import circuit_page
 from neurons.report.render import Site, write_page
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.types import InputError
 
 N_PATHS = 40

@@ -14,7 +14,7 @@ from neurons.intervention import exact as causal
 from neurons.intervention import groups as interventions
 from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.exact import group_effect, neuron_effects, references
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.task.intervention import Intervention
 
 Run = Callable[..., tuple[int, str, str]]

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from neurons.cache.format import Cache
-from neurons.cli.check import print_checks
+from neurons.cli.comparisons import print_checks
 from neurons.cli.main import main
 from neurons.comparison import published
 from neurons.comparison.replication import is_judged
-from neurons.model.checkpoint import Model
 from neurons.model.files import Checkpoint
+from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.report.blocks import Table
 from neurons.report.pages.check import check_page

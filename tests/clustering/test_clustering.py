@@ -11,7 +11,8 @@ from populations import KINDS, TUNED, of_kinds, permuted, population, sums_of, w
 from sklearn.metrics import adjusted_rand_score
 
 from neurons.cache.format import Cache
-from neurons.clustering.clusters import _cut, _dense, _merges, cluster
+from neurons.clustering.clusters import cluster
+from neurons.clustering.partition import _cut, _dense, _merges
 from neurons.clustering.similarity import best_jaccard, mean_likeness, readout_likeness, with_tuning
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.population import Population, neuron_population

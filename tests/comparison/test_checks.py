@@ -16,11 +16,11 @@ from neurons.circuit.graph import Circuit
 from neurons.circuit.paths import patching_of
 from neurons.comparison import checks as check
 from neurons.comparison import published, sampled
-from neurons.comparison.checks import SampleRun, layer_of, patch_checks, patched_shares, resampling
-from neurons.comparison.published import Number, judge_bound, judge_exact, judge_number, judge_order, unjudged
+from neurons.comparison.checks import SampleRun, patch_checks, patched_shares, resampling
+from neurons.comparison.published import Number, judge_bound, judge_exact, judge_number, judge_order, layer_of, unjudged
 from neurons.comparison.results import Checks, conclusion
 from neurons.comparison.sampled import patch_mlps, run_sample
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.task.sample import Sample, published_sample
 from neurons.types import NeuronId

@@ -14,7 +14,7 @@ from random_gpt2 import MINI, write_random_gpt2
 from safetensors.numpy import load_file, save_file
 
 from neurons.cache.format import Cache
-from neurons.cli.compare import folder_name
+from neurons.cli.comparisons import folder_name
 from neurons.cli.main import main
 from neurons.comparison.model_results import Comparison, Kind, Side
 from neurons.comparison.results import Scores

@@ -22,8 +22,9 @@ from neurons.decomposition.ranking import Ranking, rank
 from neurons.intervention.context import ablation_context
 from neurons.intervention.exact import group_effect
 from neurons.intervention.groups import group_measures
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.files import BUNDLED
+from neurons.model.model import Model
 from neurons.study.study import Study
 from neurons.task.prompts import year_spans
 from neurons.task.tasks import TASKS

@@ -21,9 +21,11 @@ from neurons.decomposition.effects import (
     logit_effects,
     plain_logit_lens,
 )
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.forward import final_scale, trace, year_logits
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.model.model import Model
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.task.years import MEASURED
 from neurons.types import InputError, NeuronId
 

@@ -7,14 +7,14 @@ from conftest import PlantedCase
 from hooked import hooked_model
 
 from neurons.cache.format import Cache
-from neurons.intervention.agreement import agreement
+from neurons.intervention.ablations import agreement
 from neurons.intervention.components import component_effects
 from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.curve_results import Curves
 from neurons.intervention.curves import _k90, curves, effect_order, published_curve, sizes, variance_order
 from neurons.intervention.exact import all_neurons, group_effect, neuron_effects, references
 from neurons.intervention.groups import group_measures
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.report.figures.causal_plots import agreement_figure, curves_figure, layers_figure, published_figure
 from neurons.task import behaviour
 from neurons.task.intervention import Intervention

@@ -25,7 +25,7 @@ from neurons.intervention.exact import (
 from neurons.intervention.groups import group_mask, group_measures, logit_changes, neuron_changes
 from neurons.intervention.readers import measure_weights
 from neurons.intervention.screen import screen
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.task import behaviour
 from neurons.task.intervention import Intervention
 from neurons.task.prompts import year_spans

@@ -13,7 +13,8 @@ from random_gpt2 import write_random_gpt2
 from safetensors import torch as torch_files
 from safetensors.numpy import load_file, save_file
 
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
+from neurons.model.model import Model
 from neurons.types import CheckpointError, InputError, NeuronsError
 
 PLACES = {

@@ -16,7 +16,7 @@ from pretend_gpu import pretend
 
 import neurons
 from neurons.cache.format import Cache
-from neurons.circuit.search import Search
+from neurons.circuit.search_results import Search
 from neurons.circuit.study import study_circuit
 from neurons.cli.main import main
 from neurons.intervention.components import component_effects
@@ -24,8 +24,9 @@ from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.curves import published_curve
 from neurons.intervention.groups import MEASURES, group_mask, group_measures, logit_changes
 from neurons.intervention.screen import screen
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.device import check_against, find_device
+from neurons.model.model import Model
 from neurons.task.intervention import Intervention
 from neurons.types import Device, DeviceError, Effect, NeuronId
 

@@ -12,10 +12,12 @@ import torch
 from oracle import bridge_cache, double_bridge, hooked_run, relative, some_tokens
 from random_gpt2 import write_random_gpt2
 
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.config import ACTIVATIONS
 from neurons.model.forward import EndRun, EndTrace, activate, resume, run, run_in_blocks, trace
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.model.model import Model
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.types import InputError
 
 SINGLE, DOUBLE = 1e-5, 1e-10

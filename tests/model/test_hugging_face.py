@@ -10,11 +10,13 @@ from random_gpt2 import write_random_gpt2
 from transformers import GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from neurons.cache.build import cache_activations
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.forward import run
 from neurons.model.hugging_face import boot_bridge
+from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.types import CheckpointError, InputError
 
 

@@ -13,9 +13,10 @@ from random_gpt2 import write_random_gpt2
 from safetensors.numpy import load_file
 from transformers import GPT2LMHeadModel
 
-from neurons.model.checkpoint import Model, load_model
+from neurons.model.checkpoint import load_model
 from neurons.model.forward import run
-from neurons.task.prompts import PromptSet
+from neurons.model.model import Model
+from neurons.task.prompt_set import PromptSet
 from neurons.types import CheckpointError, InputError
 
 SINGLE = 1e-5
@@ -109,7 +110,7 @@ def test_weights_of_nn_linear_are_transposed(plain: Path, other: Path, mini_prom
     model = load_model(other)
     assert torch.equal(model.blocks[1].W_O, load_model(plain).blocks[1].W_O)
     assert model.blocks[1].W_in.is_contiguous()
-    assert model.facts()["notes"] == "matrices are stored as nn.Linear has them and were transposed"
+    assert model.summary()["notes"] == "matrices are stored as nn.Linear has them and were transposed"
     assert_computes_as_hugging_face(model, plain, mini_prompts)
 
 
@@ -214,4 +215,4 @@ def test_a_classifier_that_lost_its_head_is_refused_with_the_reason(tmp_path: Pa
 
 
 def test_a_checkpoint_as_saved_has_no_notes(plain: Path) -> None:
-    assert "notes" not in load_model(plain).facts()
+    assert "notes" not in load_model(plain).summary()

@@ -10,7 +10,8 @@ import pytest
 from neurons.decomposition.effects import LogitEffects, logit_effects
 from neurons.decomposition.ranking import Ranking, rank
 from neurons.report.blocks import decimals_for, number
-from neurons.report.explorer import write_explorer
+from neurons.report.contents import Contents
+from neurons.report.explorer import EXPLORER, write_explorer
 from neurons.report.render import Site
 from neurons.report.report import write_report
 
@@ -37,7 +38,8 @@ def ranking(effects: LogitEffects) -> Ranking:
 def report(effects: LogitEffects, ranking: Ranking, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reports") / "planted"
     labels = {"family": dict.fromkeys(ranking.boosting_neurons(), "step <b>")}
-    write_report(effects, ranking, folder=folder, command="neurons report", top=1, labels=labels)
+    write_report(Contents(effects, ranking, ranking.neurons[:1]), folder=folder, command="neurons report")
+    write_explorer(effects, ranking, folder / EXPLORER, site=Site(model=effects.cache.model, footer=""), labels=labels)
     return folder
 
 

@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 
 from neurons.cache.format import Cache
-from neurons.clustering.tuning import tune
+from neurons.clustering.clusters import cluster
+from neurons.clustering.results import Clustering
 from neurons.decomposition.effects import LogitEffects, logit_effects
 from neurons.decomposition.population import neuron_population
 from neurons.decomposition.ranking import COLUMNS, Ranking, rank
+from neurons.regression.composition import compose
+from neurons.regression.results import Composition
 from neurons.report import markdown
 from neurons.report.blocks import (
     Code,
@@ -27,16 +30,16 @@ from neurons.report.blocks import (
     Section,
     Span,
     Table,
-    Text,
     TokenRow,
     TokenText,
     number,
     with_space,
 )
-from neurons.report.numbers import active_range, behaviour_numbers, best_split, by_distance, layer_numbers
+from neurons.report.contents import Contents, paged_neurons
+from neurons.report.numbers import behaviour_numbers
 from neurons.report.render import MANY, Site, row_data, shade, to_html
-from neurons.report.report import paged_neurons, report_numbers, write_report
-from neurons.task.behaviour import contrast, measure, year_probabilities
+from neurons.report.report import write_report
+from neurons.task.behaviour import measure, year_probabilities
 from neurons.types import OutputError
 
 TOP = 3
@@ -80,10 +83,15 @@ def ranking(effects: LogitEffects) -> Ranking:
     return rank(effects)
 
 
+def shown(effects: LogitEffects, ranking: Ranking, top: int = 1) -> Contents:
+    """The least that a report shows: the ranking, and pages of its first neurons."""
+    return Contents(effects, ranking, paged_neurons(ranking, top))
+
+
 @pytest.fixture(scope="module")
 def report(effects: LogitEffects, ranking: Ranking, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reports") / "mini"
-    write_report(effects, ranking, folder=folder, command="neurons report", top=TOP)
+    write_report(shown(effects, ranking, TOP), folder=folder, command="neurons report")
     return folder
 
 
@@ -125,16 +133,6 @@ def test_the_average_distribution_has_no_cutoff_of_its_own(effects):
     assert found == pytest.approx(telescoped / len(probability), abs=3e-4)
 
 
-def test_layers_and_the_rest_sum_to_the_models_contrast(effects):
-    parts = layer_numbers(effects)["parts"]
-    assert sum(part["contrast"] for part in parts[:-1]) == pytest.approx(parts[-1]["contrast"], rel=1e-9)
-    cache = effects.cache
-    rows = np.isin(cache.start_year, effects.start_years)
-    by_prompt = contrast(cache.year_logits[rows], cache.start_year[rows])
-    years = [by_prompt[cache.start_year[rows] == year].mean() for year in effects.start_years]
-    assert parts[-1]["contrast"] == pytest.approx(np.mean(years), rel=1e-9)
-
-
 def test_neuron_contrasts_average_to_the_score(numbers):
     for neuron in numbers["neurons"].values():
         assert np.mean(neuron["contrast"]) == pytest.approx(neuron["score"], rel=1e-4)
@@ -156,7 +154,7 @@ def test_every_called_neuron_of_a_planted_model_has_its_numbers_on_its_page(plan
     planted = logit_effects(planted_case(0).cache)
     ranked = rank(planted)
     called = [*ranked.boosting_neurons(), *ranked.suppressing_neurons()]
-    found = report_numbers(planted, ranked, called, command="x")
+    found = Contents(planted, ranked, tuple(called)).numbers("x")
     from neurons.report.pages.neuron import neuron_page
 
     site = Site(model="planted", footer="")
@@ -169,31 +167,14 @@ def test_every_called_neuron_of_a_planted_model_has_its_numbers_on_its_page(plan
 
 
 def test_pages_show_the_fits_they_are_given(effects, ranking, tmp_path):
-    population = neuron_population(effects)
     neuron = ranking.neurons[0]
-    fits = tune(population.take(population.rows([neuron])))
-    write_report(effects, ranking, folder=tmp_path / "r", command="x", neurons=[neuron], tuning=fits)
+    clustering = cluster(neuron_population(effects), [neuron], resamples=2)
+    fits = clustering.tuning
+    contents = Contents(effects, ranking, (neuron,), clustering=clustering)
+    write_report(contents, folder=tmp_path / "r", command="x")
     shown = " ".join(Reader((tmp_path / "r" / "neurons" / f"{neuron}.html").read_text(encoding="utf-8")).texts)
     assert fits.neurons[0].description in shown
     assert f"{fits.neurons[0].tuning.family}, held-out R² {fits.neurons[0].tuning.r2_cv:.2f}" in shown
-
-
-def test_distance_profile_of_a_triangle_is_a_step():
-    years = tuple(range(2, 99))
-    effect = np.where(np.arange(100)[None, :] > np.array(years)[:, None], 1.0, 0.0)
-    distance, mean, sd = by_distance(effect, years)
-    np.testing.assert_array_equal(mean, (np.array(distance) > 0).astype(float))
-    assert not sd.any()
-
-
-def test_best_split_finds_a_step():
-    assert best_split(np.where(np.arange(100) > 31, 2.0, -1.0)) == (31, pytest.approx(3.0))
-
-
-def test_active_range_is_the_shortest_run_with_most_of_the_activation():
-    tuning = np.zeros(97)
-    tuning[20:30] = -1.0
-    assert active_range(tuning) in {(first, first + 7) for first in range(20, 23)}
 
 
 # --- the folder ------------------------------------------------------------------------------------
@@ -237,7 +218,7 @@ def test_nothing_is_loaded_from_elsewhere(report):
 
 def test_the_same_inputs_give_the_same_bytes(report, effects, ranking, tmp_path):
     again = tmp_path / "mini"
-    write_report(effects, ranking, folder=again, command="neurons report", top=TOP)
+    write_report(shown(effects, ranking, TOP), folder=again, command="neurons report")
     files = {file.relative_to(report) for file in report.rglob("*") if file.is_file()}
     assert files == {file.relative_to(again) for file in again.rglob("*") if file.is_file()}
     assert all((report / file).read_bytes() == (again / file).read_bytes() for file in files)
@@ -249,7 +230,7 @@ def test_names_with_tags_quotes_and_newlines_are_shown_as_text(effects, tmp_path
     nasty = dataclasses.replace(effects, cache=cache)
     ranking = rank(nasty, resamples=10)
     folder = tmp_path / "reports" / "safe"
-    write_report(nasty, ranking, folder=folder, command=f"neurons report --model {NASTY!r}", top=1)
+    write_report(shown(nasty, ranking), folder=folder, command=f"neurons report --model {NASTY!r}")
     for file in html_files(folder):
         text = file.read_text(encoding="utf-8")
         assert "<script>alert" not in text
@@ -272,7 +253,7 @@ def test_interrupted_report_leaves_the_previous_one(effects, ranking, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_report(effects, ranking, folder=folder, command="x", top=1, progress=interrupt)
+        write_report(shown(effects, ranking), folder=folder, command="x", progress=interrupt)
     assert [path.name for path in tmp_path.iterdir()] == ["mini"]
     assert [path.name for path in folder.iterdir()] == ["report.json"]
 
@@ -282,7 +263,7 @@ def test_second_run_replaces_the_report(effects, ranking, tmp_path):
     folder.mkdir()
     (folder / "report.json").write_text('{"format": "neurons-report"}')
     (folder / "old.html").write_text("old")
-    index = write_report(effects, ranking, folder=folder, command="x", top=1)
+    index = write_report(shown(effects, ranking), folder=folder, command="x")
     assert index == folder / "index.html"
     assert index.is_file()
     assert not (folder / "old.html").exists()
@@ -292,58 +273,65 @@ def test_second_run_replaces_the_report(effects, ranking, tmp_path):
 def test_folder_that_is_no_report_is_never_replaced(effects, ranking, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(OutputError, match="holds files that are no report"):
-        write_report(effects, ranking, folder=tmp_path, command="x", top=1)
+        write_report(shown(effects, ranking), folder=tmp_path, command="x")
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
 def test_unwritable_folder_is_one_line(effects, ranking, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="choose another with --report-dir") as caught:
-        write_report(effects, ranking, folder=tmp_path / "file" / "mini", command="x", top=1)
+        write_report(shown(effects, ranking), folder=tmp_path / "file" / "mini", command="x")
     assert "\n" not in str(caught.value)
 
 
-def test_pages_of_other_analyses_are_linked_from_the_index(effects, ranking, tmp_path):
-    extra = Page("causal", "Causal effects", "What ablation says.", (Section("S", (Text(("a",)),)),), data={"k": 3})
-    write_report(effects, ranking, folder=tmp_path / "r", command="x", top=1, extra=(extra,))
-    assert "causal.html" in Reader((tmp_path / "r" / "index.html").read_text(encoding="utf-8")).links
-    assert json.loads((tmp_path / "r" / "report.json").read_text(encoding="utf-8"))["pages"] == {"causal": {"k": 3}}
+@pytest.fixture(scope="module")
+def clustering(effects: LogitEffects, ranking: Ranking) -> Clustering:
+    return cluster(neuron_population(effects), ranking.neurons[:60], resamples=2)
 
 
 @pytest.fixture(scope="module")
-def told(effects, ranking, tmp_path_factory) -> Path:
-    """A report with what other analyses tell it: a cluster, a section of the index, what was run."""
-    folder = tmp_path_factory.mktemp("told") / "mini"
-    write_report(
-        effects, ranking, folder=folder, command="x", top=1,
-        extra=(Page("clusters/cluster-3", "Cluster 3", "lead", ()),),
-        labels={"cluster": {ranking.neurons[0]: "3"}},
-        summaries=(Section("Which kinds", (Text(("four kinds",)),)),),
-        analyses={"causal": "512 neurons"},
-    )  # fmt: skip
+def composition(effects: LogitEffects, clustering: Clustering) -> Composition:
+    groups = {str(one.id): one.members for one in clustering.clusters}
+    return compose(neuron_population(effects), clustering.tuning, groups=groups, cap=20, most=5, resamples=20)
+
+
+@pytest.fixture(scope="module")
+def clustered(effects, ranking, clustering, composition, tmp_path_factory) -> Path:
+    """A report with clusters and composition."""
+    folder = tmp_path_factory.mktemp("clustered") / "mini"
+    contents = Contents(effects, ranking, ranking.neurons[:1], clustering=clustering, composition=composition)
+    write_report(contents, folder=folder, command="x")
     return folder
 
 
-def test_the_page_of_provenance_names_the_cache_and_what_was_run(told, effects):
-    shown = Reader((told / "provenance.html").read_text(encoding="utf-8")).texts
+def test_pages_of_analyses_are_linked_from_the_index_and_their_numbers_kept(clustered, composition):
+    assert "composition.html" in Reader((clustered / "index.html").read_text(encoding="utf-8")).links
+    pages = json.loads((clustered / "report.json").read_text(encoding="utf-8"))["pages"]
+    assert pages["composition"] == json.loads(json.dumps(composition.to_json()))
+
+
+def test_the_page_of_provenance_names_the_cache_and_the_analyses(clustered, effects):
+    texts = Reader((clustered / "provenance.html").read_text(encoding="utf-8")).texts
     cache = effects.cache
     written = datetime.fromtimestamp(cache.path.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    assert {cache.model_sha256, cache.key, cache.prompts_sha256, cache.path.name, written} <= set(shown)
-    assert {"causal", "512 neurons"} <= set(shown)
+    assert {cache.model_sha256, cache.key, cache.prompts_sha256, cache.path.name, written} <= set(texts)
+    assert {"clusters and composition", "seed 0, from the cache alone"} <= set(texts)
 
 
-def test_a_neuron_leads_to_its_cluster_where_that_has_a_page(told, ranking):
-    page = (told / "neurons" / f"{ranking.neurons[0]}.html").read_text(encoding="utf-8")
-    assert "../clusters/cluster-3.html" in Reader(page).links
+def test_a_neuron_leads_to_the_page_of_its_cluster(clustered, clustering, ranking):
+    page = (clustered / "neurons" / f"{ranking.neurons[0]}.html").read_text(encoding="utf-8")
+    (own,) = [one.id for one in clustering.clusters if ranking.neurons[0] in one.members]
+    assert f"../clusters/cluster-{own}.html" in Reader(page).links
 
 
-def test_what_analyses_say_in_short_stands_on_the_index(told):
-    assert "four kinds" in (told / "index.html").read_text(encoding="utf-8")
+def test_the_index_describes_every_cluster(clustered, clustering):
+    text = " ".join(Reader((clustered / "index.html").read_text(encoding="utf-8")).texts)
+    assert all(one.description in text for one in clustering.clusters)
 
 
 def test_report_of_one_noun_says_that_there_is_no_interval(effects, tmp_path):
     one = dataclasses.replace(effects, cache=dataclasses.replace(effects.cache, noun=("war",) * len(effects.cache)))
-    write_report(one, rank(one), folder=tmp_path / "r", command="x", top=1)
+    write_report(shown(one, rank(one)), folder=tmp_path / "r", command="x")
     page = next((tmp_path / "r" / "neurons").glob("*.html")).read_text(encoding="utf-8")
     assert "not known with a single noun" in page
 
@@ -353,9 +341,11 @@ def test_report_from_a_cache_loads_no_torch(mini_cache, tmp_path):
 import sys
 from pathlib import Path
 import neurons
+from neurons.report.contents import Contents
 from neurons.report.report import write_report
 effects = neurons.logit_effects(neurons.open_cache({str(mini_cache.path)!r}))
-write_report(effects, neurons.rank(effects), folder=Path({str(tmp_path / "r")!r}), command="x", top=1)
+ranking = neurons.rank(effects)
+write_report(Contents(effects, ranking, ranking.neurons[:1]), folder=Path({str(tmp_path / "r")!r}), command="x")
 loaded = {{"torch", "transformer_lens", "transformers", "pandas", "xarray", "matplotlib.pyplot"}} & set(sys.modules)
 assert not loaded, loaded
 """

@@ -10,13 +10,16 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from neurons.clustering.clusters import cluster
+from neurons.clustering.results import Clustering
 from neurons.decomposition.effects import LogitEffects, logit_effects
+from neurons.decomposition.population import neuron_population
 from neurons.decomposition.ranking import Ranking, rank
+from neurons.report.contents import Contents
 from neurons.report.pages.index import index_page
 from neurons.report.pages.neuron import neuron_page
 from neurons.report.pages.provenance import provenance_page
 from neurons.report.render import Site, to_html
-from neurons.report.report import report_numbers
 from neurons.report.weight_numbers import FromWeights
 from neurons.task.years import contrast_weights
 from neurons.types import NeuronId
@@ -131,12 +134,17 @@ def weights(planted_case, ranking) -> FromWeights:
 
 
 @pytest.fixture(scope="module")
-def report(effects: LogitEffects, ranking: Ranking, weights: FromWeights) -> dict:
+def clustering(effects: LogitEffects, ranking: Ranking) -> Clustering:
+    return cluster(neuron_population(effects), ranking.boosting_neurons(), resamples=2)
+
+
+@pytest.fixture(scope="module")
+def report(effects: LogitEffects, ranking: Ranking, weights: FromWeights, clustering: Clustering) -> dict:
     """report.json, as it is read back."""
-    clusters = dict.fromkeys(ranking.boosting_neurons(), "0")
+    contents = Contents(effects, ranking, ranking.neurons, clustering=clustering, weights=weights)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("neurons.report.numbers.RESAMPLES", 200)  # of the tuning curves' bands: a tenth, for speed
-        numbers = report_numbers(effects, ranking, ranking.neurons, command="x", weights=weights, clusters=clusters)
+        numbers = contents.numbers("x")
     return json.loads(json.dumps(numbers, allow_nan=False))
 
 
@@ -213,9 +221,10 @@ def test_neighbours_on_the_pages_are_those_of_report_json(report, pages):
                 assert agrees(cosine, similar[kind][place]["cosine"])
 
 
-def test_a_neuron_names_its_cluster(report, pages):
-    for name, page in pages.items():
-        assert page.terms.get("cluster") == ("cluster 0" if report["neurons"][name]["boosting"] else None)
+def test_a_neuron_names_its_cluster(pages, clustering):
+    cluster_of = {str(neuron): f"cluster {one.id}" for one in clustering.clusters for neuron in one.members}
+    assert cluster_of
+    assert {name: page.terms["cluster"] for name, page in pages.items() if "cluster" in page.terms} == cluster_of
 
 
 def test_tokens_and_controls_on_the_pages_are_those_of_report_json(report, pages, ranking):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from neurons.model.checkpoint import Model
 from neurons.model.forward import run
+from neurons.model.model import Model
 from neurons.task.behaviour import (
     by_start_year,
     contrast,
@@ -11,7 +11,7 @@ from neurons.task.behaviour import (
     probability_difference,
     year_probabilities,
 )
-from neurons.task.prompts import PromptSet
+from neurons.task.prompt_set import PromptSet
 
 RNG = np.random.default_rng(0)
 START = RNG.integers(1, 99, 40)

@@ -7,15 +7,8 @@ import pytest
 
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.task.nouns import NOUNS
-from neurons.task.prompts import (
-    Missing,
-    PromptSet,
-    full_centuries,
-    published_years,
-    usable_years,
-    year_spans,
-    year_tokens,
-)
+from neurons.task.prompt_set import Missing, PromptSet
+from neurons.task.prompts import full_centuries, published_years, usable_years, year_spans, year_tokens
 from neurons.task.templates import YEAR_SPAN, Template
 from neurons.types import InputError
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from neurons.model.tokenizer import Gpt2Tokenizer
-from neurons.task.prompts import PromptSet, year_spans
+from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import year_spans
 from neurons.task.tasks import DEFAULT, TASKS, Task, custom_task, find_task
 from neurons.task.templates import Template, parse_template
 from neurons.types import InputError

@@ -10,7 +10,7 @@ import torch
 import neurons
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result
-from neurons.model.checkpoint import Model
+from neurons.model.model import Model
 from neurons.task.controls import controls
 from neurons.types import CacheError, InputError, NeuronId
 from neurons.weights.contexts import activations_on, control_curves, extreme_prompts

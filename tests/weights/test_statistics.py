@@ -11,8 +11,8 @@ from planted_weights import plant_weights
 from scipy import stats
 
 import neurons
-from neurons.model.checkpoint import Model
 from neurons.model.hugging_face import boot_bridge
+from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.types import InputError
 from neurons.weights.results import COLUMNS, NeuronStatistics, kind_of

@@ -1,27 +1,23 @@
-"""Figures of tuning, clusters and composition, in the style of `plots`; results in, matplotlib Figures out."""
+"""Figures of composition, in the style of `plots`; results in, matplotlib Figures out."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from neurons.clustering.results import Clustering, Tuning
 from neurons.regression.results import LEVELS, SIGN_BAR, Composition
 from neurons.regression.terms import TERMS
+from neurons.report.figures.cluster_plots import panels, tuning_gallery
 from neurons.report.figures.plots import (
     ACCENT,
     COLUMN,
     HEIGHT,
     LAYER_COLOURS,
-    LOWERS,
     NEUTRAL,
-    RAISES,
     START_YEAR,
-    WIDE,
     YEAR,
     add_axes,
     new_figure,
@@ -32,11 +28,6 @@ from neurons.report.figures.plots import (
 from neurons.task.years import N_YEARS
 from neurons.types import OutputError
 
-CLUSTER_COLOURS = (*LAYER_COLOURS[:6], "#882255", "#117733", "#ddcc77", "#44aa99")
-"""Clusters' colours, repeated where there are more."""
-GALLERY = 12
-LEAVES = 40
-
 
 def save_all(figures: Mapping[str, Figure], folder: Path) -> None:
     """Each figure as SVG under its name; raises `OutputError` when the folder cannot be written."""
@@ -46,18 +37,6 @@ def save_all(figures: Mapping[str, Figure], folder: Path) -> None:
         raise OutputError(f"folder {os.fspath(folder)!r} cannot be made: {error.strerror or error}") from None
     for name, figure in figures.items():
         save(figure, folder / f"{name}.svg")
-
-
-def cluster_figures(found: Clustering) -> dict[str, Figure]:
-    """Every figure of a clustering by file name; none where no neuron was clustered."""
-    if not len(found.tuning):
-        return {}
-    figures = {"tuning": tuning_gallery(found.tuning), "scatter": cluster_scatter(found)}
-    if len(found.merges):
-        figures["dendrogram"] = cluster_dendrogram(found)
-    if found.clusters:
-        figures |= {"medoids": cluster_gallery(found), "shares": share_bars(found)}
-    return figures
 
 
 def composition_figures(found: Composition) -> dict[str, Figure]:
@@ -73,139 +52,6 @@ def composition_figures(found: Composition) -> dict[str, Figure]:
     if found.pursuit.r2_heldout:
         figures["reconstruction"] = reconstruction_curve(found)
     return figures
-
-
-# --- tuning ---------------------------------------------------------------------------------------
-
-
-@styled
-def tuning_gallery(tuning: Tuning, rows: tuple[int, ...] | None = None) -> Figure:
-    """Tuning curves with their 95 % interval over nouns and, dashed, the family's fit; the first ones unless told."""
-    rows = rows if rows is not None else tuple(range(min(GALLERY, len(tuning))))
-    columns = min(4, len(rows))
-    figure, panels = _panels(len(rows), columns, width=1.42, height=0.95)
-    for place, (row, axes) in enumerate(zip(rows, panels, strict=True)):
-        fit = tuning.neurons[row]
-        axes.fill_between(
-            tuning.start_years, tuning.low[:, row], tuning.high[:, row], color=LAYER_COLOURS[0], alpha=0.25, linewidth=0
-        )
-        axes.plot(tuning.start_years, tuning.curve[:, row], color=LAYER_COLOURS[0], linewidth=0.9)
-        if fit.tuning.family != "none":
-            axes.plot(tuning.start_years, fit.tuning.values, color=ACCENT, linewidth=0.9, dashes=(4, 2))
-        axes.set_title(f"{fit.neuron} {fit.tuning.family}", pad=3, fontsize=7)
-        axes.set_ylabel("a / σ" if place % columns == 0 else "")
-        axes.set_xlabel(START_YEAR if place + columns >= len(rows) else "")
-        axes.locator_params(nbins=4)
-    return figure
-
-
-def _panels(count: int, columns: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with so many axes of this size in inches, row by row."""
-    lines = -(-count // columns)
-    gap_x, gap_y, left, bottom, top = 0.42, 0.36, 0.5, 0.42, 0.22
-    size = (left + columns * (width + gap_x) - gap_x + 0.12, bottom + lines * (height + gap_y) - gap_y + top)
-    figure = new_figure(*size)
-    boxes = [divmod(place, columns) for place in range(count)]
-    return figure, [
-        figure.add_axes(
-            (
-                (left + column * (width + gap_x)) / size[0],
-                (size[1] - top - (line + 1) * height - line * gap_y) / size[1],
-                width / size[0],
-                height / size[1],
-            )
-        )
-        for line, column in boxes
-    ]
-
-
-# --- clusters -------------------------------------------------------------------------------------
-
-
-@styled
-def cluster_gallery(found: Clustering) -> Figure:
-    """The medoid's map of each cluster, year-centred, on one scale; the first twelve."""
-    maps = {f"{c.id}: {c.medoid} ({len(c.members)})": c.medoid_map for c in found.clusters[:GALLERY]}
-    return part_maps(maps, found.start_years)
-
-
-@styled
-def cluster_scatter(found: Clustering) -> Figure:
-    """The neurons in the plane, nearer when more alike; noise is grey."""
-    figure = new_figure(COLUMN, COLUMN)
-    axes = add_axes(figure, left=0.3, bottom=0.3, top=0.5)
-    noise = found.labels < 0
-    axes.scatter(
-        found.place[noise, 0], found.place[noise, 1], s=5, color="#a6a6a6", linewidths=0, label=f"noise ({noise.sum()})"
-    )
-    for cluster in found.clusters:
-        members = found.labels == cluster.id
-        name = f"{cluster.id} ({len(cluster.members)})" if cluster.id < GALLERY - 1 else None
-        axes.scatter(
-            found.place[members, 0], found.place[members, 1], s=8, color=_colour(cluster.id), linewidths=0, label=name
-        )
-    axes.set(xticks=[], yticks=[], xlabel="distances between maps, scaled to two dimensions")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0, columnspacing=1, handletextpad=0)
-    return figure
-
-
-@styled
-def cluster_dendrogram(found: Clustering) -> Figure:
-    """The tree of average linkage; where there are more than 40 branches the lowest are drawn as one."""
-    from scipy.cluster.hierarchy import dendrogram
-
-    figure = new_figure(WIDE, HEIGHT)
-    axes = add_axes(figure, bottom=0.75)
-    labels = [str(fit.neuron) for fit in found.tuning.neurons]
-    dendrogram(
-        found.merges,
-        ax=axes,
-        p=LEAVES,
-        truncate_mode="lastp",
-        leaf_label_func=lambda node: labels[node] if node < len(labels) else f"({_size(found, node)})",
-        link_color_func=lambda _: NEUTRAL,
-        leaf_rotation=90,
-    )
-    colour = {label: found.labels[row] for row, label in enumerate(labels)}
-    for text in axes.get_xticklabels():
-        text.set_fontsize(5)
-        text.set_color(_colour(int(colour.get(text.get_text(), -1))))
-    axes.set(ylabel="1 − likeness", ylim=(0, None))
-    axes.tick_params(axis="x", length=0)
-    return figure
-
-
-def _size(found: Clustering, node: int) -> int:
-    return int(found.merges[node - len(found.tuning), 3])
-
-
-def _colour(cluster: int) -> str:
-    return NEUTRAL if cluster < 0 else CLUSTER_COLOURS[cluster % len(CLUSTER_COLOURS)]
-
-
-@styled
-def share_bars(found: Clustering) -> Figure:
-    """What each cluster, the noise, the neurons not clustered and the biases add to the contrast. Logits."""
-    shares = {f"{c.id}: {c.medoid}": c.share for c in found.clusters[:GALLERY]}
-    if len(found.clusters) > GALLERY:
-        shares["other clusters"] = sum(c.share for c in found.clusters[GALLERY:])
-    shares |= {"noise": found.noise_share, "not clustered": found.others_share}
-    shares["biases"] = sum(found.bias_contrast.values())
-    return _bars(shares, "share of the contrast (logits)")
-
-
-def _bars(values: Mapping[str, float], label: str) -> Figure:
-    figure = new_figure(COLUMN, 0.65 + 0.17 * len(values))
-    axes = add_axes(figure, left=1.05)
-    sizes = list(values.values())
-    axes.barh(range(len(sizes)), sizes, 0.7, color=[RAISES if size >= 0 else LOWERS for size in sizes])
-    axes.axvline(0, color="black", linewidth=0.6)
-    axes.set(yticks=range(len(sizes)), yticklabels=list(values), xlabel=label)
-    axes.invert_yaxis()
-    return figure
-
-
-# --- composition ----------------------------------------------------------------------------------
 
 
 @styled
@@ -228,7 +74,7 @@ def singular_values(found: Composition, *, most: int = 20) -> Figure:
 @styled
 def components(found: Composition) -> Figure:
     """The leading components: how each varies over the start years, and what it writes on the years."""
-    figure, (tuning, readout) = _panels(2, 2, width=2.6, height=1.6)
+    figure, (tuning, readout) = panels(2, 2, width=2.6, height=1.6)
     shares = found.whole.singular_values**2 / max((found.whole.singular_values**2).sum(), 1e-300)
     for c, profile in enumerate(found.whole.year_components):
         name = f"{c + 1} ({shares[c]:.0%})"

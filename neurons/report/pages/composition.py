@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from neurons.clustering.results import STABILITY_BAR, Cluster, Clustering
 from neurons.regression.results import SIGN_BAR, Composition, Part
 from neurons.report.blocks import Column, Facts, Gallery, Page, PageLink, Picture, Section, Table, Text, number
-from neurons.report.figures import composition_plots, plots
+from neurons.report.figures import cluster_plots, composition_plots, plots
 from neurons.report.pages.neuron import neuron_link
 
 CLUSTER_CAPTIONS = {
@@ -49,7 +49,7 @@ def _clusters_page(found: Clustering) -> Page:
     told = tuple(Text((f"{c.id}: {c.description}.",)) for c in found.clusters)
     sections = [Section("Kinds", (Table(f"Stability bar: {STABILITY_BAR}", columns, rows), *told))]
     sections.append(Section("What each adds", (_shares(found),)))
-    figures = composition_plots.cluster_figures(found)
+    figures = cluster_plots.cluster_figures(found)
     if found.clusters:
         figures.pop("tuning", None)  # each cluster's page shows its members' curves
     sections.append(Section("Figures", (_gallery("clusters", figures, CLUSTER_CAPTIONS),)))
@@ -60,7 +60,7 @@ def _clusters_page(found: Clustering) -> Page:
 
 def kinds_section(clustering: Clustering, composition: Composition, paged: frozenset[str]) -> Section:
     """For the index: the clusters' maps, and in short how the neurons add up. paged: the neurons that have a page."""
-    gallery = composition_plots.cluster_gallery(clustering) if clustering.clusters else None
+    gallery = cluster_plots.cluster_gallery(clustering) if clustering.clusters else None
     medoids = _gallery("clusters", {"medoids": gallery}, CLUSTER_CAPTIONS) if gallery else None
     columns = (Column("cluster"), Column("typical"), Column("neurons", "count"), Column("share (logits)", "number"),
                Column("what it is"))  # fmt: skip
@@ -109,7 +109,7 @@ def _cluster_page(found: Clustering, cluster: Cluster, paged: frozenset[str]) ->
         ),
         Picture(
             f"cluster-{cluster.id}-tuning",
-            partial(composition_plots.tuning_gallery, found.tuning, rows[: composition_plots.GALLERY]),
+            partial(cluster_plots.tuning_gallery, found.tuning, rows[: cluster_plots.GALLERY]),
             f"Tuning curves of the members of cluster {cluster.id}",
             CLUSTER_CAPTIONS["tuning"],
             wide=True,

@@ -107,50 +107,46 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
 
 
 def _layers(effects: LogitEffects, layers: Mapping[str, Any]) -> tuple[Block, ...]:
-    parts = layers["parts"]
+    maps = {
+        f"MLP {layer}": centred(effects.layer_map_array(layer) + effects.bias_map_array(layer))
+        for layer in effects.layers
+    }
+    picture = Picture(
+        "layer-maps",
+        partial(plots.part_maps, maps, effects.start_years),
+        "Effect maps of the cached MLPs on one colour scale.",
+        "What each cached MLP adds to the logit of each year y (column) after each start year YY (row), centred over"
+        " the years: red raises, blue lowers.",
+        wide=len(maps) > 1,
+    )
+    rows = tuple((part["name"], part["contrast"], part["neurons"], part["bias"]) for part in layers["parts"])
+    columns = (Column(""), Column("contrast", "number"), Column("neurons", "number"), Column("output bias", "number"))
+    table = Table("Mean contrast in logits", columns, rows)
+    return (Gallery(_layer_pictures(layers["parts"], effects.start_years)), Gallery((picture,)), table)
+
+
+def _layer_pictures(parts: Sequence[Mapping[str, Any]], start_years: Sequence[int]) -> tuple[Picture, ...]:
     single = [part for part in parts if part["name"] != "whole model"]
     neurons = {part["name"]: part["neurons"] for part in single}
     biases = {part["name"]: part["bias"] for part in single}
     curves = {
         part["name"]: np.array(part["neurons_by_start_year"]) + np.array(part["bias_by_start_year"]) for part in single
     }
-    maps = {
-        f"MLP {layer}": centred(effects.layer_map_array(layer) + effects.bias_map_array(layer))
-        for layer in effects.layers
-    }
     shares = ", ".join(f"{part['name']} {number(part['contrast'])}" for part in single)
-    gallery = Gallery(
-        (
-            Picture(
-                "layers",
-                partial(model_plots.layer_bars, neurons, biases),
-                f"Mean contrast of each part of the model in logits: {shares}.",
-                "Mean contrast of each cached MLP, split into its neurons and its output bias, and of the rest of the"
-                " model (embeddings, heads, other MLPs).",
-            ),
-            Picture(
-                "layers-by-start-year",
-                partial(model_plots.layer_curves, curves, effects.start_years),
-                "Contrast of each part of the model by start year.",
-                "The same by start year.",
-            ),
-        )
+    bars = Picture(
+        "layers",
+        partial(model_plots.layer_bars, neurons, biases),
+        f"Mean contrast of each part of the model in logits: {shares}.",
+        "Mean contrast of each cached MLP, split into its neurons and its output bias, and of the rest of the model"
+        " (embeddings, heads, other MLPs), in logits.",
     )
-    together = Gallery(
-        (
-            Picture(
-                "layer-maps",
-                partial(plots.part_maps, maps, effects.start_years),
-                "Effect maps of the cached MLPs on one colour scale.",
-                "What each cached MLP adds to the logits of the years, centred over the years: red raises, blue"
-                " lowers.",
-                wide=len(maps) > 1,
-            ),
-        )
+    by_start_year = Picture(
+        "layers-by-start-year",
+        partial(model_plots.layer_curves, curves, start_years),
+        "Contrast of each part of the model by start year.",
+        "Contrast of each part by start year, in logits.",
     )
-    rows = tuple((part["name"], part["contrast"], part["neurons"], part["bias"]) for part in parts)
-    columns = (Column(""), Column("contrast", "number"), Column("neurons", "number"), Column("output bias", "number"))
-    return (gallery, together, Table("Mean contrast in logits", columns, rows))
+    return bars, by_start_year
 
 
 def _pointer(page: Page) -> Text:

@@ -103,50 +103,49 @@ def _family(family: str, r2: float | None) -> str:
 
 def _effect_figures(numbers: Numbers, start_years: Sequence[int]) -> Gallery:
     name = numbers["neuron"]
-    tuning, readout = np.array(numbers["tuning"]), np.array(numbers["readout"])
-    distance = {key: np.array(value) for key, value in numbers["by_distance"].items()}
-    mean, sd = distance["mean"], distance["sd"]
-    return Gallery(
-        (
-            Picture(
-                f"{name}-map",
-                partial(plots.effect_map, np.outer(tuning, readout), start_years),
-                f"Effect map of {name}: effect on each year's logit after each start year. {numbers['description']}",
-                "Effect map: mean direct effect on the logit of each year y (column) after each start year YY (row)."
-                " Right of the dashed diagonal lie the years after YY.",
-            ),
-            Picture(
-                f"{name}-contrast",
-                partial(
-                    plots.curve,
-                    start_years,
-                    np.array(numbers["contrast"]),
-                    *_band(numbers, "contrast"),
-                    xlabel=plots.START_YEAR,
-                    ylabel="contrast (logits)",
-                    band="95 % interval",
-                ),
-                f"Contrast of {name} by start year, {_range(numbers['contrast'])} logits.",
-                "Contrast by start year: mean effect on the years after YY minus mean effect on the others. Its mean is"
-                " the boosting score.",
-            ),
-            Picture(
-                f"{name}-distance",
-                partial(
-                    plots.curve,
-                    distance["distance"].tolist(),
-                    mean,
-                    mean - sd,
-                    mean + sd,
-                    xlabel="y − YY (years)",
-                    ylabel="effect (logits)",
-                    band="± 1 sd over start years",
-                    at=0,
-                ),
-                f"Mean effect of {name} against y − YY, {_range(numbers['by_distance']['mean'])} logits.",
-                "Effect against y − YY: mean over the cells of the map at the same distance from the diagonal.",
-            ),
-        )
+    effect = np.outer(numbers["tuning"], numbers["readout"])
+    effect_map = Picture(
+        f"{name}-map",
+        partial(plots.effect_map, effect, start_years),
+        f"Effect map of {name}: effect on each year's logit after each start year. {numbers['description']}",
+        "Effect map: mean direct effect on the logit of each year y (column) after each start year YY (row)."
+        " Right of the dashed diagonal lie the years after YY.",
+    )
+    contrast = Picture(
+        f"{name}-contrast",
+        partial(
+            plots.curve,
+            start_years,
+            np.array(numbers["contrast"]),
+            *_band(numbers, "contrast"),
+            xlabel=plots.START_YEAR,
+            ylabel="contrast (logits)",
+            band="95 % interval",
+        ),
+        f"Contrast of {name} by start year, {_range(numbers['contrast'])} logits.",
+        "Contrast by start year: mean effect on the years after YY minus mean effect on the others. Its mean is"
+        " the boosting score.",
+    )
+    return Gallery((effect_map, contrast, _by_distance(name, numbers["by_distance"])))
+
+
+def _by_distance(name: str, numbers: Numbers) -> Picture:
+    mean, sd = np.array(numbers["mean"]), np.array(numbers["sd"])
+    return Picture(
+        f"{name}-distance",
+        partial(
+            plots.curve,
+            numbers["distance"],
+            mean,
+            mean - sd,
+            mean + sd,
+            xlabel="y − YY (years)",
+            ylabel="effect (logits)",
+            band="± 1 sd over start years",
+            at=0,
+        ),
+        f"Mean effect of {name} against y − YY, {_range(numbers['mean'])} logits.",
+        "Effect against y − YY: mean over the cells of the map at the same distance from the diagonal.",
     )
 
 

@@ -1,0 +1,125 @@
+"""How each result of a study is computed: which analysis runs on what, under which progress bar.
+
+`Study` says what is asked and what is kept; these functions compute it when it is not kept. Imports inside them are
+for start-up time: a study of kept results loads no torch.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from neurons.types import NeuronId
+
+if TYPE_CHECKING:
+    from neurons.circuit.graph import Circuit
+    from neurons.circuit.results import CircuitStudy
+    from neurons.circuit.search_results import Search
+    from neurons.clustering.results import Clustering, Method
+    from neurons.comparison.results import Checks
+    from neurons.intervention.ablations import Wanted
+    from neurons.intervention.curve_results import Curves, PublishedCurve
+    from neurons.intervention.results import Ablations, ComponentEffects
+    from neurons.regression.results import Composition
+    from neurons.study.study import Study
+    from neurons.task.sample import Sample
+    from neurons.weights.results import Neighbours, NeuronStatistics, TextStudy
+
+EXPLAINED = 24
+"""Neurons whose inputs the circuit explains: the first of the ranking that boost."""
+
+
+def resampled_mlps(study: "Study") -> dict[str, float]:
+    """The mean of each measure with every MLP of the cached layers held at its corrupted run."""
+    import numpy as np
+
+    from neurons.intervention.groups import group_measures
+
+    every = np.ones((1, len(study.cache.layers), study.cache.d_mlp), bool)
+    with study.bars("resampling the MLPs") as progress:
+        values = group_measures(study.context(), every, ablation="resample", progress=progress)
+    return {name: float(values[name].mean()) for name in ("probability_difference", "cutoff_sharpness")}
+
+
+def statistics(study: "Study") -> "NeuronStatistics":
+    from neurons.weights.statistics import neuron_statistics
+
+    with study.bars("reading the vocabulary") as progress:
+        # on the CPU, whatever the device: the moments are float64, which MPS does not have
+        return neuron_statistics(study.model_on("cpu"), study.cache.layers, progress=progress)
+
+
+def texts(study: "Study", neurons: Sequence[NeuronId]) -> "TextStudy":
+    from neurons.weights.text import study_text
+
+    with study.bars("reading prompts") as progress:
+        return study_text(study.model_on("cpu"), study.cache, neurons, progress=progress)
+
+
+def neighbours(study: "Study", neurons: Sequence[NeuronId]) -> "tuple[Neighbours, ...]":
+    from neurons.weights.neighbours import every_neuron, nearest, weight_features
+
+    features = weight_features(study.model_on("cpu"), study.cache.layers)
+    return nearest(features, every_neuron(study.cache.layers, study.cache.d_mlp), neurons)
+
+
+def ablations(
+    study: "Study", wanted: "Wanted", nouns: int | None, jobs: int | None = None, scheduler: str | None = None
+) -> "Ablations":
+    from neurons.intervention import ablations as module
+
+    return module.ablations(study.context(nouns=nouns), wanted, jobs=jobs, scheduler=scheduler, bars=study.bars)
+
+
+def curves(study: "Study", of: "Ablations", nouns: int | None) -> "tuple[Curves, PublishedCurve]":
+    from neurons.intervention.ablations import top_k_curves
+
+    return top_k_curves(study.context(nouns=nouns), of.effects, seed=study.plan.settings.seed, bars=study.bars)
+
+
+def components(study: "Study", nouns: int | None) -> "ComponentEffects":
+    from neurons.intervention.components import component_effects
+
+    with study.bars("ablating MLPs and heads") as progress:
+        return component_effects(study.context(nouns=nouns), progress=progress)
+
+
+def clusters(study: "Study", method: "Method", cap: int | None, smallest: int | None) -> "Clustering":
+    from neurons.clustering.clusters import CAP, cluster
+
+    ranking, seed = study.ranking(), study.plan.settings.seed
+    called = (*ranking.boosting_neurons(), *ranking.suppressing_neurons())
+    with study.bars("clustering") as progress:
+        return cluster(
+            study.population(), called, method=method, cap=cap or CAP, smallest=smallest, seed=seed, progress=progress
+        )
+
+
+def composition(study: "Study", also: Sequence[NeuronId], cap: int | None, candidates: int | None) -> "Composition":
+    from neurons.clustering.tuning import tune_also
+    from neurons.regression.composition import CAP, compose
+
+    clustering, population, seed = study.clusters(cap=cap), study.population(), study.plan.settings.seed
+    groups = {str(cluster.id): cluster.members for cluster in clustering.clusters}
+    tuning = tune_also(population, clustering.tuning, also, seed=seed)
+    with study.bars("composing") as progress:
+        return compose(
+            population, tuning, groups=groups, cap=candidates or CAP, seed=seed, notes=clustering.notes,
+            progress=progress,
+        )  # fmt: skip
+
+
+def circuit(study: "Study", given: "Circuit | None", search: "Search", prompts: int, n_random: int) -> "CircuitStudy":
+    from neurons.circuit.study import study_circuit
+
+    explained = study.ranking().boosting_neurons()[:EXPLAINED]
+    with study.bars("following paths") as progress:
+        return study_circuit(
+            study.context(), circuit=given, search=search, neurons=explained, prompts=prompts, n_random=n_random,
+            seed=study.plan.settings.seed, progress=progress,
+        )  # fmt: skip
+
+
+def checks(study: "Study", sample: "Sample") -> "Checks":
+    from neurons.comparison.replication import replicate
+
+    statistics, seed = study.kept("statistics"), study.plan.settings.seed
+    return replicate(study.model, study.effects(), sample, statistics=statistics, seed=seed, bars=study.bars)

@@ -1,0 +1,63 @@
+"""The pages of a study: what a report of it shows, from the results that were asked for or kept."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from neurons.intervention.results import Ablations
+from neurons.report.contents import Contents, cluster_names, paged_neurons
+from neurons.report.numbers import neuron_numbers
+from neurons.report.weight_numbers import FromWeights
+from neurons.types import NeuronId
+
+if TYPE_CHECKING:
+    from neurons.study.study import Study
+
+
+def contents(study: "Study", neurons: Sequence[str | NeuronId], *, top: int, causal: bool, circuit: bool) -> Contents:
+    """The results that the report shows: of these neurons, or of the `top` of the ranking."""
+    named = tuple(dict.fromkeys(map(study.check_neuron, neurons)))
+    chosen = named or paged_neurons(study.ranking(), top)
+    return Contents(
+        effects=study.effects(),
+        ranking=study.ranking(),
+        neurons=chosen,
+        clustering=study.clusters(),
+        composition=study.composition(),
+        weights=_weights(study, chosen),
+        ablations=_ablations(study, run=causal),
+        circuit=study.circuit() if circuit else study.kept("circuit"),
+        checks=study.kept("check"),
+        tokens=study.plan.token_names,
+        seed=study.plan.settings.seed,
+    )
+
+
+def one_neuron(study: "Study", neuron: str | NeuronId) -> dict[str, Any]:
+    """The numbers of one neuron's page."""
+    named = study.check_neuron(neuron)
+    return neuron_numbers(
+        study.effects(), study.ranking(), [named], tuning=study.tuning(), weights=_weights(study, [named]),
+        clusters=cluster_names(study.clusters()),
+    )[str(named)]  # fmt: skip
+
+
+def python_command(study: "Study", *, causal: bool, circuit: bool) -> str:
+    """The call that makes the report, as its pages show it."""
+    options = ", ".join(f"{name}=True" for name, yes in (("causal", causal), ("circuit", circuit)) if yes)
+    return f"neurons.Study({study.plan.checkpoint.name!r}).report({options})"
+
+
+def _weights(study: "Study", neurons: Sequence[NeuronId]) -> FromWeights:
+    return FromWeights(study.neuron_statistics(), study.texts(neurons), study.neighbours(neurons))
+
+
+def _ablations(study: "Study", *, run: bool) -> Ablations | None:
+    """Exact effects with curves and components, as `neurons causal` shows them together."""
+    found: Ablations | None = study.ablations() if run else study.kept("ablations")
+    if found is None:
+        return None
+    if run:
+        return replace(study.with_curves(found), layers=study.components())
+    curves, published = study.kept("curves") or (None, None)
+    return replace(found, curves=curves, published=published, layers=study.kept("components"))

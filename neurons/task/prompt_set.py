@@ -1,0 +1,89 @@
+"""A set of prompts as arrays: tokens with their 01-counterfactuals, and where the start year stands in them."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int
+
+from neurons.shown import Shown
+from neurons.task.templates import Template
+from neurons.types import check_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Missing:
+    """One cell of the XX x YY table that has no prompt, and why."""
+
+    century: int
+    year: int
+
+    @property
+    def reason(self) -> str:
+        whole, parts = f"' {self.century:02d}{self.year:02d}'", f"' {self.century:02d}' and '{self.year:02d}'"
+        return f"{whole} does not split into {parts}"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PromptSet(Shown):
+    """Prompts with their 01-counterfactuals. P prompts of T tokens, Q distinct counterfactuals.
+
+    tokens [P, T]; start_year, century [P]; noun [P]; counterfactual [P] is the row of each prompt's
+    01-counterfactual in counterfactual_tokens [Q, T]. `year_position` is where YY stands; the answer is
+    read at END, the last position. `year_token_ids` [100] are the bare two-digit tokens.
+    """
+
+    template: Template
+    bos: int
+    tokens: Int[np.ndarray, "P T"]
+    start_year: Int[np.ndarray, " P"]
+    century: Int[np.ndarray, " P"]
+    noun: tuple[str, ...]
+    counterfactual: Int[np.ndarray, " P"]
+    counterfactual_tokens: Int[np.ndarray, "Q T"]
+    year_token_ids: Int[np.ndarray, "100"]
+    year_position: int
+    missing: tuple[Missing, ...]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that the model sees and of how its answer is read."""
+        h = hashlib.sha256()
+        for part in (self.tokens, self.counterfactual, self.counterfactual_tokens, self.year_token_ids):
+            for start in range(0, len(part), 4096):  # a piece at a time: there may be many prompts
+                h.update(np.ascontiguousarray(part[start : start + 4096], dtype="<i8").tobytes())
+            h.update(repr(part.shape).encode())
+        h.update(repr((self.year_position, self.start_year.tolist(), self.century.tolist())).encode())
+        h.update("\0".join(self.noun).encode())
+        return h.hexdigest()
+
+    def summary(self) -> dict[str, object]:
+        return {
+            "prompts": len(self),
+            "nouns": len(set(self.noun)),
+            "centuries": ", ".join(map(str, np.unique(self.century).tolist())),
+            "tokens": f"{self.tokens.shape[1]} a prompt, YY at {self.year_position}",
+            "first": repr(self.text(0)),
+        }
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a prompt: its noun, century, start year and text."""
+        import pandas as pd
+
+        texts = [self.text(row) for row in range(len(self))]
+        return pd.DataFrame(
+            {"noun": self.noun, "century": self.century, "start_year": self.start_year, "prompt": texts}
+        )
+
+    def text(self, row: int) -> str:
+        """The prompt as a person would read it, without BOS."""
+        row = check_whole("row", row, least=0, most=len(self) - 1)
+        return self.template.fill(self.noun[row], int(self.century[row]), int(self.start_year[row])).strip()
