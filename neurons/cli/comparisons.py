@@ -172,7 +172,7 @@ def compare(
 ) -> None:
     """Models or training checkpoints side by side: behaviour, scores, composed maps, clusters, neurons."""
     if len(models) < 2:
-        raise InputError(f"one model named: name another to compare {models[0]!r} with")
+        raise InputError(f"only one model given: name another to compare {models[0]!r} with")
     studies = [Study(**(options | {"model": model})) for model in models]
     found = studies[0].compare(*studies[1:])
     from neurons.report.pages.comparison import write_comparison

@@ -4,14 +4,10 @@
    a direction of its own instead) and its year-centred readout.
 2. The similarity of two neurons is the product of the two cosines, each cut at 0; for tuned neurons that is
    the cosine of their maps without the static part. A product, because the members of a cluster must agree in both:
-   with a sum, readouts alone would make clusters, whatever the tuning. Distance = 1 - similarity.
-3. HDBSCAN finds the clusters and leaves noise out. A group whose members' mean similarity is below 0.5 is
-   not a cluster; it is clustered again by itself, and what remains is noise. Average-linkage clustering beside
-   it, with the number of clusters of the best silhouette among those that are stable.
-4. Stability: the nouns are resampled and the neurons clustered again; for each cluster the mean over
-   resamples of the Jaccard overlap with its best match (Hennig 2007), threshold 0.75. A cluster of constant
-   neurons has no stability: it rests on the readouts alone, which no noun can change.
-5. A cluster's share of the contrast is the sum of its members' scores; the shares, the unclustered rest
+   with a sum, readouts alone would make clusters, whatever the tuning.
+3. HDBSCAN finds the clusters and leaves noise out, average linkage stands beside it (`partition`). A cluster of
+   constant neurons has no stability: it rests on the readouts alone, which no noun can change.
+4. A cluster's share of the contrast is the sum of its members' scores; the shares, the unclustered rest
    and, separately, the biases make up everything that the layers add.
 """
 

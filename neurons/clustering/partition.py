@@ -1,10 +1,10 @@
-"""Partition neurons by their likeness: HDBSCAN, average linkage beside it, and the stability of both over nouns.
+"""Partition neurons by similarity: HDBSCAN, average linkage beside it, and the stability of both over nouns.
 
-1. HDBSCAN on 1 - likeness leaves noise out. A group whose members' mean likeness is below 0.5 is no cluster; it is
-   clustered again by itself, and what stays is noise.
+1. HDBSCAN on 1 - similarity leaves noise out. A group whose members' mean similarity is below 0.5 is not a cluster; it
+   is clustered again by itself, and what remains is noise.
 2. Average linkage is cut at several numbers of clusters; of those that are stable the best silhouette is taken.
 3. Stability: nouns are resampled and the neurons partitioned again; for each cluster the mean over resamples of the
-   Jaccard overlap with its best match (Hennig 2007).
+   Jaccard overlap with its best match (Hennig 2007), threshold 0.75.
 """
 
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def partition_neurons(
 
 
 def _dense(likeness: Likeness, smallest: int) -> tuple[Labels, Float[np.ndarray, " M"]]:
-    """HDBSCAN's labels and membership strengths; a group that is not a cluster is clustered again by itself."""
+    """Return HDBSCAN's labels and membership strengths; a group that is not a cluster is clustered again by itself."""
     labels, strength = np.full(len(likeness), NOISE), np.zeros(len(likeness))
     waiting = [np.arange(len(likeness))]
     while waiting:
