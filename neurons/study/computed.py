@@ -28,7 +28,7 @@ EXPLAINED = 24
 
 
 def resampled_mlps(study: "Study") -> dict[str, float]:
-    """The mean of each measure with every MLP of the cached layers held at its corrupted run."""
+    """Return the mean of each measure with every MLP of the cached layers resample-ablated."""
     import numpy as np
 
     from neurons.intervention.groups import group_measures
