@@ -102,8 +102,8 @@ def _print_clusters(found: "Clustering") -> None:
         f"total contrast {found.total_contrast:+.4f} logits = clusters {sum(c.share for c in found.clusters):+.4f}"
         f" + noise {found.noise_share:+.4f} ({len(found.noise)} neurons) + neurons not clustered"
         f" {found.others_share:+.4f}; output biases: {sum(found.bias_contrast.values()):+.4f}",
-        "share: contrast in logits; stability: mean overlap with the best match when 80 % of the neurons are drawn; stable"
-        " from 0.75 on",
+        "share: contrast in logits; stability: mean overlap with the best match when 80 % of the neurons are drawn;"
+        " stable from 0.75 on",
     ]
     if other:
         caption.append(f"{other.method}: {other.n_clusters} clusters, adjusted Rand index {other.agreement:.2f}")
