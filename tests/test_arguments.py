@@ -333,8 +333,8 @@ def test_what_is_wrong_is_said_with_what_would_be_right(
 def test_a_single_name_is_one_neuron_everywhere(name: Any, right: Right) -> None:
     """`group_effect(on, "L9N43")` once read letters."""
     one = neurons.NeuronId(11, 1)
-    assert neurons.group_effect(right.on, name).neurons == (one,)
-    assert neurons.neuron_effects(right.on, name, keep=False).neurons == (one,)
+    assert neurons.group_effect(right.ctx, name).neurons == (one,)
+    assert neurons.neuron_effects(right.ctx, name, keep=False).neurons == (one,)
     assert right.population.rows(name).tolist() == right.population.rows([one]).tolist() == [1]
     assert len(neurons.cluster(right.few, name, resamples=1).tuning) == 1
 

@@ -39,7 +39,7 @@ def test_the_planted_neurons_come_first_and_nothing_else_boosts(
     """In the contrast exactly they have the largest shares; in probabilities decoys orthogonal to it act a little."""
     case = planted_case(seed)
     greater, roles = set(case.truth.roles["greater"]), case.truth.roles
-    shares = attributed(ablation_context(case.model, case.cache))
+    shares = attributed(ablation_context(case.model, case.cache, nouns=1))
     by_contrast = shares.share("contrast")
     assert {by_contrast.neurons[row] for row in by_contrast.order()[: len(greater)].tolist()} == greater
     found = rank(logit_effects(case.cache), attribution=shares)

@@ -1,4 +1,4 @@
-"""Figures of the whole model: which of its parts matter, and how its neurons' scores are spread."""
+"""Figures of the whole model: contrast by part, and the distribution of its neurons' scores."""
 
 from collections.abc import Sequence
 
@@ -65,7 +65,7 @@ def score_distribution(
     what: str,
     bins: int = 60,
 ) -> Figure:
-    """How many neurons have which share, or direct effect; the called ones in colour. The count axis is logarithmic."""
+    """Histogram of shares or direct effects, boosting and suppressing neurons in colour; the count axis is logarithmic."""
     figure = new_figure()
     axes = add_axes(figure)
     size = limit(score)

@@ -36,7 +36,7 @@ def neurons_section(effects: LogitEffects, ranking: Ranking, paged: frozenset[st
         *_answer(ranking),
         *_growth(effects, ranking),
         _ranked_table(ranking, paged),
-        Text(("Every neuron with all its columns: ", FileLink("ranking.csv", "ranking.csv"), ".")),
+        Text(("All neurons with all columns: ", FileLink("ranking.csv", "ranking.csv"), ".")),
     )
 
 
@@ -75,8 +75,8 @@ def _growth(effects: LogitEffects, ranking: Ranking) -> tuple[Gallery, ...]:
         "growth",
         lambda: plots.part_maps(_summed_maps(effects, boosting, counts), effects.start_years),
         f"Summed effect maps of the first {', '.join(map(str, counts))} boosting neurons.",
-        "No neuron computes greater-than alone: the summed maps of the first boosting neurons, centred over the"
-        " years, on one colour scale.",
+        "Sum of the effect maps of the first boosting neurons in rank order, centred over the years, on one colour"
+        " scale.",
         wide=True,
     )
     return (Gallery((picture,)),)
