@@ -278,3 +278,10 @@ class ShapleyValues(Shown):
 
         names = [str(neuron) for neuron in self.neurons]
         return pd.DataFrame({"neuron": names, "value": self.value, "standard_error": self.standard_error})
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "measure": self.measure,
+            "samples": self.samples,
+            "neurons": [{**row} for row in self.to_frame().to_dict("records")],
+        }

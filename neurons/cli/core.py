@@ -15,8 +15,11 @@ from neurons.types import InputError, Measure, NeuronId
 from neurons.weights.results import NeuronStatistics
 
 if TYPE_CHECKING:
-    from neurons.attribution.ranking_results import Ranking
+    from neurons.attribution.ranking_results import OrderComparison, Ranking
+    from neurons.attribution.results import ShapleyValues
 
+SHAPLEY = 50
+"""Neurons whose Shapley values are sampled."""
 WEIGHTS = ("skew", "kurtosis", "norm", "cos in/out", "years", "class")
 ORDERED = {
     "attribution": "share of the probability difference",
@@ -97,6 +100,16 @@ def rank(
             "--stats", help="Also statistics of each neuron over the vocabulary (loads the model once; kept)."
         ),
     ] = False,
+    shapley: Annotated[
+        bool,
+        typer.Option("--shapley", help="Also sampled Shapley values of the first 50 neurons (runs the model)."),
+    ] = False,
+    approximations: Annotated[
+        bool,
+        typer.Option(
+            "--approximations", help="Also compare shares with their approximations (runs the model once; kept)."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Rank neurons by their share of the answer, with intervals over centuries."""
@@ -104,13 +117,48 @@ def rank(
         raise InputError(f"start year {year:02d} is not measured: choose within {spans(study.plan.years)}")
     ranking = study.ranking(year, order=order)
     statistics = study.neuron_statistics() if stats else None
+    values = study.shapley(ranking.neurons[:SHAPLEY]) if shapley else None
+    compared = study.approximations() if approximations else None
     if as_json:
         found = ranking.to_json(top)
+        found |= {} if values is None else {"shapley": values.to_json()}
+        found |= {} if compared is None else {"approximations": compared.to_json()}
         if statistics is not None:
             found["neurons"] = [one | {"statistics": statistics.record(one["neuron"])} for one in found["neurons"]]
         print_json(found)
         return
     print_ranking(ranking, top or 20, statistics)
+    if values is not None:
+        _print_shapley(ranking, values)
+    if compared is not None:
+        _print_orders(compared)
+
+
+def _print_shapley(ranking: "Ranking", values: "ShapleyValues") -> None:
+    """The largest differences first."""
+    share = {neuron: float(ranking.share[ranking.row_of(neuron)]) for neuron in values.neurons}
+    found = zip(values.neurons, values.value.tolist(), values.standard_error.tolist(), strict=True)
+    rows = sorted(found, key=lambda row: -abs(row[1] - share[row[0]]))
+    print_table(
+        f"Shapley values of the first {len(rows)} neurons, {values.samples} samples",
+        ["neuron", "share", "Shapley value", "standard error"],
+        [[str(neuron), _signed(share[neuron]), _signed(value), f"{error:.4f}"] for neuron, value, error in rows],
+        left=1,
+        caption="of the probability difference; largest difference first",
+    )
+
+
+def _print_orders(compared: "OrderComparison") -> None:
+    frame = compared.to_frame()
+    rows = [[row[0], *("–" if value != value else f"{value:+.3f}" for value in row[1:])] for row in frame.to_numpy()]
+    print_table(
+        "Shares beside their approximations and plain scores",
+        list(frame.columns),
+        rows,
+        left=1,
+        caption="kept_k: part of clean minus floor that the first k recover; cpr: area under it over the fraction of"
+        " neurons kept; cmd: area between it and 1",
+    )
 
 
 def print_ranking(ranking: "Ranking", top: int, statistics: NeuronStatistics | None) -> None:

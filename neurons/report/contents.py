@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from neurons.attribution.ranking_results import Ranking
+from neurons.attribution.ranking_results import OrderComparison, Ranking
 from neurons.cache.format import Cache
 from neurons.circuit.results import CircuitStudy
 from neurons.clustering.results import Clustering, Tuning
@@ -56,6 +56,7 @@ class Contents:
     ablations: Ablations | None = None
     circuit: CircuitStudy | None = None
     checks: Checks | None = None
+    orders: OrderComparison | None = None
     tokens: tuple[str, ...] = ()
     seed: int = 0
 
@@ -94,6 +95,7 @@ class Contents:
             "behaviour": behaviour_numbers(self.effects),
             "layers": layer_numbers(self.effects),
             "called": called_numbers(self.ranking),
+            "orders": None if self.orders is None else self.orders.to_json(),
             "answer": None if self.ranking.answer is None else dict(vars(self.ranking.answer)),
             "ranking": [self.ranking.record(row) for row in range(len(self.ranking))],
             "neurons": neuron_numbers(

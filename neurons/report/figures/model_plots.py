@@ -65,7 +65,7 @@ def score_distribution(
     what: str,
     bins: int = 60,
 ) -> Figure:
-    """Histogram of shares or direct effects, boosting and suppressing neurons in colour; the count axis is logarithmic."""
+    """Histogram of shares or direct effects, boosting and suppressing neurons in colour; the count axis is log."""
     figure = new_figure()
     axes = add_axes(figure)
     size = limit(score)

@@ -52,7 +52,10 @@ def index_page(
         sections=(
             Section("Greater-than behaviour", _behaviour(numbers["behaviour"], effects.start_years)),
             Section("Contrast by layer", _layers(effects, numbers["layers"])),
-            Section("Boosting and suppressing neurons", neurons_section(effects, ranking, frozenset(paged))),
+            Section(
+                "Boosting and suppressing neurons",
+                neurons_section(effects, ranking, frozenset(paged), numbers.get("orders")),
+            ),
             *summaries,
             *(
                 [Section("Other analyses", tuple(_pointer(page) for page in extra if "/" not in page.key))]

@@ -1,7 +1,8 @@
 """The neurons of the index: how their scores are spread, how their maps add up, and the ranked table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,9 @@ RULE = {
 GROWTH = (1, 4, 16, 64, 256, 1024)
 
 
-def neurons_section(effects: LogitEffects, ranking: Ranking, paged: frozenset[str]) -> tuple[Block, ...]:
+def neurons_section(
+    effects: LogitEffects, ranking: Ranking, paged: frozenset[str], orders: Mapping[str, Any] | None
+) -> tuple[Block, ...]:
     what = "direct effect (logits)" if ranking.answer is None else "share of the probability difference"
     distribution = Picture(
         "scores",
@@ -34,6 +37,7 @@ def neurons_section(effects: LogitEffects, ranking: Ranking, paged: frozenset[st
     return (
         Gallery((distribution,)),
         *_answer(ranking),
+        *_orders(orders),
         *_growth(effects, ranking),
         _ranked_table(ranking, paged),
         Text(("All neurons with all columns: ", FileLink("ranking.csv", "ranking.csv"), ".")),
@@ -64,6 +68,26 @@ def _answer(ranking: Ranking) -> tuple[Block, ...]:
         " membership is not: other sets of this size may recover as much."
     )
     return (Table("How much the neurons of these layers do, and how many it takes", columns, rows), Text((meaning,)))
+
+
+def _orders(orders: Mapping[str, Any] | None) -> tuple[Block, ...]:
+    """What the first k of each order recover, where orders were compared."""
+    if orders is None:
+        return ()
+    ks = [key for key in orders["orders"][0] if key.startswith("kept_")]
+    rows = tuple(
+        (one["order"], one["correlation"], one["sum"], *(one[key] for key in ks), one["cpr"], one["cmd"])
+        for one in orders["orders"]
+    )
+    columns = (
+        Column("order"),
+        Column("correlation", "number", "Spearman's, with the share"),
+        Column("sum", "number", "of the scores, where they are in units of the measure"),
+        *(Column(key.replace("_", " "), "number", "part of clean minus floor recovered by the first k") for key in ks),
+        Column("CPR", "number", "area under the recovered part over the fraction of neurons kept"),
+        Column("CMD", "number", "area between the recovered part and 1"),
+    )
+    return (Table("Shares beside their approximations and plain scores", columns, rows),)
 
 
 def _growth(effects: LogitEffects, ranking: Ranking) -> tuple[Gallery, ...]:
