@@ -37,6 +37,29 @@ WEIGHTS_CAPTION = (
 )
 
 
+YearOption = Annotated[
+    int | None, typer.Option("--year", help="Rank for one start year: which neurons boost year > YY.")
+]
+OrderOption = Annotated[
+    Order | None,
+    typer.Option("--order", help="Order by this.", show_default="attribution; direct with --no-attribution"),
+]
+TopOption = Annotated[
+    int | None, typer.Option("--top", min=1, help="Only the first K.", show_default="20; all with --json")
+]
+StatsOption = Annotated[
+    bool,
+    typer.Option("--stats", help="Also statistics of each neuron over the vocabulary (loads the model once; kept)."),
+]
+ShapleyOption = Annotated[
+    bool, typer.Option("--shapley", help="Also sampled Shapley values of the first 50 neurons (runs the model).")
+]
+ApproximationsOption = Annotated[
+    bool,
+    typer.Option("--approximations", help="Also compare shares with their approximations (runs the model once; kept)."),
+]
+
+
 def register(app: typer.Typer) -> None:
     for command in (behaviour, rank, effect, models):
         app.command()(command)
@@ -84,54 +107,45 @@ def _mean_and_sd(summary: dict[str, float]) -> str:
 @on_study()
 def rank(
     study: Study,
-    year: Annotated[
-        int | None, typer.Option("--year", help="Rank for one start year: which neurons boost year > YY.")
-    ] = None,
-    order: Annotated[
-        Order | None,
-        typer.Option("--order", help="Order by this.", show_default="attribution; direct with --no-attribution"),
-    ] = None,
-    top: Annotated[
-        int | None, typer.Option("--top", min=1, help="Only the first K.", show_default="20; all with --json")
-    ] = None,
-    stats: Annotated[
-        bool,
-        typer.Option(
-            "--stats", help="Also statistics of each neuron over the vocabulary (loads the model once; kept)."
-        ),
-    ] = False,
-    shapley: Annotated[
-        bool,
-        typer.Option("--shapley", help="Also sampled Shapley values of the first 50 neurons (runs the model)."),
-    ] = False,
-    approximations: Annotated[
-        bool,
-        typer.Option(
-            "--approximations", help="Also compare shares with their approximations (runs the model once; kept)."
-        ),
-    ] = False,
+    year: YearOption = None,
+    order: OrderOption = None,
+    top: TopOption = None,
+    stats: StatsOption = False,
+    shapley: ShapleyOption = False,
+    approximations: ApproximationsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Rank neurons by their share of the answer, with intervals over centuries."""
     if year is not None and year not in study.plan.years:
         raise InputError(f"start year {year:02d} is not measured: choose within {spans(study.plan.years)}")
+    if shapley and not study.plan.settings.attribution:
+        raise InputError("--shapley shows Shapley values beside shares: leave out --no-attribution")
     ranking = study.ranking(year, order=order)
     statistics = study.neuron_statistics() if stats else None
     values = study.shapley(ranking.neurons[:SHAPLEY]) if shapley else None
     compared = study.approximations() if approximations else None
     if as_json:
-        found = ranking.to_json(top)
-        found |= {} if values is None else {"shapley": values.to_json()}
-        found |= {} if compared is None else {"approximations": compared.to_json()}
-        if statistics is not None:
-            found["neurons"] = [one | {"statistics": statistics.record(one["neuron"])} for one in found["neurons"]]
-        print_json(found)
+        print_json(_rank_json(ranking, top, statistics, values, compared))
         return
     print_ranking(ranking, top or 20, statistics)
     if values is not None:
         _print_shapley(ranking, values)
     if compared is not None:
         _print_orders(compared)
+
+
+def _rank_json(
+    ranking: "Ranking",
+    top: int | None,
+    statistics: NeuronStatistics | None,
+    values: "ShapleyValues | None",
+    compared: "OrderComparison | None",
+) -> dict[str, Any]:
+    found = ranking.to_json(top)
+    if statistics is not None:
+        found["neurons"] = [one | {"statistics": statistics.record(one["neuron"])} for one in found["neurons"]]
+    found |= {} if values is None else {"shapley": values.to_json()}
+    return found | ({} if compared is None else {"approximations": compared.to_json()})
 
 
 def _print_shapley(ranking: "Ranking", values: "ShapleyValues") -> None:

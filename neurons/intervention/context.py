@@ -86,7 +86,7 @@ class AblationContext(Shown):
         return trace(self.model, self.tokens[self.rows[block]], shared=self.shared)
 
     def held_at(self, ablation: Ablation, layer: int, block: slice) -> Float[Tensor, "P N"]:
-        """Return the replacement value of each neuron of the layer, for the prompts of a block."""
+        """Return the activation that replaces each neuron's own, of the layer, for the prompts of a block."""
         if check_choice("ablation", ablation, Ablation) == "resample":
             own_01 = self.cache.counterfactual[self.rows[block]]
             return self.post_01[layer][torch.as_tensor(own_01, dtype=torch.long, device=self.model.device)]

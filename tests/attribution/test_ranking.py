@@ -194,7 +194,7 @@ def test_a_sufficient_set_is_the_first_k(mini_cache: Cache, ranking: Ranking, mi
 
 
 @pytest.mark.parametrize(
-    ("neuron", "message"), [("L0N3", "L0N3 is not among"), ("L9N99999", "is not among"), ("foo", "'foo' is")]
+    ("neuron", "message"), [("L0N3", "L0N3 is not among"), ("L9N99999", "is not among"), ("foo", "'foo'")]
 )
 def test_a_neuron_that_is_not_ranked_is_refused(ranking: Ranking, neuron: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
