@@ -103,7 +103,7 @@ def year_spans(
     the template's, a tokenizer without single-token years or BOS, or a template that does not align with it.
     """
     check_is("tokenizer", tokenizer, Tokenizer, "a tokenizer, like model.tokenizer")
-    check_is("template", template, Template, "a Template, like own_task(text).template")
+    check_is("template", template, Template, "a Template, like custom_task(text).template")
     check_whole("seed", seed, least=0)
     if tokenizer.bos_token_id is None:
         raise InputError("this tokenizer has no BOS token: the prompts begin with <|endoftext|>")

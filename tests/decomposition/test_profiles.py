@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from average_century import at_the_average_century
 
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.profiles import active_range, best_split, by_distance, contrast_by_part
@@ -15,8 +16,10 @@ def test_layers_and_the_rest_sum_to_the_models_contrast(mini_cache):
     cache = effects.cache
     rows = np.isin(cache.start_year, effects.start_years)
     by_prompt = contrast(cache.year_logits[rows], cache.start_year[rows])
-    years = [by_prompt[cache.start_year[rows] == year].mean() for year in effects.start_years]
-    assert whole.mean == pytest.approx(np.mean(years), rel=1e-9)
+    every = np.full(len(cache), np.nan)
+    every[rows] = by_prompt
+    years = at_the_average_century(every, cache, effects.start_years)
+    assert whole.mean == pytest.approx(years.mean(), rel=1e-9)
 
 
 def test_distance_profile_of_a_triangle_is_a_step():
