@@ -13,12 +13,8 @@ def test_layers_and_the_rest_sum_to_the_models_contrast(mini_cache):
     effects = logit_effects(mini_cache)
     *parts, whole = contrast_by_part(effects)
     assert sum(part.mean for part in parts) == pytest.approx(whole.mean, rel=1e-9)
-    cache = effects.cache
-    rows = np.isin(cache.start_year, effects.start_years)
-    by_prompt = contrast(cache.year_logits[rows], cache.start_year[rows])
-    every = np.full(len(cache), np.nan)
-    every[rows] = by_prompt
-    years = at_the_average_century(every, cache, effects.start_years)
+    logits = at_the_average_century(effects.cache.year_logits, effects.cache, effects.start_years)
+    years = contrast(logits, np.array(effects.start_years))
     assert whole.mean == pytest.approx(years.mean(), rel=1e-9)
 
 
