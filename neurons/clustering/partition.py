@@ -1,7 +1,7 @@
-"""Partition neurons by their likeness: HDBSCAN, average linkage beside it, and the stability of both.
+"""Partition neurons by similarity: HDBSCAN, average linkage beside it, and the stability of both.
 
-1. HDBSCAN on 1 - likeness leaves noise out. A group whose members' mean likeness is below 0.5 is no cluster; it is
-   clustered again by itself, and what stays is noise.
+1. HDBSCAN on 1 - similarity leaves noise out. A group whose members' mean similarity is below 0.5 is not a cluster; it
+   is clustered again by itself, and what remains is noise.
 2. Average linkage is cut at several numbers of clusters; of those that are stable the best silhouette is taken.
 3. Stability: 80 % of the neurons are drawn without replacement and partitioned again; for each cluster the mean over
    draws of the Jaccard overlap of those drawn with their best match (Hennig 2007).
@@ -61,7 +61,7 @@ def partition_neurons(
 
 
 def _dense(likeness: Likeness, smallest: int) -> tuple[Labels, Float[np.ndarray, " M"]]:
-    """HDBSCAN's labels and membership strengths; a group that is not a cluster is clustered again by itself."""
+    """Return HDBSCAN's labels and membership strengths; a group that is not a cluster is clustered again by itself."""
     labels, strength = np.full(len(likeness), NOISE), np.zeros(len(likeness))
     waiting = [np.arange(len(likeness))]
     while waiting:

@@ -8,16 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from neurons.decomposition.effects import LogitEffects, neuron_parts
 from neurons.intervals import Cells, year_means
+from neurons.labelled import labelled, together
 from neurons.rounding import centred_rows, descending
 from neurons.shown import Shown
 from neurons.task.years import N_YEARS, contrast_weights
 from neurons.types import InputError, NeuronId, Neurons, Progress, check_is, check_progress, parse_neurons
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,6 +49,12 @@ class Population(Shown):
     def summary(self) -> dict[str, object]:
         years, centuries = len(self.start_years), self.n_centuries
         return {"model": self.model, "neurons": len(self), "start years": years, "centuries": centuries}
+
+    def to_xarray(self) -> "xr.Dataset":
+        """`curve`: mean a/sigma by start year; `readout`: year-centred logits for each unit of it; by neuron."""
+        curve = labelled(self.curve, unit="a/sigma", start_year=self.start_years, neuron=self.neurons)
+        readout = labelled(self.readout, unit="logits per a/sigma", neuron=self.neurons, year=range(N_YEARS))
+        return together(curve=curve, readout=readout)
 
     @property
     def n_centuries(self) -> int:

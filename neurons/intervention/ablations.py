@@ -1,8 +1,8 @@
 """One ablation study of a prompt set: single neurons, a set of them, and sets of growing size.
 
-1. `ablations`: the exact effect of each chosen neuron (the first-order screen chooses where none is named), then the
-   direct and the frozen effect of the same neurons, and how far direct logit attribution predicts them.
-2. `agreement`: three steps part a score from the effect: the ablation, the final LayerNorm, the layers after.
+1. `ablations`: the exact effect of each chosen neuron (attribution patching chooses if none is named), then the direct
+   and the frozen effect of the same neurons, and how well direct logit attribution predicts them.
+2. `agreement`: three steps can make score and effect differ: the ablation, the final LayerNorm, the layers after.
 3. `top_k_curves`: keep or ablate the first k neurons of several orders, and the published curve of one layer.
 """
 

@@ -23,7 +23,7 @@ TOLERANCE = 1e-4
 
 
 def find_device(name: Device) -> torch.device:
-    """The device of that name. Raises `InputError` for an unknown name, `DeviceError` where this machine has none."""
+    """Return the device of that name; raises `InputError` for an unknown name, `DeviceError` if it is not available."""
     if parse_device(name) != "cpu" and not _is_there(name):
         raise DeviceError(
             f"device {name} is not available: torch {torch.__version__} finds no {NAMES[name]} on this machine; leave"

@@ -66,7 +66,7 @@ def _part(part: PartContrast) -> dict[str, Any]:
 
 
 def called_numbers(ranking: Ranking) -> dict[str, Any]:
-    """How many neurons were called, and what the boosting ones add to the contrast beside all neurons, in logits."""
+    """Numbers of boosting and suppressing neurons; contrast of the boosting ones and of all neurons, in logits."""
     return {
         "boosting": int(ranking.boosting.sum()),
         "suppressing": int(ranking.suppressing.sum()),
@@ -76,7 +76,7 @@ def called_numbers(ranking: Ranking) -> dict[str, Any]:
 
 
 def prompt_numbers(cache: Cache) -> dict[str, Any]:
-    """What was asked: template, nouns with their centuries, and the cells of XX x YY that are missing."""
+    """Template, nouns with their centuries, and the missing cells of XX x YY."""
     pairs = sorted({(noun, int(century)) for noun, century in zip(cache.noun, cache.century, strict=True)})
     centuries = sorted({century for _, century in pairs})
     missing = [cell for cell in cache.missing if cell.century in centuries]

@@ -1,7 +1,7 @@
 """What a study opens: the model, loaded at most once; the cache, opened or built once; results, computed once.
 
-A result is kept in the object, and beside the cache for the next process. Its key is the cache's, the settings and the
-version of the analysis. Imports inside the methods are for start-up time: a study of kept results loads no torch.
+A result is kept in the object, and beside the cache for the next process. Its key is the cache's key, the settings and
+the version of the analysis. Imports inside the methods are for start-up time: a study of kept results loads no torch.
 """
 
 import os
@@ -55,7 +55,7 @@ def always(result: object) -> bool:
 
 
 def silent(text: str) -> None:
-    """What a study says to nobody."""
+    """Discard a message."""
 
 
 class Opened(Shown):
@@ -128,7 +128,7 @@ class Opened(Shown):
                 "task": settings.task.name, "seed": settings.seed}  # fmt: skip
 
     def sibling(self, *, task: Task | None = None, years: Sequence[int] | None = None) -> Self:
-        """The same on another task, or measured at other start years; a loaded model is shared."""
+        """Return the same study on another task, or measured at other start years; a loaded model is shared."""
         settings, plan = self.plan.settings, self.plan
         chosen = settings.task if task is None else task
         other = type(self)(
@@ -150,7 +150,7 @@ class Opened(Shown):
         return other
 
     def check_neuron(self, neuron: str | NeuronId) -> NeuronId:
-        """The neuron that is named; `InputError` for one outside the layers. Nothing is loaded."""
+        """Return the neuron named; raises `InputError` for one outside the layers. Nothing is loaded."""
         named = NeuronId.parse(neuron)
         self.plan.checkpoint.config.check_neuron(named, self.plan.layers)
         return named
@@ -213,7 +213,7 @@ class Opened(Shown):
         return self.plan.years
 
     def context(self, *, nouns: int | None = None) -> "AblationContext":
-        """Where neurons are ablated: model, cache, the measured prompts (of the first `nouns` nouns)."""
+        """Return the ablation context: model, cache, the measured prompts (of the first `nouns` nouns)."""
         from neurons.intervention.context import ablation_context
 
         self.check_nouns(nouns)
@@ -227,14 +227,14 @@ class Opened(Shown):
         return Activations(self.cache)
 
     def _once(self, name: str, make: Callable[[], Result]) -> Result:
-        """A result computed once a process."""
+        """Compute a result once a process."""
         if name not in self._results:
             self._results[name] = make()
         found: Result = self._results[name]
         return found
 
     def kept(self, name: str) -> Any | None:
-        """The result that is kept beside the cache under this name and these settings, or None; nothing is computed."""
+        """Return the result kept beside the cache under this name and these settings, or None; nothing is computed."""
         if name not in self._results:
             place, version = KEPT[name]
             module, attribute = place.split(":")

@@ -1,4 +1,4 @@
-"""The pages of a study: what a report of it shows, from the results that were asked for or kept."""
+"""Pages of a study: the results that its report shows, asked for or kept."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,6 +8,8 @@ from neurons.intervention.results import Ablations
 from neurons.report.contents import Contents, cluster_names, paged_neurons
 from neurons.report.numbers import neuron_numbers
 from neurons.report.weight_numbers import FromWeights
+from neurons.study.settings import Settings
+from neurons.task.tasks import TASKS
 from neurons.types import NeuronId
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def contents(study: "Study", neurons: Sequence[str | NeuronId], *, top: int, causal: bool, circuit: bool) -> Contents:
-    """The results that the report shows: of these neurons, or of the `top` of the ranking."""
+    """Collect the results that the report shows: of these neurons, or of the `top` of the ranking."""
     named = tuple(dict.fromkeys(map(study.check_neuron, neurons)))
     chosen = named or paged_neurons(study.ranking(), top)
     return Contents(
@@ -34,7 +36,7 @@ def contents(study: "Study", neurons: Sequence[str | NeuronId], *, top: int, cau
 
 
 def one_neuron(study: "Study", neuron: str | NeuronId) -> dict[str, Any]:
-    """The numbers of one neuron's page."""
+    """Return the numbers of one neuron's page."""
     named = study.check_neuron(neuron)
     return neuron_numbers(
         study.effects(), study.ranking(), [named], tuning=study.tuning(), weights=_weights(study, [named]),
@@ -43,9 +45,22 @@ def one_neuron(study: "Study", neuron: str | NeuronId) -> dict[str, Any]:
 
 
 def python_command(study: "Study", *, causal: bool, circuit: bool) -> str:
-    """The call that makes the report, as its pages show it."""
+    """The call that makes the report, as its pages show it; a prompt set of one's own stands by name."""
+    settings, plain = study.plan.settings, Settings()
+    changed = [
+        f"{name}={getattr(settings, name)!r}"
+        for name in ("layers", "years", "nouns", "centuries", "seed", "dtype")
+        if getattr(settings, name) != getattr(plain, name)
+    ]
+    if settings.task.name in TASKS and settings.task != plain.task:
+        changed.append(f"task={settings.task.name!r}")
+    elif settings.task != plain.task:
+        changed.append(f"template={settings.task.template.text!r}")
+    if settings.prompts is not None:
+        changed.append("prompts=prompts")
     options = ", ".join(f"{name}=True" for name, yes in (("causal", causal), ("circuit", circuit)) if yes)
-    return f"neurons.Study({study.plan.checkpoint.name!r}).report({options})"
+    arguments = ", ".join([repr(study.plan.checkpoint.name), *changed])
+    return f"neurons.Study({arguments}).report({options})"
 
 
 def _weights(study: "Study", neurons: Sequence[NeuronId]) -> FromWeights:

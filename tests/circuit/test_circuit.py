@@ -478,7 +478,7 @@ def test_the_page_shows_the_circuit_its_measures_and_what_feeds_the_neurons(
     page = circuit_page(mini_study, [f"t{i}" for i in range(13)])
     write_page(page, Site(model="mini", footer="", navigation=()), tmp_path)
     html = (tmp_path / "circuit.html").read_text(encoding="utf-8")
-    for told in ("a6.h1", "random circuits", "What feeds the neurons", "L9N12", "attention on YY"):
+    for told in ("a6.h1", "random circuits", "Inputs of the neurons", "L9N12", "attention on YY"):
         assert told in html
     drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
     assert {"circuit", "circuit-kept", "circuit-attention", "circuit-maps", "circuit-projection"} <= drawn

@@ -92,7 +92,7 @@ def test_pages_show_direct_and_frozen_effects_by_start_year(folder: Path) -> Non
 
 def test_the_index_shows_the_kinds(folder: Path) -> None:
     index = (folder / "reports/mini/index.html").read_text()
-    assert "Which kinds, and how they add up" in index
+    assert "Clusters and composition" in index
     assert "components for 90 % and 99 % of the map" in index
 
 

@@ -236,7 +236,7 @@ def test_tokens_and_controls_on_the_pages_are_those_of_report_json(report, pages
                     [*row[1:3], *row[4:]], [up["logit"], up["cosine"], down["logit"], down["cosine"]], strict=True
                 )
             )
-        for row, control in zip(page.table("kind"), numbers["controls"], strict=True):
+        for row, control in zip(page.table("prompts"), numbers["controls"], strict=True):
             assert row[0] == control["kind"]
             assert all(agrees(t, control["summary"][k]) for t, k in zip(row[3:], ("mean", "min", "max"), strict=True))
 
