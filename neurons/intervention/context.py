@@ -123,6 +123,8 @@ def ablation_context(
     """
     check_is("model", model, Model, "what load_model returns")
     check_is("cache", cache, Cache, "what cache_activations or open_cache returns")
+    if activations is not None:
+        check_is("activations", activations, Activations, "Activations(cache)")
     if model.fingerprint != cache.model_sha256:
         raise CacheError(
             f"cache {cache.path} was made with other weights than {model.name}'s: give the model it was made with"
