@@ -112,9 +112,9 @@ def jackknife(
     if C < 2:
         unknown = np.full_like(estimate, np.nan)
         return Interval(estimate, unknown, unknown, unknown, C)
-    error = np.sqrt((C - 1) / C * ((without - without.mean(0)) ** 2).sum(0))
+    error = np.asarray(np.sqrt((C - 1) / C * ((without - without.mean(0)) ** 2).sum(0)))
     reach = stdtrit(C - 1, (1 + confidence) / 2) * error
-    return Interval(estimate, error, estimate - reach, estimate + reach, C)
+    return Interval(estimate, error, np.asarray(estimate - reach), np.asarray(estimate + reach), C)
 
 
 def interval(
