@@ -80,7 +80,7 @@ def test_rank_of_one_start_year_scores_that_year_alone(run: Run, built: neurons.
 def test_effect_json_equals_the_library(run: Run, built: neurons.Cache, folder: Path) -> None:
     _, out, _ = run("effect", "L9N12", "--year", "32", "--cache-dir", folder, "--json")
     found = json.loads(out)
-    logits = neurons.logit_effects(built).of("L9N12", start_year=32)
+    logits = neurons.logit_effects(built).of_array("L9N12", start_year=32)
     assert found["neuron"] == "L9N12"
     assert found["start_year"] == 32
     assert found["logits"] == logits.tolist()
