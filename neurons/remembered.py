@@ -39,7 +39,7 @@ class Remembered:
     path: Path
 
     def digest(self, what: str, files: Sequence[Path], compute: Callable[[], str]) -> str:
-        """The digest `what` of these files: the one remembered, or computed and remembered where that is safe."""
+        """Return the digest `what` of these files: the one remembered, or computed, and remembered if that is safe."""
         now, stamps = time.time(), _stamps(files)
         if sum(size for _, _, size, _, _ in stamps) < LARGE_BYTES:
             return compute()

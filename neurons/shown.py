@@ -16,10 +16,10 @@ WIDTH = 200
 
 
 class Shown:
-    """A result that says what it is: `summary` in words, and the first rows of `to_frame` where it has one."""
+    """A result with a repr: `summary` in words, and the first rows of `to_frame` if it has one."""
 
     def summary(self) -> Mapping[str, object]:
-        """What a reader wants to know first, by name."""
+        """Return the few numbers that a repr shows, by name."""
         raise NotImplementedError
 
     def __repr__(self) -> str:

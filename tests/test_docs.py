@@ -3,11 +3,12 @@
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_architecture import HOMES
+from test_architecture import FLOORS, HOMES
 from tutorial import with_outputs
 from typer.main import get_command
 
@@ -86,6 +87,13 @@ def test_the_architecture_names_every_floor_and_shared_file_and_no_path_that_is_
     assert {file for file in shared if f"`{file}`" not in text} == set()
     paths = re.findall(r"`((?:neurons|tests|scripts|docs)/[\w./-]*)`", text)
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_a_floors_docstring_names_each_of_its_modules(floor: str) -> None:
+    files = (ROOT / "neurons" / floor).glob("*.py")
+    docstring = import_module(f"neurons.{floor}").__doc__ or ""
+    assert {file.stem for file in files if f"`{file.stem}`" not in docstring} == {"__init__"}
 
 
 @pytest.mark.parametrize("package", HOMES)

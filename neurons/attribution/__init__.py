@@ -1,4 +1,9 @@
-"""Attribution of the answer to neurons: shares (Aumann-Shapley), Shapley values, sets kept and removed.
+"""Which share of the answer each neuron adds among the others: Aumann-Shapley shares, Shapley values, sets kept or
+ablated.
 
-Read `draws`, `end`, `answer`, then `shares`; `sets` and `shapley` run the same END with sets of neurons kept.
+Public: `attribute` (shares), `shapley` and `shapley_by_permutation` (shapley), `kept_measures` (sets).
+
+Read in this order: `draws` (random other start years), `end` (END run between a random year and the prompt's own),
+`answer` (measures and gradients), `shares`; `sets` and `shapley` run the same END with sets of neurons kept;
+`approximations` holds the field's own estimates, and `results` what is found.
 """

@@ -1,4 +1,4 @@
-"""What sets of neurons recover: the first k of an order kept and the rest at a random other year, or removed."""
+"""Sets of neurons: the first k of an order kept and the rest at a random other year, or these ablated."""
 
 from collections.abc import Sequence
 

@@ -4,5 +4,5 @@ Public: `study_circuit` (study) runs everything; `find_circuit` (search), `evalu
 `explain_neurons` (inputs) are its parts; `read_circuit` and `published_circuit` (graph) are circuits to evaluate.
 
 Read in this order: `graph` (nodes and edges), `paths` (path patching), `search` (discovery), `evaluation`, `roles`,
-`inputs`, `study`; `results` holds what they find.
+`inputs`, `study`; `search_results` and `results` hold what they find.
 """

@@ -175,7 +175,7 @@ def compare(
     Behaviour, boosting scores, composed maps, clusters and neurons.
     """
     if len(models) < 2:
-        raise InputError(f"one model named: name another to compare {models[0]!r} with")
+        raise InputError(f"only one model given: name another to compare {models[0]!r} with")
     studies = [Study(**(options | {"model": model})) for model in models]
     found = studies[0].compare(*studies[1:])
     from neurons.report.pages.comparison import write_comparison

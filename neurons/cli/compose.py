@@ -102,7 +102,8 @@ def _print_clusters(found: "Clustering") -> None:
         f"total contrast {found.total_contrast:+.4f} logits = clusters {sum(c.share for c in found.clusters):+.4f}"
         f" + noise {found.noise_share:+.4f} ({len(found.noise)} neurons) + neurons not clustered"
         f" {found.others_share:+.4f}; output biases: {sum(found.bias_contrast.values()):+.4f}",
-        "share: contrast in logits; stability: mean overlap with the best match under resampling; stable from 0.75 on",
+        "share: contrast in logits; stability: mean overlap with the best match when 80 % of the neurons are drawn;"
+        " stable from 0.75 on",
     ]
     if other:
         caption.append(f"{other.method}: {other.n_clusters} clusters, adjusted Rand index {other.agreement:.2f}")
@@ -169,7 +170,7 @@ def _print_basis(found: "Composition") -> None:
 
 
 def _interval(low: float | None, high: float | None) -> str:
-    return "needs 2 nouns" if low is None or high is None else f"{low:+.3f} .. {high:+.3f}"
+    return "needs 2 centuries" if low is None or high is None else f"{low:+.3f} .. {high:+.3f}"
 
 
 def _counts(number_for: Callable[[float], int | None]) -> str:

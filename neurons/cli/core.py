@@ -137,7 +137,7 @@ def _signed(value: float) -> str:
 
 def _range(record: dict[str, Any]) -> str:
     if record["ci_low"] is None:
-        return "needs 2 nouns"
+        return "needs 2 centuries"
     return f"{record['ci_low']:+.4f} .. {record['ci_high']:+.4f}"
 
 

@@ -5,5 +5,6 @@ Public: `logit_effects` and `plain_logit_lens` (effects), `rank` (ranking), `neu
 
 Read in this order: `effects` (direct logit attribution as factors), `ranking` (boosting scores and verdicts),
 `significance` (bootstrap, p values, false discovery rate), `population` (many neurons as arrays), `shapes`
-(triangle, diagonal, span limit), `pairing` (a layer's pairing test), `measured` (the behaviour of the cached runs).
+(triangle, diagonal, span limit), `pairing` (a layer's pairing test), `profiles` (one neuron by start year),
+`measured` (the behaviour of the cached runs); `results` holds the behaviour.
 """

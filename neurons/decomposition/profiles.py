@@ -1,4 +1,4 @@
-"""Maps in short: contrast by part of the model, effect by distance from YY, active range, best split of the years."""
+"""Profiles of a map: contrast by part of the model, effect by distance from YY, active range, best split of years."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,6 +5,6 @@ Public: `ablation_context` (context), `neuron_effects` and `group_effect` (exact
 `ablations` and `top_k_curves` (the study that the command and the report show).
 
 Read in this order: `context` (model, cache, prompts, replacement values), `readers` (measures of a residual), `groups`
-(neurons held at END), `exact`, `screen`, `agreement`, `curves`, `components`, `ablations`; `sweep` spreads it over
-processes; `results` holds what they find.
+(neurons held at END), `exact`, `screen`, `curves`, `components`, `ablations`; `sweep` spreads it over processes;
+`results` and `curve_results` hold what they find.
 """

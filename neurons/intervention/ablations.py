@@ -1,8 +1,8 @@
 """One ablation study of a prompt set: single neurons, a set of them, and sets of growing size.
 
-1. `ablations`: the exact effect of each chosen neuron (the first-order screen chooses where none is named), then the
-   direct and the frozen effect of the same neurons, and how far direct logit attribution predicts them.
-2. `agreement`: three steps part a score from the effect: the ablation, the final LayerNorm, the layers after.
+1. `ablations`: the exact effect of each chosen neuron (attribution patching chooses if none is named), then the direct
+   and the frozen effect of the same neurons, and how well direct logit attribution predicts them.
+2. `agreement`: three steps can make score and effect differ: the ablation, the final LayerNorm, the layers after.
 3. `top_k_curves`: keep or ablate the first k neurons of several orders, and the published curve of one layer.
 """
 
@@ -13,7 +13,7 @@ from typing import get_args
 import numpy as np
 from jaxtyping import Float
 
-from neurons.decomposition.effects import logit_effects
+from neurons.decomposition.effects import LogitEffects
 from neurons.intervention.context import AblationContext
 from neurons.intervention.curve_results import Curves, PublishedCurve
 from neurons.intervention.curves import curves, effect_order, published_curve, variance_order
@@ -76,7 +76,7 @@ def ablations(
 
 def direct_scores(ctx: AblationContext) -> Float[np.ndarray, "L N"]:
     """Boosting scores of the cached layers, in logits, over the whole cache."""
-    effects = logit_effects(ctx.cache, years=ctx.start_years)
+    effects = LogitEffects(ctx.activations, ctx.start_years)
     return np.stack([effects.layer_contrast(layer).mean(0) for layer in ctx.cache.layers])
 
 

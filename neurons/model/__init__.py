@@ -1,6 +1,6 @@
-"""The model: GPT-2 checkpoints, and the forward at END.
+"""How a checkpoint is loaded and run, at END alone where that is enough.
 
-`load_model` (checkpoint) gives a `Model` (model). To read in this order:
+Public: `load_model` (checkpoint), which returns a `Model` (`model`). Read in this order:
 
 1. `files`, `config`, `weights`, `tokenizer`: find a checkpoint and check it, without torch.
 2. `checkpoint`, `device`, `hugging_face`: load it, put it on a checked device, exchange it with other libraries.

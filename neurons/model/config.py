@@ -46,7 +46,7 @@ class ModelConfig:
         return tuple(range(self.n_layers - max(1, self.n_layers // 3), self.n_layers))
 
     def check_layers(self, layers: Iterable[int]) -> tuple[int, ...]:
-        """The layers, or `InputError` where one is not in the model."""
+        """Return the layers; raises `InputError` for one outside the model."""
         layers = check_wholes("layers", layers, "[8, 9]")
         outside = [layer for layer in layers if not 0 <= layer < self.n_layers]
         if outside:
@@ -56,7 +56,7 @@ class ModelConfig:
         return tuple(sorted(set(layers)))
 
     def check_neuron(self, neuron: NeuronId, layers: tuple[int, ...]) -> NeuronId:
-        """The neuron, or `InputError` where the model has none such in the chosen layers."""
+        """Return the neuron; raises `InputError` for one outside the model or the chosen layers."""
         self.check_layers((neuron.layer,))
         if neuron.index >= self.d_mlp:
             raise InputError(f"{neuron} does not exist: layer {neuron.layer} has neurons 0-{self.d_mlp - 1}")

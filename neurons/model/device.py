@@ -23,7 +23,7 @@ TOLERANCE = 1e-4
 
 
 def find_device(name: Device) -> torch.device:
-    """The device of that name. Raises `InputError` for an unknown name, `DeviceError` where this machine has none."""
+    """Return the device of that name; raises `InputError` for an unknown name, `DeviceError` if it is not available."""
     if parse_device(name) != "cpu" and not _is_there(name):
         raise DeviceError(
             f"device {name} is not available: torch {torch.__version__} finds no {NAMES[name]} on this machine; leave"
@@ -46,7 +46,7 @@ def moved(model: Model, device: torch.device, *, is_tried: bool) -> Model:
 
 def check_against(reference: Model, other: Model) -> None:
     """Raise `DeviceError`, with the difference, where the year logits of `other` differ from those of `reference`."""
-    prompts = year_spans(reference.tokenizer, nouns=2)
+    prompts = year_spans(reference.tokenizer, nouns=2, centuries="draw")
     expected, found = (_year_logits(model, prompts) for model in (reference, other))
     largest = float(np.abs(expected).max())
     apart = float(np.abs(found - expected).max()) / largest

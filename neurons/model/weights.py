@@ -210,7 +210,7 @@ def _stored_shapes(config: ModelConfig, stored: Iterable[str]) -> dict[str, tupl
 
 
 def _is_linear(folder: Path, shapes: dict[str, tuple[int, ...]], stored: dict[str, Tensor]) -> bool:
-    """Whether the weights are [out, in]: told by those that are not square, which must agree."""
+    """Return whether the weights are [out, in], from those that are not square, which must agree."""
     oblong = [name for name, shape in shapes.items() if name.endswith(LINEAR) and shape[0] != shape[1]]
     linear = [name for name in oblong if stored[name].shape == shapes[name][::-1]]
     own = [name for name in oblong if stored[name].shape == shapes[name]]

@@ -1,6 +1,6 @@
-"""How each result of a study is computed: which analysis runs on what, under which progress bar.
+"""Computation of each result of a study: which analysis runs on what, under which progress bar.
 
-`Study` says what is asked and what is kept; these functions compute it when it is not kept. Imports inside them are
+`Study` decides what is asked and what is kept; these functions compute it when it is not kept. Imports inside them are
 for start-up time: a study of kept results loads no torch.
 """
 
@@ -28,7 +28,7 @@ EXPLAINED = 24
 
 
 def resampled_mlps(study: "Study") -> dict[str, float]:
-    """The mean of each measure with every MLP of the cached layers held at its corrupted run."""
+    """Return the mean of each measure with every MLP of the cached layers resample-ablated."""
     import numpy as np
 
     from neurons.intervention.groups import group_measures

@@ -1,7 +1,7 @@
 """What a study opens: the model, loaded at most once; the cache, opened or built once; results, computed once.
 
-A result is kept in the object, and beside the cache for the next process. Its key is the cache's, the settings and the
-version of the analysis. Imports inside the methods are for start-up time: a study of kept results loads no torch.
+A result is kept in the object, and beside the cache for the next process. Its key is the cache's key, the settings and
+the version of the analysis. Imports inside the methods are for start-up time: a study of kept results loads no torch.
 """
 
 import os
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from neurons.cache.folder import default_folder, is_there
 from neurons.cache.format import Cache, open_cache
@@ -21,11 +21,13 @@ from neurons.remembered import beside
 from neurons.shown import Shown
 from neurons.study.settings import Plan, Settings
 from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import DEFAULT_NOUNS, Centuries
 from neurons.task.tasks import Task, choose_task
 from neurons.task.years import spans
 from neurons.types import Bars, InputError, NeuronId, no_bars, parse_device
 
 if TYPE_CHECKING:
+    from neurons.decomposition.cells import Activations
     from neurons.intervention.context import AblationContext
     from neurons.model.model import Model
 
@@ -34,13 +36,13 @@ KEPT = {
     "statistics": ("neurons.weights.results:NeuronStatistics", "1"),
     "text": ("neurons.weights.results:TextStudy", "1"),
     "neighbours": ("neurons.weights.results:NeighboursOfAll", "1"),
-    "ablations": ("neurons.intervention.results:Ablations", "1"),
-    "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "1"),
+    "ablations": ("neurons.intervention.results:Ablations", "2"),
+    "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "2"),
     "components": ("neurons.intervention.results:ComponentEffects", "1"),
-    "clusters": ("neurons.clustering.results:Clustering", "1"),
-    "composition": ("neurons.regression.results:Composition", "1"),
-    "circuit": ("neurons.circuit.results:CircuitStudy", "1"),
-    "check": ("neurons.comparison.results:Checks", "1"),
+    "clusters": ("neurons.clustering.results:Clustering", "2"),
+    "composition": ("neurons.regression.results:Composition", "2"),
+    "circuit": ("neurons.circuit.results:CircuitStudy", "2"),
+    "check": ("neurons.comparison.results:Checks", "2"),
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
 gives other numbers."""
@@ -53,7 +55,7 @@ def always(result: object) -> bool:
 
 
 def silent(text: str) -> None:
-    """What a study says to nobody."""
+    """Discard a message."""
 
 
 class Opened(Shown):
@@ -75,8 +77,8 @@ class Opened(Shown):
         *,
         layers: Iterable[int] | None = None,
         years: Iterable[int] | None = None,
-        nouns: int | Sequence[str] = 20,
-        centuries: Literal["draw", "all"] | Sequence[int] = "draw",
+        nouns: int | Sequence[str] = DEFAULT_NOUNS,
+        centuries: Centuries = "all",
         seed: int = 0,
         task: str | Task | None = None,
         template: str | None = None,
@@ -126,7 +128,7 @@ class Opened(Shown):
                 "task": settings.task.name, "seed": settings.seed}  # fmt: skip
 
     def sibling(self, *, task: Task | None = None, years: Sequence[int] | None = None) -> Self:
-        """The same on another task, or measured at other start years; a loaded model is shared."""
+        """Return the same study on another task, or measured at other start years; a loaded model is shared."""
         settings, plan = self.plan.settings, self.plan
         chosen = settings.task if task is None else task
         other = type(self)(
@@ -148,7 +150,7 @@ class Opened(Shown):
         return other
 
     def check_neuron(self, neuron: str | NeuronId) -> NeuronId:
-        """The neuron that is named; `InputError` for one outside the layers. Nothing is loaded."""
+        """Return the neuron named; raises `InputError` for one outside the layers. Nothing is loaded."""
         named = NeuronId.parse(neuron)
         self.plan.checkpoint.config.check_neuron(named, self.plan.layers)
         return named
@@ -211,21 +213,28 @@ class Opened(Shown):
         return self.plan.years
 
     def context(self, *, nouns: int | None = None) -> "AblationContext":
-        """Where neurons are ablated: model, cache, the measured prompts (of the first `nouns` nouns)."""
+        """Return the ablation context: model, cache, the measured prompts (of the first `nouns` nouns)."""
         from neurons.intervention.context import ablation_context
 
         self.check_nouns(nouns)
-        return ablation_context(self.model, self.cache, years=self.years, nouns=nouns)
+        return ablation_context(self.model, self.cache, years=self.years, nouns=nouns, activations=self.activations)
+
+    @cached_property
+    def activations(self) -> "Activations":
+        """The activations of the cache by century and start year, each read at most once."""
+        from neurons.decomposition.cells import Activations
+
+        return Activations(self.cache)
 
     def _once(self, name: str, make: Callable[[], Result]) -> Result:
-        """A result computed once a process."""
+        """Compute a result once a process."""
         if name not in self._results:
             self._results[name] = make()
         found: Result = self._results[name]
         return found
 
     def kept(self, name: str) -> Any | None:
-        """The result that is kept beside the cache under this name and these settings, or None; nothing is computed."""
+        """Return the result kept beside the cache under this name and these settings, or None; nothing is computed."""
         if name not in self._results:
             place, version = KEPT[name]
             module, attribute = place.split(":")

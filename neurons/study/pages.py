@@ -1,4 +1,4 @@
-"""The pages of a study: what a report of it shows, from the results that were asked for or kept."""
+"""Pages of a study: the results that its report shows, asked for or kept."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def contents(study: "Study", neurons: Sequence[str | NeuronId], *, top: int, causal: bool, circuit: bool) -> Contents:
-    """The results that the report shows: of these neurons, or of the `top` of the ranking."""
+    """Collect the results that the report shows: of these neurons, or of the `top` of the ranking."""
     named = tuple(dict.fromkeys(map(study.check_neuron, neurons)))
     chosen = named or paged_neurons(study.ranking(), top)
     return Contents(
@@ -36,7 +36,7 @@ def contents(study: "Study", neurons: Sequence[str | NeuronId], *, top: int, cau
 
 
 def one_neuron(study: "Study", neuron: str | NeuronId) -> dict[str, Any]:
-    """The numbers of one neuron's page."""
+    """Return the numbers of one neuron's page."""
     named = study.check_neuron(neuron)
     return neuron_numbers(
         study.effects(), study.ranking(), [named], tuning=study.tuning(), weights=_weights(study, [named]),

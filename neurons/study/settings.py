@@ -1,16 +1,16 @@
-"""The settings of a study: what is asked, of which layers, where it is kept. Study, keys and provenance share them."""
+"""Settings of a study: task, prompts, layers, start years, device, cache folder. Keys and provenance share them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from neurons.cache.folder import default_folder
 from neurons.cache.format import cache_key, cache_path
 from neurons.cache.layout import DTYPE, Dtype
 from neurons.model.files import Checkpoint
 from neurons.task.prompt_set import PromptSet
-from neurons.task.prompts import year_spans
+from neurons.task.prompts import DEFAULT_NOUNS, Centuries, year_spans
 from neurons.task.tasks import DEFAULT, Task
 from neurons.task.years import MEASURED, measured_years
 from neurons.types import Device
@@ -21,14 +21,14 @@ class Settings:
     """How a study is run, whatever the model.
 
     layers: None for the last third of the model's. years: the start years measured, None for those of 02-98 that have
-    a prompt. nouns, centuries, seed, task: as in `year_spans`; the seed also draws resamples. prompts: a prompt set
-    of your own in their place.
+    a prompt. nouns, centuries, seed, task: as in `year_spans`; the seed also draws splits and subsamples. prompts: a
+    prompt set of your own in their place.
     """
 
     layers: tuple[int, ...] | None = None
     years: tuple[int, ...] | None = None
-    nouns: int | Sequence[str] = 20
-    centuries: Literal["draw", "all"] | Sequence[int] = "draw"
+    nouns: int | Sequence[str] = DEFAULT_NOUNS
+    centuries: Centuries = "all"
     seed: int = 0
     task: Task = DEFAULT
     prompts: PromptSet | None = None
@@ -37,9 +37,9 @@ class Settings:
     cache_dir: Path = field(default_factory=default_folder)
 
     def on(self, checkpoint: Checkpoint) -> "Plan":
-        """These settings for one checkpoint, nothing loaded.
+        """Apply these settings to one checkpoint; nothing is loaded.
 
-        Raises `InputError` for layers that the model does not have, prompts that its tokenizer cannot align, or start
+        Raises `InputError` for layers outside the model, prompts that its tokenizer cannot align, or start
         years without a prompt.
         """
         layers = checkpoint.config.check_layers(self.layers or checkpoint.config.default_layers)
@@ -59,7 +59,7 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What the settings mean for one checkpoint. years: the start years measured."""
+    """The settings applied to one checkpoint. years: the start years measured."""
 
     settings: Settings
     checkpoint: Checkpoint
@@ -69,28 +69,28 @@ class Plan:
 
     @property
     def path(self) -> Path:
-        """Where the cache lies, whether it exists or not."""
+        """Path of the cache file, whether it exists or not."""
         key = cache_key(self.checkpoint, self.prompts, self.layers, self.settings.dtype)
         return cache_path(self.settings.cache_dir, self.checkpoint, key)
 
     @property
     def folder_name(self) -> str:
-        """What a report is called: the model, and the task where it is not the default."""
+        """Name of a report's folder: the model, and the task unless it is the default."""
         return self.path.stem.rpartition("-")[0] + self.settings.task.suffix
 
     @property
     def years_left_out(self) -> tuple[int, ...]:
-        """Start years that nobody asked for by number and that have no prompt."""
+        """Start years of 02-98 without a prompt, unless the years were chosen."""
         return () if self.settings.years is not None else tuple(year for year in MEASURED if year not in self.years)
 
     @property
     def key(self) -> dict[str, Any]:
-        """What results depend on beside the cache."""
+        """What results depend on beside the cache's key."""
         return {"years": list(self.years), "seed": self.settings.seed}
 
     @property
     def token_names(self) -> tuple[str, ...]:
-        """The tokens of a prompt as words, what changes between prompts in capitals."""
+        """The tokens of a prompt as words, those that vary between prompts in capitals."""
         prompts, tokenizer = self.prompts, self.checkpoint.tokenizer
         noun = tokenizer.encode(prompts.template.as_written(prompts.noun[0]))
         names = ["NOUN" if [token] == noun else tokenizer.decode(token).strip() for token in prompts.tokens[0].tolist()]

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def transfer(study: "Study", only: Sequence[str] | None, *, top: int | None) -> Transfer:
-    """The year span, then every task asked for; one that nobody named and the model cannot be asked is left out."""
+    """Measure the year span, then every task asked for; one that was not named and that the model does not support is
+    left out.
+    """
     studies, left_out = _on_tasks(study, only)
     for one in studies:
         study.note(f"{one.plan.settings.task.name}: {one.plan.prompts.text(0)}")
@@ -70,7 +72,7 @@ def _carried(study: "Study", reference: Scores, own: Scores, top: int | None) ->
 
 
 def compare(studies: "Sequence[Study]") -> Comparison:
-    """Each model beside the first, measured at the start years that all have prompts of."""
+    """Compare each model with the first, measured at the start years that all have prompts of."""
     if len(studies) < 2:
         raise InputError(f"only one model given: name another to compare {studies[0].plan.checkpoint.name!r} with")
     shared = set(studies[0].plan.years).intersection(*(study.plan.years for study in studies))
@@ -96,7 +98,7 @@ def _side(study: "Study", name: str) -> Side:
 
 
 def names(studies: "Sequence[Study]") -> list[str]:
-    """The models' names; different checkpoints of one name are told apart by their fingerprints, else by place."""
+    """Name the models; different checkpoints of one name are distinguished by their fingerprints, else by place."""
     checkpoints = [study.plan.checkpoint for study in studies]
     plain = [checkpoint.name for checkpoint in checkpoints]
     prints = [c.fingerprint[:6] if plain.count(c.name) > 1 else "" for c in checkpoints]

@@ -41,19 +41,19 @@ if TYPE_CHECKING:
     from neurons.weights.results import Neighbours, NeuronStatistics, TextStudy
 
 EXACT = 512
-"""Neurons whose exact effects are measured, unless another number is asked for."""
+"""Default number of neurons whose exact effects are measured."""
 REPORTS = "reports"
 
 
 class Study(Opened):
     """Every analysis of one model on one prompt set. The arguments are those of `Opened`."""
 
-    # --- what the model does ------------------------------------------------------------------------
+    # --- behaviour ----------------------------------------------------------------------------------
 
     def behaviour(self, *, resample: bool = False) -> "MeasuredBehaviour":
-        """Probability difference and cutoff sharpness, beside the corrupted run's and the average distribution's.
+        """Measure probability difference and cutoff sharpness, with the corrupted run's and the average distribution's.
 
-        resample: also with the MLPs of the cached layers taken from the corrupted run (runs the model).
+        resample: also with the MLPs of the cached layers resample-ablated (runs the model).
         """
         from neurons.decomposition.measured import measured_behaviour, measured_rows
         from neurons.decomposition.results import MeasuredBehaviour
@@ -63,33 +63,33 @@ class Study(Opened):
         prompts = len(measured_rows(self.cache, self.years))
         return MeasuredBehaviour(self.cache.model, self.years, prompts, runs, resampled)
 
-    # --- which neurons ------------------------------------------------------------------------------
+    # --- effects, ranking, weights ------------------------------------------------------------------
 
     def effects(self) -> "LogitEffects":
-        """Exact direct logit effects of every neuron, read from the cache when asked for."""
-        from neurons.decomposition.effects import logit_effects
-
-        return self._once("effects", lambda: logit_effects(self.cache, years=self.years))
-
-    def effect(self, neuron: str | NeuronId, start_year: int) -> "Float[np.ndarray, '100']":
-        """What one neuron adds to the logits of the 100 years at one start year, whether it is measured or not."""
+        """Return the exact direct logit effects of every neuron, read from the cache when needed."""
         from neurons.decomposition.effects import LogitEffects
 
-        return LogitEffects(self.cache, self.plan.years).of_array(neuron, start_year=start_year)
+        return self._once("effects", lambda: LogitEffects(self.activations, self.years))
+
+    def effect(self, neuron: str | NeuronId, start_year: int) -> "Float[np.ndarray, '100']":
+        """Return one neuron's direct effect on the 100 years at one start year, measured or not, in logits."""
+        from neurons.decomposition.effects import LogitEffects
+
+        return LogitEffects(self.activations, self.plan.years).of_array(neuron, start_year=start_year)
 
     def ranking(self, start_year: int | None = None) -> "Ranking":
         """Every neuron in rank order; start_year: for one start year only."""
         from neurons.decomposition.ranking import rank
 
-        make = partial(rank, self.effects(), start_year=start_year, seed=self.plan.settings.seed)
+        make = partial(rank, self.effects(), start_year=start_year)
         return self._once(f"ranking {start_year}", make)
 
     def neuron_statistics(self) -> "NeuronStatistics":
-        """What the weights of the cached layers' neurons show over the whole vocabulary."""
+        """Measure the weights of the cached layers' neurons over the whole vocabulary."""
         return self._keep("statistics", lambda: computed.statistics(self))
 
     def texts(self, neurons: Sequence[NeuronId]) -> "TextStudy":
-        """Vocabulary, strongest prompts and control prompts of these neurons; those asked for last are kept."""
+        """Study vocabulary, strongest prompts and control prompts of these neurons; those of the last call are kept."""
         return self._keep(
             "text",
             lambda: computed.texts(self, neurons),
@@ -97,19 +97,19 @@ class Study(Opened):
         )
 
     def neighbours(self, neurons: Sequence[NeuronId]) -> "tuple[Neighbours, ...]":
-        """The neurons of closest input and output weights; those asked for last are kept."""
+        """Find the neurons of most similar input and output weights; those of the last call are kept."""
         return self._keep(
             "neighbours",
             lambda: computed.neighbours(self, neurons),
             fits=lambda kept: set(neurons) <= {one.neuron for one in kept},
         )
 
-    # --- what happens without them ------------------------------------------------------------------
+    # --- ablation -----------------------------------------------------------------------------------
 
     def ablate(
         self, neurons: Sequence[str | NeuronId], intervention: Intervention | None = None, *, nouns: int | None = None
     ) -> "Ablations":
-        """Exact effects of these neurons, each alone, and of all of them together."""
+        """Ablate these neurons, each alone and all together, and measure the exact effects."""
         from neurons.intervention.ablations import Wanted
 
         named = tuple(dict.fromkeys(map(self.check_neuron, neurons)))
@@ -124,7 +124,7 @@ class Study(Opened):
         jobs: int | None = None,
         scheduler: str | None = None,
     ) -> "Ablations":
-        """Exact effects of the `exact` neurons that the first-order screen puts first; None for all neurons.
+        """Measure the exact effects of the `exact` neurons that attribution patching puts first; None for all neurons.
 
         Those of the default settings are kept. jobs, scheduler: other processes that compute blocks of prompts.
         """
@@ -140,50 +140,53 @@ class Study(Opened):
         return self._keep("ablations", make, default=default)
 
     def curves(self) -> "Curves":
-        """Top-k curves: the first k neurons kept or ablated, in several orders, that of `ablations` among them."""
+        """Compute top-k curves: the first k neurons of several orders kept or ablated."""
         return self._curves()[0]
 
     def published_curve(self) -> "PublishedCurve":
-        """The published curve: one layer's neurons by activation variance, the rest zeroed at all positions."""
+        """Compute the published curve: one layer's neurons by activation variance, the rest zeroed at all positions."""
         return self._curves()[1]
 
     def _curves(self) -> "tuple[Curves, PublishedCurve]":
         return self._keep("curves", lambda: computed.curves(self, self.ablations(), None))
 
     def with_curves(self, ablations: "Ablations", *, nouns: int | None = None) -> "Ablations":
-        """These ablations with the top-k curves beside them, in order of their exact effects too."""
+        """Return these ablations with top-k curves, in order of their exact effects too."""
         is_kept = nouns is None and ablations is self.kept("ablations")
         curves, published = self._curves() if is_kept else computed.curves(self, ablations, nouns)
         return replace(ablations, curves=curves, published=published)
 
     def components(self, *, nouns: int | None = None) -> "ComponentEffects":
-        """Every MLP and every attention head ablated as a whole at END."""
+        """Ablate every MLP and every attention head as a whole at END."""
         return self._keep("components", lambda: computed.components(self, nouns), default=nouns is None)
 
-    # --- how they add up ----------------------------------------------------------------------------
+    # --- clusters and composition -------------------------------------------------------------------
 
     def population(self) -> "Population":
-        """Every neuron of the cached layers as arrays: tuning and readout."""
+        """Return every neuron of the cached layers as arrays: tuning and readout."""
         from neurons.decomposition.population import neuron_population
 
         return self._once("population", lambda: neuron_population(self.effects()))
 
     def tuning(self) -> "Tuning":
-        """The families of curves of the neurons that are clustered."""
+        """Return the families of curves of the neurons that are clustered."""
         return self.clusters().tuning
 
     def clusters(
         self, *, method: "Method" = "hdbscan", cap: int | None = None, smallest: int | None = None
     ) -> "Clustering":
-        """Clusters of the neurons that boost or suppress. cap: most of them; smallest: fewest that make a cluster."""
+        """Cluster the neurons that boost or suppress. cap: most of them; smallest: fewest that make a cluster."""
         default = (method, cap, smallest) == ("hdbscan", None, None)
         return self._keep("clusters", lambda: computed.clusters(self, method, cap, smallest), default=default)
 
     def composition(
         self, *, also: Sequence[str | NeuronId] = (), cap: int | None = None, candidates: int | None = None
     ) -> "Composition":
-        """How the neurons add up to ">". also: neurons fitted beside those that were clustered; candidates: most
-        neurons that the sparse reconstruction chooses from."""
+        """Compose the greater-than map of the neurons' maps.
+
+        also: neurons fitted beside those that were clustered. candidates: most neurons that the sparse
+        reconstruction chooses from.
+        """
         named = tuple(map(self.check_neuron, also))
         return self._keep(
             "composition",
@@ -191,7 +194,7 @@ class Study(Opened):
             default=not named and cap is None and candidates is None,
         )
 
-    # --- where the start year comes from ------------------------------------------------------------
+    # --- circuit ------------------------------------------------------------------------------------
 
     def circuit(
         self,
@@ -217,7 +220,7 @@ class Study(Opened):
         )
 
     def inputs(self, neuron: str | NeuronId, *, prompts: int | None = None) -> "PreActivation":
-        """What makes up a neuron's pre-activation at END, component by component."""
+        """Decompose a neuron's pre-activation at END, component by component."""
         from neurons.circuit.inputs import explain_neurons
         from neurons.circuit.paths import patching
         from neurons.circuit.results import PROMPTS
@@ -225,10 +228,10 @@ class Study(Opened):
         (found,) = explain_neurons(patching(self.context(), prompts=prompts or PROMPTS), [neuron])
         return found
 
-    # --- beside others ------------------------------------------------------------------------------
+    # --- published values, other tasks, other models ------------------------------------------------
 
     def checks(self, sample: int | None = None) -> "Checks":
-        """The published measurements on this model; sample: prompts drawn from the published distribution."""
+        """Replicate the published measurements; sample: prompts drawn from the published distribution."""
         from neurons.comparison.published import SAMPLE
         from neurons.task.sample import published_sample
 
@@ -237,13 +240,13 @@ class Study(Opened):
         return self._keep("check", lambda: computed.checks(self, drawn), fits=lambda kept: kept.n_prompts == len(drawn))
 
     def tasks(self, only: Sequence[str] | None = None, *, top: int | None = None) -> "Transfer":
-        """What the model does on other prompts, and whether the same neurons do it; top: neurons held at most."""
+        """Measure behaviour on other prompts, and whether the same neurons matter; top: most neurons ablated."""
         from neurons.study.side_by_side import transfer
 
         return transfer(self, only, top=top)
 
     def compare(self, *others: "Study") -> "Comparison":
-        """This model beside others, at the start years that all of them have prompts of."""
+        """Compare this model with others, at the start years that all of them have prompts of."""
         from neurons.study.side_by_side import compare
 
         return compare([self, *others])
@@ -251,7 +254,7 @@ class Study(Opened):
     # --- pages --------------------------------------------------------------------------------------
 
     def neuron(self, neuron: str | NeuronId) -> dict[str, Any]:
-        """One neuron's everything: the numbers that its page shows, as in report.json."""
+        """Return everything about one neuron: the numbers of its page, as in report.json."""
         from neurons.study.pages import one_neuron
 
         return one_neuron(self, neuron)

@@ -1,4 +1,4 @@
-"""A set of prompts as arrays: tokens with their 01-counterfactuals, and where the start year stands in them."""
+"""A set of prompts as arrays: tokens with their 01-counterfactuals, and the position of the start year in them."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Missing:
-    """One cell of the XX x YY table that has no prompt, and why."""
+    """A cell of the XX x YY table without a prompt, and the reason."""
 
     century: int
     year: int
@@ -34,7 +34,7 @@ class PromptSet(Shown):
     """Prompts with their 01-counterfactuals. P prompts of T tokens, Q distinct counterfactuals.
 
     tokens [P, T]; start_year, century [P]; noun [P]; counterfactual [P] is the row of each prompt's
-    01-counterfactual in counterfactual_tokens [Q, T]. `year_position` is where YY stands; the answer is
+    01-counterfactual in counterfactual_tokens [Q, T]. `year_position` is the position of YY; the answer is
     read at END, the last position. `year_token_ids` [100] are the bare two-digit tokens.
     """
 
@@ -55,7 +55,7 @@ class PromptSet(Shown):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of everything that the model sees and of how its answer is read."""
+        """SHA-256 of everything that the model reads and of how its answer is read."""
         h = hashlib.sha256()
         for part in (self.tokens, self.counterfactual, self.counterfactual_tokens, self.year_token_ids):
             for start in range(0, len(part), 4096):  # a piece at a time: there may be many prompts
@@ -75,7 +75,7 @@ class PromptSet(Shown):
         }
 
     def to_frame(self) -> "pd.DataFrame":
-        """A row a prompt: its noun, century, start year and text."""
+        """Return a pandas row for each prompt: its noun, century, start year and text."""
         import pandas as pd
 
         texts = [self.text(row) for row in range(len(self))]
@@ -84,6 +84,6 @@ class PromptSet(Shown):
         )
 
     def text(self, row: int) -> str:
-        """The prompt as a person would read it, without BOS."""
+        """Return the prompt as text, without BOS."""
         row = check_whole("row", row, least=0, most=len(self) - 1)
         return self.template.fill(self.noun[row], int(self.century[row]), int(self.start_year[row])).strip()

@@ -49,7 +49,7 @@ GPT2_SMALL = layout(12, 12, 5)
 
 def some_rows(model: Model, count: int) -> tuple[PromptSet, np.ndarray]:
     """Prompts of several nouns and start years; none of them is its own 01-counterfactual."""
-    prompts = year_spans(model.tokenizer, nouns=3)
+    prompts = year_spans(model.tokenizer, nouns=3, centuries="draw")
     return prompts, np.array([40, 140, 250])[:count]
 
 

@@ -110,7 +110,18 @@ def test_the_published_circuit_is_evaluated_in_a_model_with_its_parts(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder = write_random_gpt2(tmp_path / "heads", n_layer=12, n_embd=48, n_head=12)
-    command = ["neurons", "circuit", "--model", str(folder), "--cache-dir", str(tmp_path), "--nouns", "2"]
+    command = [
+        "neurons",
+        "circuit",
+        "--model",
+        str(folder),
+        "--cache-dir",
+        str(tmp_path),
+        "--nouns",
+        "2",
+        "--centuries",
+        "draw",
+    ]
     monkeypatch.setattr(sys, "argv", [*command, "--circuit", "gpt2-small", "--years", "10-20", *QUICK, "--json"])
     with pytest.raises(SystemExit) as stop:
         main()

@@ -142,10 +142,7 @@ def clustering(effects: LogitEffects, ranking: Ranking) -> Clustering:
 def report(effects: LogitEffects, ranking: Ranking, weights: FromWeights, clustering: Clustering) -> dict:
     """report.json, as it is read back."""
     contents = Contents(effects, ranking, ranking.neurons, clustering=clustering, weights=weights)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("neurons.report.numbers.RESAMPLES", 200)  # of the tuning curves' bands: a tenth, for speed
-        numbers = contents.numbers("x")
-    return json.loads(json.dumps(numbers, allow_nan=False))
+    return json.loads(json.dumps(contents.numbers("x"), allow_nan=False))
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +173,7 @@ def test_every_neuron_has_its_numbers(report, effects):
     ("term", "key"),
     [
         ("boosting score", "score"),
-        ("95 % interval over nouns", "ci_low"),
+        ("95 % interval over centuries", "ci_low"),
         ("static part", "static"),
         ("year-specific part", "year_specific"),
         ("rank", "rank"),
@@ -191,7 +188,7 @@ def test_scores_on_the_pages_are_those_of_report_json(report, pages, term, key):
 
 def test_the_upper_end_of_the_interval_is_shown_too(report, pages):
     for name, page in pages.items():
-        assert agrees(page.terms["95 % interval over nouns"].split(" to ")[1], report["neurons"][name]["ci_high"])
+        assert agrees(page.terms["95 % interval over centuries"].split(" to ")[1], report["neurons"][name]["ci_high"])
 
 
 @pytest.mark.parametrize(

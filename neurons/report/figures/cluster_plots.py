@@ -44,7 +44,7 @@ def cluster_figures(found: Clustering) -> dict[str, Figure]:
 
 @styled
 def tuning_gallery(tuning: Tuning, rows: tuple[int, ...] | None = None) -> Figure:
-    """Tuning curves with their 95 % interval and, dashed, the family's fit; rows: default the first twelve."""
+    """Tuning curves with their interval over centuries; dashed, the family's fit; rows: default the first twelve."""
     rows = rows if rows is not None else tuple(range(min(GALLERY, len(tuning))))
     columns = min(4, len(rows))
     figure, boxes = panels(len(rows), columns, width=1.42, height=0.95)

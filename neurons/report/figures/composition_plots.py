@@ -82,7 +82,7 @@ def components(found: Composition) -> Figure:
 
 @styled
 def reconstruction_curve(found: Composition) -> Figure:
-    """R^2 on nouns and centuries held out, against the number of neurons on a logarithmic axis."""
+    """R^2 on centuries held out, against the number of neurons on a logarithmic axis."""
     r2 = np.array(found.pursuit.r2_heldout)
     figure = new_figure()
     axes = add_axes(figure)

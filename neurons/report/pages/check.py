@@ -6,7 +6,8 @@ from neurons.report.blocks import Column, Page, Section, Table, Text, number
 
 RULES = (
     "Each measurement is compared with the value published for GPT-2 small. The tolerance is three standard errors:"
-    " those of a bootstrap over nouns and years, combined with the published one; never the spread of single prompts.",
+    " those of a bootstrap over nouns and years (of a map, a jackknife over centuries), combined with the published"
+    " one; never the spread of single prompts.",
     "A number agrees when it is within the tolerance of the published one. A qualitative claim agrees when the"
     " measured value exceeds its bound by more than the tolerance. The difference is measured minus published, or"
     " minus the bound of a qualitative claim. An order agrees when no value exceeds the one before it by more than"

@@ -13,7 +13,8 @@ from neurons.report.pages.neuron import neuron_link
 
 CLUSTER_CAPTIONS = {
     "medoids": "Effect map of the medoid of each cluster, centred over the years, on one colour scale.",
-    "tuning": "Tuning curves (mean a/σ by start year) with their 95 % interval; dashed: the fitted family.",
+    "tuning": "Tuning curves (mean a/σ by start year) with their 95 % interval over centuries; dashed: the fitted"
+    " family.",
     "shares": "Contribution of each cluster to the mean contrast, in logits. Clusters, noise and the neurons not"
     " clustered sum to the contrast of all neurons.",
     "scatter": "Clustered neurons in two dimensions (multidimensional scaling of 1 − similarity of tuning and"
@@ -23,7 +24,7 @@ CLUSTER_CAPTIONS = {
 COMPOSITION_CAPTIONS = {
     "reconstruction-maps": "Effect map of all neurons, its reconstruction from the fewest neurons with R² of at least"
     " 0.90, and the residual.",
-    "reconstruction": "R² on held-out nouns and centuries against the number of neurons chosen by matching pursuit.",
+    "reconstruction": "R² on held-out centuries against the number of neurons chosen by matching pursuit.",
     "singular-values": "Singular values of the composed map, in logits, with the number of components for 90 % and 99"
     " % of its square.",
     "components": "Leading components of the composed map: left, over start years, in logits; right, over years, with"
@@ -45,7 +46,7 @@ def _clusters_page(found: Clustering) -> Page:
     )
     columns = (
         Column("cluster"), Column("medoid"), Column("neurons", "count"), Column("contrast (logits)", "number"),
-        Column("stability", "number", help="mean Jaccard overlap with the best match under resampling"),
+        Column("stability", "number", help="mean Jaccard overlap with the best match, 80 % of the neurons drawn"),
     )  # fmt: skip
     rows = tuple(
         (PageLink(str(c.id), _cluster_key(c)), str(c.medoid), len(c.members), c.share, c.stability)

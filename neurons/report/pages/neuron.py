@@ -72,12 +72,12 @@ def _link(name: str | None) -> PageLink | None:
 
 
 def _score(numbers: Numbers, n_ranked: int, clustered: bool) -> Facts:
-    interval = "not known with a single noun"
+    interval = "needs 2 centuries"
     if numbers["ci_low"] is not None:
         interval = f"{number(numbers['ci_low'])} to {number(numbers['ci_high'])} logits"
     entries: list[tuple[str, Inline]] = [
         ("boosting score", f"{number(numbers['score'])} logits"),
-        ("95 % interval over nouns", interval),
+        ("95 % interval over centuries", interval),
         ("static part", f"{number(numbers['static'])} logits"),
         ("year-specific part", f"{number(numbers['year_specific'])} logits"),
         ("rank", f"{numbers['rank']:,} of {n_ranked:,}"),
@@ -170,7 +170,7 @@ def _factor_figures(numbers: Numbers, start_years: Sequence[int]) -> Gallery:
                 ),
                 f"Tuning curve of {name}: activation by start year, {_range(numbers['tuning'])}.",
                 "Tuning curve: mean activation at END divided by the final LayerNorm's scale, by start year, with its"
-                " 95 % interval.",
+                " 95 % interval over centuries.",
             ),
             Picture(
                 f"{name}-readout",

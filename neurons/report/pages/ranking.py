@@ -95,7 +95,7 @@ def _ranked_table(ranking: Ranking, paged: frozenset[str]) -> Table:
         Column("layer", "count"),
         Column("call"),
         Column("score", "number", "mean contrast over start years, logits"),
-        Column("95 % interval", "number", "bootstrap over nouns"),
+        Column("95 % interval", "number", "jackknife over centuries"),
         Column("static", "number", "mean activation times mean contrast"),
         Column("year-specific", "number", "covariance over start years of activation and contrast"),
         Column("p", "scientific", "one-sided; null: the neuron, tuned as it is, writes in a random direction"),
