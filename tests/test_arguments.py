@@ -128,7 +128,7 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
     ),
     "ablation_context": lambda r: (
         neurons.ablation_context,
-        {"model": r.model, "cache": r.cache, "years": [31, 32], "nouns": 1},
+        {"model": r.model, "cache": r.cache, "years": [31, 32], "nouns": 1, "activations": r.effects.activations},
     ),
     "find_task": lambda r: (neurons.find_task, {"name": "price-range"}),
     "neuron_population": lambda r: (neurons.neuron_population, {"effects": r.effects, "progress": None}),
@@ -246,7 +246,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("Intervention", {"ablation": "resample "}, "ablation 'resample ' is unknown: choose resample, mean, zero"),
     ("Intervention", {"effect": "drect"}, "effect 'drect' is unknown: choose total, direct, frozen"),
     ("Intervention", {"measure": "contrst"}, "measure 'contrst' is unknown: choose contrast, probability_difference"),
-    ("LogitEffects", {"lens": "plian"}, "lens 'plian' is unknown: choose exact, plain"),
+    ("LogitEffects", {"activations": "mini"}, "activations must be Activations(cache), not 'mini'"),
     ("Task", {"answer": "latter"}, "answer 'latter' is unknown: choose later, earlier, any"),
     ("cluster", {"method": "kmeans"}, "method 'kmeans' is unknown: choose hdbscan, agglomerative"),
     ("cache_activations", {"dtype": "float64"}, "dtype 'float64' is unknown: choose float32, float16"),

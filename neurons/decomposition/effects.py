@@ -51,10 +51,12 @@ class LogitEffects(Shown):
 
     @property
     def cache(self) -> Cache:
+        """The cache that the activations are read from."""
         return self.activations.cache
 
     @property
     def lens(self) -> Lens:
+        """Whether effects go through the final LayerNorm."""
         return self.activations.lens
 
     @property

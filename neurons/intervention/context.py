@@ -86,7 +86,7 @@ class AblationContext(Shown):
         return trace(self.model, self.tokens[self.rows[block]], shared=self.shared)
 
     def held_at(self, ablation: Ablation, layer: int, block: slice) -> Float[Tensor, "P N"]:
-        """Return the replacement value of each neuron of the layer, for the prompts of a block."""
+        """Return the activation that replaces each neuron's own, of the layer, for the prompts of a block."""
         if check_choice("ablation", ablation, Ablation) == "resample":
             own_01 = self.cache.counterfactual[self.rows[block]]
             return self.post_01[layer][torch.as_tensor(own_01, dtype=torch.long, device=self.model.device)]
@@ -123,6 +123,8 @@ def ablation_context(
     """
     check_is("model", model, Model, "what load_model returns")
     check_is("cache", cache, Cache, "what cache_activations or open_cache returns")
+    if activations is not None:
+        check_is("activations", activations, Activations, "Activations(cache)")
     if model.fingerprint != cache.model_sha256:
         raise CacheError(
             f"cache {cache.path} was made with other weights than {model.name}'s: give the model it was made with"

@@ -16,6 +16,7 @@ from neurons.cache.format import Cache, reading, verify_cache
 from neurons.cache.layout import Dtype, Sizes, rounded, shapes_of, type_of
 from neurons.cache.parts import parts_of
 from neurons.cache.plan import load_plan, plan_of, save_plan
+from neurons.decomposition.cells import Activations
 from neurons.decomposition.effects import LogitEffects, logit_effects
 from neurons.decomposition.ranking import Ranking, rank
 from neurons.model.forward import EndRun
@@ -180,12 +181,14 @@ def test_no_contrast_is_further_off_than_its_activations_are(half: Cache, mini_c
         step = np.maximum(STEP * size, SMALLEST / mini_cache.scale[:, None]) + 1e-6 * size  # and float32's own
         by_year = np.stack([step[mini_cache.start_year == year].mean(0) for year in exact.start_years])
         bound = by_year * np.abs(contrast_weights(exact.start_years) @ exact.readout(layer).T)
-        assert (np.abs(mine.layer_contrast(layer) - exact.layer_contrast(layer)) <= bound + 1e-9).all()
+        plain = exact.cells(layer).held.all(0)  # elsewhere the average leans on other start years
+        assert plain.mean() > 0.7
+        assert (np.abs(mine.layer_contrast(layer) - exact.layer_contrast(layer)) <= bound + 1e-9)[plain].all()
 
 
 @pytest.fixture(scope="module")
 def rankings(half: Cache, mini_cache: Cache) -> dict[str, Ranking]:
-    return {cache.dtype: rank(LogitEffects(cache, tuple(range(2, 99)))) for cache in (half, mini_cache)}
+    return {cache.dtype: rank(LogitEffects(Activations(cache), tuple(range(2, 99)))) for cache in (half, mini_cache)}
 
 
 def test_the_ranking_of_mini_stays(rankings: dict[str, Ranking]) -> None:

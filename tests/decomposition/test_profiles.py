@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from average_century import at_the_average_century
 
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.profiles import active_range, best_split, by_distance, contrast_by_part
@@ -12,11 +13,9 @@ def test_layers_and_the_rest_sum_to_the_models_contrast(mini_cache):
     effects = logit_effects(mini_cache)
     *parts, whole = contrast_by_part(effects)
     assert sum(part.mean for part in parts) == pytest.approx(whole.mean, rel=1e-9)
-    cache = effects.cache
-    rows = np.isin(cache.start_year, effects.start_years)
-    by_prompt = contrast(cache.year_logits[rows], cache.start_year[rows])
-    years = [by_prompt[cache.start_year[rows] == year].mean() for year in effects.start_years]
-    assert whole.mean == pytest.approx(np.mean(years), rel=1e-9)
+    logits = at_the_average_century(effects.cache.year_logits, effects.cache, effects.start_years)
+    years = contrast(logits, np.array(effects.start_years))
+    assert whole.mean == pytest.approx(years.mean(), rel=1e-9)
 
 
 def test_distance_profile_of_a_triangle_is_a_step():

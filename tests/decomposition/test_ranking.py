@@ -323,7 +323,8 @@ def test_progress_counts_the_layers(mini_cache: Cache) -> None:
 
 
 @pytest.mark.parametrize(
-    ("neuron", "message"), [("L0N3", "L0N3 is not among"), ("L9N99999", "is not among"), ("foo", "'foo' is")]
+    ("neuron", "message"),
+    [("L0N3", "L0N3 is not among"), ("L9N99999", "is not among"), ("foo", "invalid neuron")],
 )
 def test_a_neuron_that_is_not_ranked_is_refused(ranking: Ranking, neuron: str, message: str) -> None:
     with pytest.raises(InputError, match=message):

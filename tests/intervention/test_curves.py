@@ -117,7 +117,7 @@ def test_the_published_variant_equals_hooks_at_all_positions(double: AblationCon
     """Neurons of layer 10 zeroed at every position of the whole model; softmax over the 100 years."""
     oracle, tokens = hooked_model(double.model, torch.float64), double.tokens[double.rows]
     found = published_curve(double, layer=10)
-    kept = np.argsort(-double.cache.post(10)[double.rows].var(0, dtype=float), kind="stable")[:15]
+    kept = np.argsort(-double.cache.post(10).var(0, dtype=float), kind="stable")[:15]
     mask = torch.zeros(double.cache.d_mlp, dtype=torch.float64)
     mask[kept.tolist()] = 1
     handle = oracle.hf.transformer.h[10].mlp.act.register_forward_hook(lambda _, __, out: out * mask)

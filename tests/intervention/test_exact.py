@@ -251,7 +251,7 @@ def nudged(ctx: AblationContext, neuron: NeuronId, intervention: Intervention, s
         def held_at(self, ablation: str, layer: int, block: slice) -> torch.Tensor:
             return (1 - share) * self.trace(block).post[layer]
 
-    near = Nudged(ctx.model, ctx.cache, ctx.start_years, ctx.rows)
+    near = Nudged(ctx.model, ctx.cache, ctx.start_years, ctx.rows, ctx.activations)
     return float(neuron_effects(near, [neuron], intervention, keep=False).effect[0])
 
 
