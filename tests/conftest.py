@@ -85,7 +85,7 @@ def gpt2_shaped(gpt2_tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def mini_prompts(mini_tokenizer: Gpt2Tokenizer) -> PromptSet:
-    """The default prompts: 20 nouns, each with every start year of one century."""
+    """The default prompts: three nouns, each with every start year of centuries 11-18."""
     return year_spans(mini_tokenizer)
 
 

@@ -1,6 +1,6 @@
 """Populations made of arrays: neurons of known kinds, and the null in which start years mean nothing."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -37,48 +37,22 @@ def readout_curve(kind: str, moved: float) -> np.ndarray:
     return (1 + np.cos(2 * np.pi * (ANSWERS - place) / 10)) / 2
 
 
-@dataclass(frozen=True, eq=False)
-class Held:
-    """`Cells` in memory."""
-
-    layer: np.ndarray
-    index: np.ndarray
-    sums: np.ndarray
-
-    def __call__(self, layer: np.ndarray, index: np.ndarray) -> np.ndarray:
-        column = {pair: i for i, pair in enumerate(zip(self.layer.tolist(), self.index.tolist(), strict=True))}
-        wanted = zip(layer.tolist(), index.tolist(), strict=True)
-        return self.sums[:, :, [column[pair] for pair in wanted]]
-
-
-def sums_of(population: Population) -> np.ndarray:
-    """The sums of all neurons, groups of prompts and start years at once."""
-    return population.cells(population.layer, population.index)
-
-
-def with_sums(population: Population, sums: np.ndarray) -> Population:
-    """The same neurons with other sums."""
-    return replace(population, cells=Held(population.layer, population.index, sums.astype(np.float32)))
-
-
 def population(
-    curves: np.ndarray, readout: np.ndarray, *, seed: int = 0, n_nouns: int = 20, noise: float = 0.1
+    curves: np.ndarray, readout: np.ndarray, *, seed: int = 0, centuries: int = 20, noise: float = 0.1
 ) -> Population:
-    """Curves [Y, N] seen through nouns: each has its own gain for each neuron (sd `noise`) and noise a cell."""
+    """Curves [Y, N] seen through centuries: each has its own gain for each neuron (sd `noise`) and noise a cell."""
     rng = np.random.default_rng(seed)
     Y, N = curves.shape
-    gain = 1 + noise * rng.normal(size=(n_nouns, 1, N))
-    sums = curves * gain + noise * curves.std(0) * rng.normal(size=(n_nouns, Y, N))
+    gain = 1 + noise * rng.normal(size=(centuries, 1, N))
+    value = curves * gain + noise * curves.std(0) * rng.normal(size=(centuries, Y, N))
     layer, index = np.repeat([8, 9], [N // 2, N - N // 2]), np.arange(N)
     return Population(
         model="synthetic",
         start_years=tuple(YEARS[:Y].tolist()),
         layer=layer,
         index=index,
-        noun=np.arange(n_nouns),
-        century=11 + np.arange(n_nouns) % 7,
-        cells=Held(layer, index, sums.astype(np.float32)),
-        counts=np.ones((n_nouns, Y), int),
+        value=value.astype(np.float32),
+        held=np.ones((centuries, Y), bool),
         readout=readout - readout.mean(1, keepdims=True),
         bias_contrast={8: 0.01, 9: -0.02},
     )
@@ -100,7 +74,6 @@ def permuted(original: Population, *, seed: int) -> Population:
     rng = np.random.default_rng(seed)
     Y, N = original.curve.shape
     order = rng.permuted(np.tile(np.arange(Y)[:, None], (1, N)), axis=0)
-    cells = sums_of(original) / np.maximum(original.counts, 1)[:, :, None]
-    filled = np.where((original.counts > 0)[:, :, None], cells, original.curve)
+    filled = np.where(original.held[:, :, None], original.value, original.curve)
     moved = np.take_along_axis(filled, np.broadcast_to(order, filled.shape), axis=1)
-    return with_sums(original, moved * original.counts[:, :, None])
+    return replace(original, value=moved.astype(np.float32))

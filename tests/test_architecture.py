@@ -13,7 +13,8 @@ import neurons
 
 PACKAGE = Path(neurons.__file__).parent
 SHARED = (
-    "neurons.types", "neurons.labelled", "neurons.shown", "neurons.rounding", "neurons.parallel", "neurons.remembered",
+    "neurons.types", "neurons.labelled", "neurons.shown", "neurons.rounding", "neurons.intervals", "neurons.parallel",
+    "neurons.remembered",
 )  # fmt: skip
 """What every floor may import."""
 FLOORS = (

@@ -63,7 +63,7 @@ class Right:
         made["prompts"] = neurons.year_spans(self.model.tokenizer, nouns=2, centuries=[17])
         made["effects"] = neurons.logit_effects(self.cache)
         made["ctx"] = neurons.ablation_context(self.model, self.cache, years=[31, 32], nouns=1)
-        made["ranking"] = neurons.rank(self.effects, resamples=5)
+        made["ranking"] = neurons.rank(self.effects)
         made["population"] = neurons.neuron_population(self.effects)
         few = self.population.take(np.arange(60))
         made["few"], made["tuning"] = few, neurons.tune(few)
@@ -121,7 +121,6 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
             "groups": {"mine": [r.few.neurons[0]]},
             "cap": 20,
             "most": 5,
-            "resamples": 5,
             "seed": 0,
             "notes": (),
             "progress": None,
@@ -158,7 +157,7 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
     "plain_logit_lens": lambda r: (neurons.plain_logit_lens, {"cache": r.cache, "years": [31, 32]}),
     "rank": lambda r: (
         neurons.rank,
-        {"effects": r.effects, "start_year": 32, "resamples": 5, "seed": 0, "progress": None},
+        {"effects": r.effects, "start_year": 32, "progress": None},
     ),
     "screen": lambda r: (neurons.screen, {"ctx": r.ctx, "intervention": neurons.Intervention(), "progress": None}),
     "tune": lambda r: (neurons.tune, {"population": r.few.take(np.arange(3)), "seed": 0, "progress": None}),
@@ -173,7 +172,7 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
         },
     ),
     "Intervention": lambda r: (neurons.Intervention, {"ablation": "zero", "effect": "direct", "measure": "contrast"}),
-    "LogitEffects": lambda r: (neurons.LogitEffects, {"cache": r.cache, "start_years": (31, 32), "lens": "exact"}),
+    "LogitEffects": lambda r: (neurons.LogitEffects, {"activations": r.effects.activations, "start_years": (31, 32)}),
     "NeuronId": lambda r: (neurons.NeuronId, {"layer": 9, "index": 43}),
     "Task": lambda r: (
         neurons.Task,
@@ -271,7 +270,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("year_spans", {"template": "The {noun}"}, "template must be a Template, like custom_task(text).template"),
     ("rank", {"start_year": "32"}, "start_year must be a whole number, not '32'"),
     ("rank", {"start_year": 1732}, "start year 1732 is not measured: choose within 02-98"),
-    ("rank", {"resamples": 0}, "resamples must be a whole number from 1 to 100000, not 0"),
+    ("cluster", {"resamples": 0}, "resamples must be a whole number from 1 to 100000, not 0"),
     ("rank", {"effects": "mini"}, "effects must be what logit_effects(cache) returns, not 'mini'"),
     ("LogitEffects.of", {"start_year": "32"}, "start_year must be a whole number, not '32'"),
     ("logit_effects", {"years": [31.5]}, "years must be a whole number, not 31.5"),

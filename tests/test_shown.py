@@ -1,15 +1,17 @@
 """Results show themselves: one line at a prompt, a table in a notebook, and text that stays text."""
 
 from html.parser import HTMLParser
-from pathlib import Path
+from importlib import import_module
+from inspect import getmembers, isclass
 
 import pandas as pd
 import pytest
 
 import neurons
+from neurons.attribution.shares import attribute
 from neurons.cache.format import Cache
 from neurons.model.model import Model
-from neurons.shown import ROWS, Shown
+from neurons.shown import ROWS, WIDTH, Shown
 from neurons.task.prompt_set import PromptSet
 
 
@@ -41,11 +43,31 @@ def results(mini_model: Model, mini_prompts: PromptSet, mini_cache: Cache) -> di
         "statistics": neurons.neuron_statistics(mini_model, [11]),
         "ablations": neurons.neuron_effects(ctx, ["L9N43"], keep=False),
         "group": neurons.group_effect(ctx, ["L9N43", "L10N18"]),
+        "attribution": attribute(ctx, draws=1, steps=2)["contrast"],
+        "one_behaviour": neurons.measured_behaviour(mini_cache)["model"],
+        "study": neurons.Study("mini"),
     }
 
 
-NAMES = ("model", "prompts", "cache", "effects", "ranking", "population", "clustering", "tuning", "context",
-         "ablations", "group", "statistics")  # fmt: skip
+NAMES = (
+    "model", "prompts", "cache", "effects", "ranking", "population", "clustering", "tuning", "context", "ablations",
+    "group", "statistics", "attribution", "one_behaviour", "study",
+)  # fmt: skip
+"""What one has at hand before a study; `study/test_study.py` looks at every result of one."""
+MODULES = tuple(
+    f"neurons.{module}"
+    for module in (
+        "attribution.results", "circuit.results", "clustering.results", "comparison.model_results",
+        "comparison.results", "decomposition.ranking", "decomposition.results", "intervention.curve_results",
+        "intervention.results", "regression.results", "weights.results",
+    )
+)  # fmt: skip
+TABULAR = {
+    f"{name} of {module}": thing
+    for module in MODULES
+    for name, thing in getmembers(import_module(module), isclass)
+    if thing.__module__ == module and hasattr(thing, "to_frame")
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -53,7 +75,21 @@ def test_a_result_is_one_short_line_at_a_prompt(name: str, results: dict[str, Sh
     line = repr(results[name])
     assert line.startswith(f"{type(results[name]).__name__}(")
     assert "\n" not in line
-    assert len(line) < 250 + len(str(Path(results["cache"].path)))  # type: ignore[attr-defined]
+    assert len(line) < WIDTH
+
+
+@pytest.mark.parametrize("name", TABULAR)
+def test_what_has_a_table_shows_it_in_a_notebook(name: str) -> None:
+    assert issubclass(TABULAR[name], Shown)
+
+
+def test_a_repr_too_long_is_cut() -> None:
+    class Long(Odd):
+        def summary(self) -> dict[str, object]:
+            return {"name": "x" * 300}
+
+    assert len(repr(Long())) < WIDTH
+    assert repr(Long()).endswith(" ...)")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -46,7 +46,7 @@ def build(
     scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Cache the activations of all start years, once; an existing cache is reused."""
+    """Build the cache of activations; an existing cache is reused."""
     study = Study(**options, jobs=jobs, scheduler=scheduler)
     reused = is_there(study.plan.path)
     cache = study.cache
@@ -60,7 +60,7 @@ def build(
 @app.command()
 @on_study("years", "device")
 def path(study: Study, as_json: JsonOption = False) -> None:
-    """Where the cache of these options lies, whether it is built or not."""
+    """Print the path of the cache of these options, whether it exists or not."""
     if as_json:
         print_json({"path": str(study.plan.path), "exists": is_there(study.plan.path)})
     else:

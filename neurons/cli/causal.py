@@ -21,14 +21,12 @@ NeuronsOption = Annotated[
 ExactOption = Annotated[
     str,
     typer.Option(
-        "--exact", help="Exact effects of the K neurons of largest first-order effect, or all (an hour in GPT-2 small)."
+        "--exact", help="Exact effects of the K neurons of largest estimated effect, or all (an hour in GPT-2 small)."
     ),
 ]
 AblationOption = Annotated[
     Ablation,
-    typer.Option(
-        "--ablation", help="Replace by the value on the 01-counterfactual (resample), by the mean, or by zero."
-    ),
+    typer.Option("--ablation", help="Replace by the value on the corrupted run (resample), the mean, or zero."),
 ]
 EffectOption = Annotated[
     Effect,
@@ -72,7 +70,10 @@ def causal(
     scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ablate neurons, groups or whole layers at END and measure the exact effect."""
+    """Ablate neurons at END and measure the exact effect.
+
+    Single neurons, groups, top-k curves, and whole MLPs and attention heads.
+    """
     if effect != "total" and (curves or layers_table):
         raise InputError(f"--curves and --layers-table show total effects: leave out --effect {effect}")
     named = tuple(dict.fromkeys(NeuronId.parse(part) for part in neurons.split(","))) if neurons is not None else ()

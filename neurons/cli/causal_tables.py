@@ -1,4 +1,4 @@
-"""The tables that `neurons causal` prints for people. Each names ablation, effect, measure and the three references."""
+"""Tables of `neurons causal`. Each names ablation, effect, measure and the three reference values."""
 
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,12 @@ LAYERS_SHOWN = 20
 
 
 def beside(measure: str, references: References) -> str:
-    """The line that stands under every table: what the measure is with nothing done, and its two floors."""
+    """The reference values under every table: clean run, corrupted run, average distribution."""
     known = references[measure]
     return (
-        f"{_words(measure)}: {known['baseline']:+.4f} as it is, {known['counterfactual']:+.4f} on the 01-run,"
-        f" {known['average_distribution']:+.4f} of the average distribution over all start years"
+        f"{_words(measure)}: {known['baseline']:+.4f} on the clean run, {known['counterfactual']:+.4f} on the"
+        " corrupted run,"
+        f" {known['average_distribution']:+.4f} for the average distribution over start years"
     )
 
 
@@ -56,13 +57,14 @@ def print_effects(
         f"{effects.model}: {done.effect} effect of {done.ablation}-ablating each neuron at END on the"
         f" {_words(done.measure)} ({UNITS[done.measure]}); {len(order)} of {len(effects.neurons)} neurons,"
         f" {effects.n_prompts} prompts{_replacement(done.ablation)}",
-        ["neuron", f"{done.effect} effect", "screen", "score", "disagrees"],
+        ["neuron", f"{done.effect} effect", "estimate", "score", "disagreement"],
         rows,
-        caption=f"effect: ablated minus baseline. screen: first-order estimate.\n{beside(done.measure, references)}",
+        caption="effect: ablated minus clean run; estimate: attribution patching (first order); score: boosting score\n"
+        f"{beside(done.measure, references)}",
     )
     if agreement:
-        told = (f"{name} {v['spearman']:.3f} / {v['pearson']:.3f}" for name, v in agreement.correlation.items())
-        print(f"score against minus the exact effect, Spearman / Pearson: {', '.join(told)}")
+        pairs = (f"{name} {v['spearman']:.3f} / {v['pearson']:.3f}" for name, v in agreement.correlation.items())
+        print(f"score against minus the exact effect, Spearman / Pearson: {', '.join(pairs)}")
     if group:
         print_group(group, effects, group_measure, references)
 
@@ -74,22 +76,22 @@ def print_group(group: "GroupEffect", effects: "NeuronEffects", measure: Measure
     ]
     print_table(
         f"\n{len(group.neurons)} neurons {done.ablation}-ablated together: {done.effect} effect",
-        ["measure", "baseline", f"{done.effect} effect"],
+        ["measure", "clean run", f"{done.effect} effect"],
         rows,
         caption=beside(measure, references),
     )
 
 
 def print_curves(curves: "Curves", published: "PublishedCurve", measure: Measure, references: References) -> None:
-    """A row a k, a column an order; then k for 90 % and areas."""
-    for kind, told in (("keep", "only the top k kept, the rest"), ("ablate", "only the top k")):
+    """One row for each k, one column for each order; then k for 90 % and areas."""
+    for kind, ablated in (("keep", "all but the top k neurons"), ("ablate", "the top k neurons")):
         shown = curves.of(measure, kind)  # type: ignore[arg-type]
         rows = [[str(k), *(_signed(curve.values[i]) for curve in shown)] for i, k in enumerate(shown[0].k.tolist())]
         if kind == "keep":
             rows.append(["k for 90 %", *("-" if c.k90 is None else str(c.k90) for c in shown)])
         rows.append(["area", *(f"{curve.area:.3f}" for curve in shown)])
         print_table(
-            f"\n{curves.model}: {_words(measure)} with {told} {curves.ablation}-ablated at END (total effect);"
+            f"\n{curves.model}: {_words(measure)} with {ablated} {curves.ablation}-ablated at END (total effect);"
             f" {curves.n_neurons} neurons, {curves.n_prompts} prompts, random: mean of {curves.seeds}",
             ["k", *(curve.order for curve in shown)],
             rows,
@@ -97,15 +99,16 @@ def print_curves(curves: "Curves", published: "PublishedCurve", measure: Measure
         )
     rows = [[str(k), _signed(v)] for k, v in zip(published.k, published.probability_difference, strict=True)]
     print_table(
-        f"\n{published.model}: MLP {published.layer} alone, the k neurons of highest activation variance kept, the rest"
-        " zero at all positions; softmax over the 100 years",
+        f"\n{published.model}: MLP {published.layer}, the k neurons of highest activation variance kept, the rest"
+        " zeroed at"
+        " all positions; softmax over the 100 years",
         ["k", "probability difference"],
         rows,
     )
 
 
 def print_layers(table: "ComponentEffects", measure: Measure, references: References) -> None:
-    """The components that matter most under resample-ablation."""
+    """The components of largest effect under resample ablation."""
     from neurons.rounding import descending
 
     resample, mean = table.effect["resample"][measure], table.effect["mean"][measure]
@@ -134,8 +137,8 @@ def _flags(agreement: "Agreement | None") -> dict[str, str]:
 
 def _replacement(ablation: str) -> str:
     return {
-        "resample": "; held at the value on the prompt's 01-counterfactual",
-        "mean": "; held at the mean over all prompts of the cache",
+        "resample": "; replaced by the value on the corrupted run",
+        "mean": "; replaced by the mean over all prompts",
         "zero": "",
     }[ablation]
 

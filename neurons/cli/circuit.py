@@ -1,4 +1,4 @@
-"""`neurons circuit`: which parts bring the start year to the answer, how much they carry, what feeds a neuron."""
+"""`neurons circuit`: find or evaluate a circuit by path patching; decompose a neuron's pre-activation."""
 
 from pathlib import Path
 from typing import Annotated
@@ -61,7 +61,7 @@ def circuit(
     n_random: RandomOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the circuit that brings the start year to the neurons, and evaluate it."""
+    """Find or evaluate a circuit by path patching."""
     search = Search(depth, threshold, breadth)
     named = NeuronId.parse(neuron) if neuron is not None else None
     config = study.plan.checkpoint.config
@@ -93,11 +93,11 @@ def print_inputs(model: str, found: PreActivation) -> None:
     parts = [parts[row] for row in descending(np.array([abs(part["share"] or 0.0) for part in parts]))]
     rows = [[part["component"], _percent(part["share"]), f"{part['mean']:+.4f}"] for part in parts]
     print_table(
-        f"{model} {found.neuron}: what makes up its pre-activation at END",
-        ["component", "of the tuning", "mean"],
+        f"{model} {found.neuron}: components of the pre-activation at END",
+        ["component", "share of tuning", "mean"],
         rows,
-        caption="of the tuning: covariance with the pre-activation over start years, as a share of its variance; mean:"
-        f" over start years, all sum to {found.total.mean():+.4f}",
+        caption="share of tuning: covariance with the pre-activation over start years, divided by its variance; mean:"
+        f" over start years, in sum {found.total.mean():+.4f}",
     )
 
 
@@ -118,24 +118,28 @@ def print_circuit(study: CircuitStudy) -> None:
     print_table(
         f"{study.model}: {study.circuit.name} circuit, {len(study.circuit.nodes)} nodes,"
         f" {len(study.circuit.edges)} edges",
-        ["node", "position", "share", "left out"],
+        ["node", "position", "share", "necessity"],
         rows,
         left=2,
-        caption="share: of the behaviour's change, along the circuit's edges; left out: change of the circuit's"
-        " probability difference without the node",
+        caption="share: of the change between clean and corrupted run, along the circuit's edges; necessity: change"
+        " of the"
+        " circuit's probability difference without the node",
     )
     _print_behaviour(study)
     if study.found is not None and study.found.neurons:
         strongest = ", ".join(map(str, study.found.neurons[:SHOWN]))
-        print(f"\n{len(study.found.neurons)} neurons of its MLPs carry 0.1 % or more directly: {strongest}, ...")
+        print(
+            f"\n{len(study.found.neurons)} neurons of its MLPs have 0.1 % or more of the change on their direct"
+            f" path: {strongest}, ..."
+        )
 
 
 def _print_behaviour(study: CircuitStudy) -> None:
     one = study.evaluation
-    cases = {"model": one.model, "circuit alone": one.alone, "all but the circuit": one.complement,
-             "01-run": one.counterfactual}  # fmt: skip
+    cases = {"clean run": one.model, "circuit": one.alone, "complement": one.complement,
+             "corrupted run": one.counterfactual}  # fmt: skip
     if one.edges_alone is not None:
-        cases["its edges alone"] = one.edges_alone
+        cases["edges of the circuit"] = one.edges_alone
     rows = [[name, f"{k.probability_difference:+.4f}", f"{k.cutoff_sharpness:+.4f}"] for name, k in cases.items()]
     band = one.random_band
     if band:
@@ -144,7 +148,7 @@ def _print_behaviour(study: CircuitStudy) -> None:
         rows.append(["published", f"{one.circuit.published['probability_difference']:+.4f}", ""])
     print()
     print_table(
-        f"Kept alone, the circuit has {100 * one.share:.1f} % of the model's probability difference",
+        f"The circuit alone has {100 * one.share:.1f} % of the clean run's probability difference",
         ["", "probability difference", "cutoff sharpness"],
         rows,
     )

@@ -43,11 +43,11 @@ def tasks(
     ] = None,
     top: Annotated[
         int | None,
-        typer.Option("--top", min=1, help="Hold at most K boosting neurons of each task.", show_default="all"),
+        typer.Option("--top", min=1, help="Resample at most K boosting neurons of each task.", show_default="all"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Other prompts, and --template beside them: behaviour, and whether the year span's neurons do the work there."""
+    """Compare behaviour and neurons across tasks."""
     found = study.tasks(only.split(",") if only is not None else None, top=top)
     if as_json:
         print_json(found.to_json())
@@ -60,22 +60,22 @@ def print_transfer(found: "Transfer") -> None:
     name = found.tasks[0].name
     rows = [[task.name, task.right or "-", *_measures(task)] for task in found.tasks]
     print_table(
-        f"{found.model}: what it does on {len(found.tasks)} kinds of prompt, MLPs {format_layers(found.layers)}",
-        ["task", "right", "probability difference", "cutoff sharpness", "01-run"],
+        f"{found.model}: behaviour on {len(found.tasks)} tasks, MLPs {format_layers(found.layers)}",
+        ["task", "right", "probability difference", "cutoff sharpness", "corrupted"],
         rows,
         left=2,
-        caption="mean (sd over prompts); later years minus the others, whatever is right; 01-run: the probability"
-        " difference with YY replaced by 01",
+        caption="mean (sd over prompts); later years minus the others, whatever the right answer; corrupted: the\n"
+        "probability difference with YY replaced by 01",
     )
     print()
     print_table(
-        f"Whether {name}'s boosting neurons do the work",
+        f"Overlap of boosting neurons with {name}, and their share of the behaviour",
         ["task", "boosting", "suppressing", "rank correlation", "in both", "by chance", f"only {name}", "only here",
-         "undecided", f"{name}'s carry", "its own carry"],
+         "undecided", f"share of {name}'s", "share of its own"],
         [_agreement(task) for task in found.tasks],
         caption="in both: boosting in each (q < 0.05 for both); only: boosting there, and the score reliably lower in"
-        " the other; carry: share of the change of the probability difference when all neurons of the layers are held"
-        " at the 01-run",
+        " the other; share of: the change of the probability difference when these neurons are resampled from the"
+        " corrupted run, divided by that when all neurons of the layers are",
     )  # fmt: skip
     for task in found.tasks:
         print(f"{task.name}: {task.prompt}")
@@ -122,10 +122,10 @@ def check(
         int | None,
         typer.Option("--sample", min=LEAST, help="Prompts drawn from the published distribution.", show_default="1000"),
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="As many as were published: 10,000.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="The published number of prompts: 10,000.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """The published measurements of GPT-2 small, each beside what was published, with a verdict."""
+    """Repeat the published measurements of GPT-2 small."""
     if full and sample is not None:
         raise InputError(f"--full draws {FULL:,} prompts: leave out --sample {sample}")
     check_replicable(study.plan.layers, study.plan.checkpoint.config.n_layers)
@@ -170,7 +170,10 @@ def compare(
     report_dir: ReportDirOption = REPORT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Models or training checkpoints side by side: behaviour, scores, composed maps, clusters, neurons."""
+    """Compare models or training checkpoints.
+
+    Behaviour, boosting scores, composed maps, clusters and neurons.
+    """
     if len(models) < 2:
         raise InputError(f"only one model given: name another to compare {models[0]!r} with")
     studies = [Study(**(options | {"model": model})) for model in models]
@@ -194,7 +197,7 @@ def folder_name(names: list[str], suffix: str) -> str:
 
 
 def print_comparison(found: "Comparison") -> None:
-    """A column a model, then each beside the first."""
+    """One column for each model, then each compared with the first."""
     lines = {
         "probability difference": [_mean_and_sd(side, "probability_difference") for side in found.sides],
         "cutoff sharpness": [_mean_and_sd(side, "cutoff_sharpness") for side in found.sides],
@@ -212,7 +215,7 @@ def print_comparison(found: "Comparison") -> None:
         f"{len(found.sides)} models on the task {found.task}",
         ["", *(side.name for side in found.sides)],
         [[name, *values] for name, values in lines.items()],
-        caption="mean (sd over prompts); contrast: all scores added up; triangle: R^2 of the step by itself in the"
+        caption="mean (sd over prompts); contrast: sum of all scores; triangle: R^2 of the step alone in the"
         " composed map",
     )
     for pair in found.pairs:
@@ -231,11 +234,11 @@ def _print_pair(first: str, pair: "Pair") -> None:
         correlation = "-" if sharing.rank_correlation is None else f"{sharing.rank_correlation:+.3f}"
         same = "-" if pair.same_index is None else f"{pair.same_index:+.3f}"
         print(
-            f"  rank correlation of the scores: {correlation}; what neurons of equal index write: median cosine {same}"
+            f"  rank correlation of the scores: {correlation}; readouts of neurons of equal index: median cosine {same}"
         )
         for name, neurons in (("kept", sharing.both), ("lost", sharing.only_first), ("gained", sharing.only_second),
                               ("undecided", sharing.undecided)):  # fmt: skip
             print(f"  {name}: {len(neurons)}{': ' if neurons else ''}{', '.join(map(str, neurons[:NAMED]))}"
                   f"{', ...' if len(neurons) > NAMED else ''}")  # fmt: skip
-    for told in pair.notes:
-        print(f"  note: {told}")
+    for text in pair.notes:
+        print(f"  note: {text}")

@@ -1,4 +1,4 @@
-"""How neurons add up to ">": `cluster` and `compose`. Both need the cache file only."""
+"""Clusters of neurons and composition of the greater-than map: `cluster` and `compose`, from the cache alone."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from neurons.clustering.results import Clustering
     from neurons.regression.results import Composition
 
-MethodOption = Annotated[Method, typer.Option("--method", help="How clusters are found.")]
+MethodOption = Annotated[Method, typer.Option("--method", help="Clustering algorithm.")]
 CapOption = Annotated[
     int | None, typer.Option("--cap", min=1, help="Most neurons clustered, by |score|.", show_default="1500")
 ]
@@ -42,7 +42,7 @@ def cluster(
     figures: FiguresOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Which kinds of neurons boost or suppress, and what each kind adds to the contrast."""
+    """Cluster neurons by tuning and readout."""
     found = study.clusters(method=method, cap=cap, smallest=smallest)
     if figures:
         from neurons.report.figures.cluster_plots import cluster_figures
@@ -71,7 +71,10 @@ def compose(
     figures: FiguresOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """How neurons add up to '>': tuning, components, sparse reconstruction, and how much of it is a step."""
+    """Decompose the summed map of the neurons.
+
+    Singular components, regression on named shapes, sparse reconstruction, sign.
+    """
     also = list(map(NeuronId.parse, neuron or []))
     composition = study.composition(also=also, cap=cap, candidates=candidates)
     if figures:
@@ -98,13 +101,14 @@ def _print_clusters(found: "Clustering") -> None:
         *(f"{cluster.id}: {cluster.description}" for cluster in found.clusters),
         f"total contrast {found.total_contrast:+.4f} logits = clusters {sum(c.share for c in found.clusters):+.4f}"
         f" + noise {found.noise_share:+.4f} ({len(found.noise)} neurons) + neurons not clustered"
-        f" {found.others_share:+.4f}; biases apart: {sum(found.bias_contrast.values()):+.4f}",
-        "shares in logits; stability: mean overlap with the best match when nouns are resampled, bar 0.75",
+        f" {found.others_share:+.4f}; output biases: {sum(found.bias_contrast.values()):+.4f}",
+        "share: contrast in logits; stability: mean overlap with the best match when 80 % of the neurons are drawn;"
+        " stable from 0.75 on",
     ]
     if other:
         caption.append(f"{other.method}: {other.n_clusters} clusters, adjusted Rand index {other.agreement:.2f}")
     print_table(
-        f"{found.model}: {len(found.clusters)} kinds among {len(found.tuning)} neurons that boost or suppress",
+        f"{found.model}: {len(found.clusters)} clusters of {len(found.tuning)} neurons that boost or suppress",
         ["id", "medoid", "size", "share", "of total", "stability"],
         rows,
         left=2,
@@ -143,10 +147,10 @@ def _print_parts(found: "Composition") -> None:
     ]  # fmt: skip
     print_table(
         f"{found.model}: composed maps, start years {spans(found.start_years)}",
-        ["part", "writes", "neurons", "contrast", "R^2 of terms", "sign right"],
+        ["part", "shape", "neurons", "contrast", "R^2 of terms", "correct sign"],
         rows,
         left=2,
-        caption="contrast in logits; R^2 of terms: how much of the map the named shapes below explain",
+        caption="contrast in logits; R^2 of terms: of the regression on the named shapes below",
     )
 
 
@@ -157,23 +161,23 @@ def _print_basis(found: "Composition") -> None:
         for term in found.whole.regression.terms
     ]  # fmt: skip
     print_table(
-        "What the map of all neurons is made of",
+        "Regression of the map of all neurons on named shapes",
         ["term", "coefficient", "95 % interval", "share", "alone"],
         rows,
-        caption=f"share: R^2 lost without the term; alone: its R^2 by itself; terms overlap; decay over"
-        f" {found.fade:.0f} years",
+        caption=f"share: drop in R^2 without the term; alone: R^2 of the term alone; decay length {found.fade:.0f}"
+        " years",
     )
 
 
 def _interval(low: float | None, high: float | None) -> str:
-    return "needs 2 nouns" if low is None or high is None else f"{low:+.3f} .. {high:+.3f}"
+    return "needs 2 centuries" if low is None or high is None else f"{low:+.3f} .. {high:+.3f}"
 
 
 def _counts(number_for: Callable[[float], int | None]) -> str:
-    return " and ".join("never" if n is None else str(n) for n in (number_for(0.9), number_for(0.99)))
+    return " and ".join("not reached" if n is None else str(n) for n in (number_for(0.9), number_for(0.99)))
 
 
 def _sign(record: dict[str, Any]) -> str:
     if record["neurons"] is not None:
         return f"{record['neurons']} neuron{'s' * (record['neurons'] > 1)}"
-    return f"never (at best {record['best'] or 0:.1%} of {record['tried']} tried)"
+    return f"not reached (at best {record['best'] or 0:.1%} of {record['tried']} tried)"

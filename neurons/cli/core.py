@@ -1,4 +1,4 @@
-"""Questions about a model: `behaviour`, `rank`, `effect`, `models`."""
+"""Commands on a model and its neurons: `behaviour`, `rank`, `effect`, `models`."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +16,7 @@ from neurons.weights.results import NeuronStatistics
 if TYPE_CHECKING:
     from neurons.decomposition.ranking import Ranking
 
-WEIGHTS = ("skew", "kurtosis", "norm", "cos in/out", "years", "kind")
+WEIGHTS = ("skew", "kurtosis", "norm", "cos in/out", "years", "class")
 WEIGHTS_CAPTION = (
     "skew, kurtosis: of the cosine of w_out with every token; norm: of w_out; cos in/out: of w_in and w_out;"
     " years: share of the cosine's variance between two-digit years and the rest"
@@ -37,7 +37,10 @@ def behaviour(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Probability difference and cutoff sharpness, beside the corrupted run's and the average distribution's."""
+    """Measure probability difference and cutoff sharpness.
+
+    Beside the clean run: the corrupted run and the average distribution over start years.
+    """
     found = study.behaviour(resample=resample)
     if as_json:
         print_json(found.to_json())
@@ -76,12 +79,12 @@ def rank(
     stats: Annotated[
         bool,
         typer.Option(
-            "--stats", help="Also each neuron's statistics over the whole vocabulary (loads the model once; kept)."
+            "--stats", help="Also statistics of each neuron over the vocabulary (loads the model once; kept)."
         ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Which neurons raise the years after the start year, with intervals and significance."""
+    """Rank neurons by boosting score, with significance."""
     if year is not None and year not in study.plan.years:
         raise InputError(f"start year {year:02d} is not measured: choose within {spans(study.plan.years)}")
     ranking = study.ranking(year)
@@ -134,7 +137,7 @@ def _signed(value: float) -> str:
 
 def _range(record: dict[str, Any]) -> str:
     if record["ci_low"] is None:
-        return "needs 2 nouns"
+        return "needs 2 centuries"
     return f"{record['ci_low']:+.4f} .. {record['ci_high']:+.4f}"
 
 
@@ -149,7 +152,7 @@ def effect(
     year: Annotated[int, typer.Option("--year", help="The start year YY.")],
     as_json: JsonOption = False,
 ) -> None:
-    """What one neuron adds to the logits of the 100 years, for one start year."""
+    """Direct logit effect of one neuron at one start year."""
     named, model = NeuronId.parse(neuron), study.plan.checkpoint.name
     weights = contrast_weights([year])[0]
     study.plan.checkpoint.config.check_neuron(named, study.plan.layers)
@@ -169,7 +172,7 @@ def effect(
 
 
 def models(as_json: JsonOption = False) -> None:
-    """The models that can be named: bundled, on the hub, in the local hub cache."""
+    """List the models: bundled, on the hub, in the local hub cache."""
     entries: list[dict[str, Any]] = [
         {"model": name, "kind": "bundled", "ready": True, "path": str(folder)} for name, folder in BUNDLED.items()
     ]

@@ -38,7 +38,7 @@ def build_app(words: Sequence[str] = ()) -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
-        help="Which MLP neurons make GPT-2 say a year later than the start year, and how they add up to '>'.",
+        help="Find the MLP neurons that make GPT-2 prefer years after the start year, and how they combine.",
         epilog="Exit codes: 0 done, 1 could not be done, 2 wrong usage, 130 interrupted. Start with: neurons report",
     )
     app.callback(invoke_without_command=True)(_root)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from neurons.cache import folder
 from neurons.cache.layout import DTYPE, Dtype
 from neurons.cli.common import note, progress_bar
 from neurons.study.study import Study
+from neurons.task.prompts import DEFAULT_NOUNS, Centuries
 from neurons.task.tasks import DEFAULT, TASKS
 from neurons.task.years import parse_years
 from neurons.types import Device, InputError, parse_ranges
@@ -35,9 +36,12 @@ YearsOption = Annotated[
 NounsOption = Annotated[str, typer.Option("--nouns", help="How many nouns, or a file with one noun a line.")]
 CenturiesOption = Annotated[
     str,
-    typer.Option("--centuries", help="draw (one for each noun), all, or numbers like 16,17 (16 for 1600-1699)."),
+    typer.Option(
+        "--centuries",
+        help="all that offer 40 start years, draw (one for each noun), or numbers like 16,17 (16 for 1600-1699).",
+    ),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw of nouns and of the bootstrap.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw of nouns, and of every random draw.")]
 DtypeOption = Annotated[
     Dtype, typer.Option("--dtype", help="Activations are stored as float32, or as float16 in half the space.")
 ]
@@ -67,8 +71,8 @@ def common_options(
     model: ModelOption = MODEL,
     layers: LayersOption = None,
     years: YearsOption = None,
-    nouns: NounsOption = "20",
-    centuries: CenturiesOption = "draw",
+    nouns: NounsOption = str(DEFAULT_NOUNS),
+    centuries: CenturiesOption = "all",
     seed: SeedOption = 0,
     task: TaskOption = None,
     template: TemplateOption = None,
@@ -127,7 +131,7 @@ def _with_options(make: Callable[[dict[str, Any]], Any], without: Sequence[str])
     return decorate
 
 
-def _parse_centuries(text: str) -> Literal["draw", "all"] | Sequence[int]:
+def _parse_centuries(text: str) -> Centuries:
     if text == "draw":
         return "draw"
     if text == "all":

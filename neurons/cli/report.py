@@ -1,4 +1,4 @@
-"""`neurons report`: the main job, everything known of a model in one folder."""
+"""`neurons report`: every result of a model in one folder of pages."""
 
 import shlex
 import sys
@@ -20,19 +20,22 @@ def register(app: typer.Typer) -> None:
 def report(
     study: Study,
     report_dir: ReportDirOption = REPORT_DIR,
-    top: Annotated[int, typer.Option("--top", min=1, help="Neurons that get a page of their own.")] = 24,
+    top: Annotated[int, typer.Option("--top", min=1, help="Neurons with a page.")] = 24,
     causal: Annotated[
         bool,
-        typer.Option(
-            "--causal", help="Remove neurons, groups and layers too (runs the model); kept for later reports."
-        ),
+        typer.Option("--causal", help="Include ablations (runs the model); kept for later reports."),
     ] = False,
     circuit: Annotated[
-        bool, typer.Option("--circuit", help="Find the circuit around the neurons too (runs the model); kept as well.")
+        bool, typer.Option("--circuit", help="Include the circuit (runs the model); kept for later reports.")
     ] = False,
-    figures: Annotated[FileFormat | None, typer.Option("--figures", help="Keep each figure for a paper too.")] = None,
+    figures: Annotated[
+        FileFormat | None, typer.Option("--figures", help="Also write each figure in this format, for a paper.")
+    ] = None,
 ) -> None:
-    """The main job: behaviour, ranking, kinds, composition, figures and a page for each of the top neurons."""
+    """Write the report: ranking, clusters, composition.
+
+    With a page for each of the top neurons.
+    """
     index = study.report(
         report_dir, top=top, causal=causal, circuit=circuit, figures=figures, command=_command(study, causal, circuit)
     )

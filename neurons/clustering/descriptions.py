@@ -38,7 +38,7 @@ def describe_unfitted(
 ) -> str:
     """The same of a neuron that no family was fitted to: where it is active, and which years it raises there."""
     if not np.any(tuning) or is_nothing(np.ptp(readout), np.abs(readout).max()):
-        return "writes nothing on the years"
+        return "has no effect on the years"
     first, last = active_range(tuning)
     years = f"{start_years[first]:02d}–{start_years[last]:02d}"
     whole_range = last - first + 1 > ACTIVE_SHARE * len(tuning)
@@ -52,11 +52,11 @@ def _when(
     family: Family, parameters: dict[str, float], years: Sequence[int], fitted: np.ndarray, curve: np.ndarray
 ) -> str:
     if family == "constant":
-        return "never fires" if not curve.any() else "always on, whatever the start year"
+        return "never fires" if not curve.any() else "always on, independent of the start year"
     if family == "none":
-        return "fires in no simple way of the start year"
+        return "fires without a simple relation to the start year"
     if family == "line":
-        return f"fires the more, the {'later' if fitted[-1] > fitted[0] else 'earlier'} the start year"
+        return f"fires more strongly for {'later' if fitted[-1] > fitted[0] else 'earlier'} start years"
     if family == "periodic":
         return f"fires for start years ending in {_digits(years, fitted)}"
     return f"fires for start years {spans(_upper(years, fitted))} ({_place(family, parameters, fitted)})"
@@ -77,11 +77,11 @@ def _place(family: Family, parameters: dict[str, float], fitted: np.ndarray) -> 
 def _raises(family: Family, readout: np.ndarray) -> str:
     years = range(len(readout))
     if family == "constant":
-        return "writes nothing on the years"
+        return "has no effect on the years"
     if family == "none":
-        return "writes no simple profile"
+        return "has a readout of no simple shape"
     if family == "line":
-        return f"raises years the more, the {'later' if readout[-1] > readout[0] else 'earlier'} they are"
+        return f"raises {'later' if readout[-1] > readout[0] else 'earlier'} years more"
     if family == "periodic":
         return f"raises years ending in {_digits(years, readout)}"
     upper = _upper(years, readout)

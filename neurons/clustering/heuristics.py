@@ -2,8 +2,7 @@
 
 A neuron's match with a heuristic is the share of its k most activating prompts that satisfy it, k being the
 number of prompts that do; from 0.6 it counts. Heuristics here: a range of 10, 20 or 30 consecutive start
-years, a last digit, a tens digit, identity (one start year). Prompts are cells: one noun in one century
-at one start year.
+years, a last digit, a tens digit, identity (one start year). Prompts are cells: one century at one start year.
 """
 
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from neurons.decomposition.effects import neuron_parts
 from neurons.decomposition.population import Population
 from neurons.rounding import RESOLUTION, clearly_above, descending, reaches
 
@@ -58,19 +58,19 @@ def _rules(start_years: tuple[int, ...]) -> tuple[_Rule, ...]:
 
 
 def _scores(population: Population, rules: tuple[_Rule, ...]) -> Float[np.ndarray, "rules N"]:
-    present = population.counts > 0
+    present = population.held
     size = np.array([present[:, rule.holds].sum() for rule in rules])
     holds = np.stack([rule.holds for rule in rules]).astype(np.float32) if rules else np.zeros((0, len(present[0])))
     score = np.zeros((len(rules), len(population)))
     year = np.nonzero(present)[1]
     by_year = np.argsort(year, kind="stable")
     held, first = np.unique(year[by_year], return_index=True)
-    for rows, sums in population.parts():
-        rank = _ranks(sums[present] / population.counts[present][:, None])[by_year]
+    for rows in neuron_parts(present.size, len(population)):
+        rank = _ranks(population.value[:, :, rows][present])[by_year]
         for k in np.unique(size):
             of_this_size = size == k
             among_top = np.add.reduceat(rank < k, first, axis=0, dtype=np.int32).astype(np.float32)
-            score[np.ix_(of_this_size, rows)] = holds[of_this_size][:, held] @ among_top / k
+            score[of_this_size, rows] = holds[of_this_size][:, held] @ among_top / k
     return score
 
 

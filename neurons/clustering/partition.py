@@ -1,10 +1,10 @@
-"""Partition neurons by similarity: HDBSCAN, average linkage beside it, and the stability of both over nouns.
+"""Partition neurons by similarity: HDBSCAN, average linkage beside it, and the stability of both.
 
 1. HDBSCAN on 1 - similarity leaves noise out. A group whose members' mean similarity is below 0.5 is not a cluster; it
    is clustered again by itself, and what remains is noise.
 2. Average linkage is cut at several numbers of clusters; of those that are stable the best silhouette is taken.
-3. Stability: nouns are resampled and the neurons partitioned again; for each cluster the mean over resamples of the
-   Jaccard overlap with its best match (Hennig 2007), threshold 0.75.
+3. Stability: 80 % of the neurons are drawn without replacement and partitioned again; for each cluster the mean over
+   draws of the Jaccard overlap of those drawn with their best match (Hennig 2007).
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,13 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.clustering.results import STABILITY_BAR, Alternative, Method
-from neurons.clustering.similarity import NOISE, Labels, Likeness, best_jaccard, mean_likeness, with_tuning
-from neurons.decomposition.population import Population
-from neurons.decomposition.significance import noun_resamples
+from neurons.clustering.similarity import NOISE, Labels, Likeness, best_jaccard, mean_likeness
 from neurons.rounding import MARGIN, largest, reaches
 from neurons.types import Progress
 
 LIKENESS_BAR = 0.5
 UNSPLIT = 0.8
+SUBSAMPLE = 0.8
 CUTS = (*range(2, 21), 25, 30, 40, 50, 75, 100)
 """Numbers of clusters tried for the agglomerative clustering."""
 
@@ -38,8 +37,6 @@ class Partition:
 
 
 def partition_neurons(
-    population: Population,
-    readouts: Likeness,
     likeness: Likeness,
     method: Method,
     smallest: int,
@@ -47,15 +44,13 @@ def partition_neurons(
     seed: int,
     progress: Progress | None,
 ) -> Partition:
-    M = len(population)
+    M = len(likeness)
     if max(2 * smallest, 4) > M:
         return Partition(np.full(M, NOISE), np.zeros(M), {}, np.zeros((0, 4)), None)
     labels, strength = _dense(likeness, smallest)
     merges = _merges(likeness)
     cuts = {k: _cut(merges, k, smallest) for k in CUTS if k < M}
-    stable = _stability(
-        population, readouts, [labels, *cuts.values()], tuple(cuts), smallest, resamples, seed, progress
-    )
+    stable = _stability(likeness, [labels, *cuts.values()], tuple(cuts), smallest, resamples, seed, progress)
     best = _best_cut(merges, likeness, cuts, dict(zip(cuts, stable[1:], strict=True)))
     agreement = _agreement(labels, cuts[best])
     if method == "hdbscan":
@@ -132,8 +127,7 @@ def _only_kinds(labels: Labels, alike: Float[np.ndarray, " groups"], smallest: i
 
 
 def _stability(
-    population: Population,
-    readouts: Likeness,
+    likeness: Likeness,
     partitions: list[Labels],
     cuts: tuple[int, ...],
     smallest: int,
@@ -141,19 +135,24 @@ def _stability(
     seed: int,
     progress: Progress | None,
 ) -> list[dict[int, float]]:
-    """For each partition (HDBSCAN's, then one a cut) the stability of each label; empty with one noun."""
-    if population.n_nouns < 2:
-        return [{} for _ in partitions]
-    totals = [np.zeros(labels.max() + 1) for labels in partitions]
-    for done, nouns in enumerate(noun_resamples(population.n_nouns, resamples, seed)):
-        likeness = with_tuning(population.weighted_curve(nouns), readouts)
-        merges = _merges(likeness)
-        again = [_dense(likeness, smallest)[0], *(_cut(merges, k, smallest) for k in cuts)]
+    """For each partition (HDBSCAN's, then one a cut) the stability of each label, over those draws that have of it.
+
+    The fewest neurons that make a cluster shrink with the draw, so that a small cluster can be found again.
+    """
+    M, rng = len(likeness), np.random.default_rng(seed)
+    size, fewest = max(2, round(SUBSAMPLE * M)), max(2, round(SUBSAMPLE * smallest))
+    totals = [np.zeros((2, labels.max() + 1)) for labels in partitions]
+    for done in range(resamples):
+        rows = np.sort(rng.permutation(M)[:size])
+        drawn = likeness[np.ix_(rows, rows)]
+        merges = _merges(drawn)
+        again = [_dense(drawn, fewest)[0], *(_cut(merges, min(k, size), fewest) for k in cuts)]
         for total, labels, other in zip(totals, partitions, again, strict=True):
-            total += best_jaccard(labels, other)
+            present = np.isin(np.arange(total.shape[1]), labels[rows])
+            total += np.where(present, [best_jaccard(labels[rows], other, total.shape[1]), present], 0)
         if progress:
             progress(done + 1, resamples)
-    return [dict(enumerate((total / resamples).tolist())) for total in totals]
+    return [dict(enumerate((total / np.maximum(n, 1)).tolist())) for total, n in totals]
 
 
 def _best_cut(

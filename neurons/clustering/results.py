@@ -73,8 +73,8 @@ class NeuronTuning:
 class Tuning(Shown):
     """The fits of a population, neuron by neuron, with what a figure needs.
 
-    curve [Y, M]: mean a/sigma over the prompts of each start year; low, high: its 95 % interval over nouns
-    (NaN with one noun). readout [M, 100]: year-centred logits for each unit of a/sigma.
+    curve [Y, M]: mean a/sigma at each start year; low, high: its 95 % interval over centuries (NaN with one).
+    readout [M, 100]: year-centred logits for each unit of a/sigma.
     """
 
     start_years: tuple[int, ...]
@@ -127,8 +127,8 @@ class Cluster:
     """Neurons with similar tuning and readouts, strongest membership first.
 
     medoid: the member most similar to the others. share: sum of the members' scores, in logits; fraction: of the
-    total contrast (None if that is zero). stability: mean Jaccard overlap over resamples of the nouns
-    (None with one noun, or for constant neurons: nothing of theirs depends on nouns). likeness: mean similarity over
+    total contrast (None if that is zero). stability: mean Jaccard overlap over draws of 80 % of the neurons
+    (None with too few neurons to cluster). likeness: mean similarity over
     pairs of members. membership (0..1): HDBSCAN's strength; similarity to the medoid for agglomerative
     clusters. tuned: False if the members are constant. mean_map [Y, 100]: mean effect of a member,
     year-centred, in logits; medoid_map the medoid's.

@@ -45,15 +45,17 @@ def mean_likeness(likeness: Likeness, labels: Labels) -> Float[np.ndarray, " gro
     return ((one * (likeness @ one)).sum(0) - n) / np.maximum(n * (n - 1), 1)
 
 
-def best_jaccard(labels: Labels, other: Labels) -> Float[np.ndarray, " clusters"]:
+def best_jaccard(labels: Labels, other: Labels, clusters: int | None = None) -> Float[np.ndarray, " clusters"]:
     """Return for each cluster of `labels` its largest Jaccard overlap with a cluster of `other`; noise is not a
     cluster.
+
+    clusters: their number, where the last may have no member; one without any overlaps by 0.
     """
-    one = (labels[:, None] == np.arange(labels.max() + 1)).astype(float)
+    one = (labels[:, None] == np.arange(labels.max() + 1 if clusters is None else clusters)).astype(float)
     two = (other[:, None] == np.arange(other.max() + 1)).astype(float)
     common = one.T @ two
     union = one.sum(0)[:, None] + two.sum(0) - common
-    return (common / union).max(1, initial=0.0)
+    return (common / np.maximum(union, 1)).max(1, initial=0.0)
 
 
 def in_the_plane(likeness: Likeness) -> Float[np.ndarray, "M 2"]:

@@ -1,14 +1,14 @@
 """Tuning of each neuron to the start year, and its readout: one family of curves for each, by cross-validation.
 
 1. A tuning curve that varies by less than 10 % of its mean (standard deviation over mean) is `constant`.
-2. Every other family is fitted to the mean curve of half the nouns without every fifth start year, and
+2. Every other family is fitted to the mean curve of half the centuries without every fifth start year, and
    predicts those years of the other half's mean curve; five folds, so that every year is predicted once.
    R^2 of these predictions is against a constant fitted in the same way.
 3. If the best family reaches R^2 < 0.5 the answer is `none`. Otherwise the family with the fewest
    parameters that is only marginally worse is chosen: within one standard error of the best's squared
    error (paired, over the years), or within 0.01 of its R^2. AICc of the whole curve stands beside it.
 4. The family chosen is refined on the whole curve. The readout over the 100 years is fitted in the same
-   way, but for the nouns: a readout has none.
+   way, but for the centuries: a readout has none.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from neurons.clustering.families import FAMILIES, Family, Refined, fit, n_parame
 from neurons.clustering.heuristics import Match, matches
 from neurons.clustering.results import CurveFit, NeuronTuning, Tuning
 from neurons.decomposition.population import Population
-from neurons.decomposition.significance import CONFIDENCE
+from neurons.intervals import interval
 from neurons.rounding import MARGIN, largest, reaches
 from neurons.task.years import N_YEARS
 from neurons.types import NeuronId, Progress, check_is, check_progress, check_whole
@@ -37,14 +37,14 @@ def tune(population: Population, *, seed: int = 0, progress: Progress | None = N
     check_is("population", population, Population, "what neuron_population(effects) returns")
     check_whole("seed", seed, least=0)
     check_progress(progress)
-    low, high = curve_interval(population)
+    band = interval(population.cells, lambda mean: mean)
     tuning_fits = _fit_tuning(population, seed, progress)
     readout_fits = _fit_readouts(population.readout)
     follows = matches(population) if len(population) else ()
     neurons = tuple(
         _neuron(population, row, tuning_fits[row], readout_fits[row], follows[row]) for row in range(len(population))
     )
-    return Tuning(population.start_years, neurons, population.curve, low, high, population.readout)
+    return Tuning(population.start_years, neurons, population.curve, band.low, band.high, population.readout)
 
 
 def tune_also(population: Population, tuning: Tuning, also: Sequence[NeuronId], *, seed: int = 0) -> Tuning:
@@ -59,35 +59,18 @@ def is_constant(curve: Float[np.ndarray, "Y M"]) -> Bool[np.ndarray, " M"]:
     return curve.std(0) <= CONSTANT_BAR * (1 + MARGIN) * np.abs(curve.mean(0))
 
 
-def curve_interval(population: Population) -> Float[np.ndarray, "2 Y M"]:
-    """Return the 95 % interval of the tuning curve over nouns: Student's t on the ratio of sums to counts."""
-    from scipy.stats import t as student
-
-    if population.n_nouns < 2:
-        return np.full((2, *population.curve.shape), np.nan)
-    counts = population.noun_counts.astype(float)
-    squares = np.zeros(population.curve.shape)
-    for total, count in zip(population.noun_sums, counts, strict=True):
-        squares += (total - count[:, None] * population.curve) ** 2
-    J = (counts > 0).sum(0)
-    freedom = np.maximum(J - 1, 1)
-    error = np.sqrt(squares * (J / freedom)[:, None]) / counts.sum(0)[:, None]
-    half = student.ppf((1 + CONFIDENCE) / 2, freedom)[:, None] * np.where(J[:, None] > 1, error, np.nan)
-    return np.stack([population.curve - half, population.curve + half])
-
-
 def _fit_tuning(population: Population, seed: int, progress: Progress | None) -> list[CurveFit]:
-    halves = _halves(population.n_nouns, seed)
-    train = [population.weighted_curve(half) for half in halves]
-    test = [population.weighted_curve(1 - half if population.n_nouns > 1 else half) for half in halves]
+    halves = _halves(population.n_centuries, seed)
+    train = [population.curve_over(half) for half in halves]
+    test = [population.curve_over(~half if population.n_centuries > 1 else half) for half in halves]
     return _fit_curves(population.start_years, population.curve, train, test, progress)
 
 
-def _halves(n_nouns: int, seed: int) -> Float[np.ndarray, "folds nouns"]:
-    """1 for the half of the nouns that each fold is fitted to; a single noun is in every one."""
+def _halves(n_centuries: int, seed: int) -> Bool[np.ndarray, "folds centuries"]:
+    """The half of the centuries that each fold is fitted to; a single century is in every one."""
     rng = np.random.default_rng(seed)
-    order = np.stack([rng.permutation(n_nouns) for _ in range(FOLDS)])
-    return (order < max(1, n_nouns // 2)).astype(float)
+    order = np.stack([rng.permutation(n_centuries) for _ in range(FOLDS)])
+    return order < max(1, n_centuries // 2)
 
 
 def _fit_readouts(readout: Float[np.ndarray, "M 100"]) -> list[CurveFit]:

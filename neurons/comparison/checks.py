@@ -27,7 +27,6 @@ from neurons.comparison.published import (
     unjudged,
 )
 from neurons.comparison.results import Check
-from neurons.decomposition.significance import noun_resamples
 from neurons.task.sample import Sample
 from neurons.types import NeuronId
 
@@ -65,8 +64,14 @@ def resampling(noun: Int[np.ndarray, " P"], year: Int[np.ndarray, " P"], *, seed
     weights = np.ones((RESAMPLES, len(noun)))
     for step, labels in enumerate((noun, year)):
         distinct, which = np.unique(labels, return_inverse=True)
-        weights *= noun_resamples(len(distinct), RESAMPLES, seed + step)[:, which.reshape(-1)]
+        weights *= resamples(len(distinct), RESAMPLES, seed + step)[:, which.reshape(-1)]
     return Resampling(weights)
+
+
+def resamples(count: int, n_resamples: int, seed: int) -> Float[np.ndarray, "B count"]:
+    """How often each of `count` things occurs in each bootstrap resample."""
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=n_resamples)
+    return drawn.astype(float)
 
 
 # --- tokens ----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Published values of GPT-2 small's greater-than, and the rules that judge a measurement against them.
 
-Four types of claim. A standard error of a measurement comes from a bootstrap over nouns and years; tolerances are
-three standard errors, never the spread of single prompts.
+Four types of claim. A standard error of a measurement comes from a bootstrap over nouns and years, that of a map
+from a jackknife over centuries; tolerances are three standard errors, never the spread of single prompts.
 1. A number (`judge_number`): agrees within 3 sqrt(measured SE^2 + published SE^2) of the published value. The
    published SE is its standard deviation over the root of its number of prompts. A tolerance of more than half
    the published value judges nothing.
@@ -11,7 +11,7 @@ three standard errors, never the spread of single prompts.
    and each must be above zero by more than 3 SE.
 4. A fact about tokens (`judge_exact`): equal or not, tolerance 0.
 Comparisons have a margin of 1e-6 of the sizes compared, beside the tolerance: rounding decides none of them.
-Without a standard error (maps with one noun) there is no verdict.
+Without a standard error (maps with one century) there is no verdict.
 """
 
 import math

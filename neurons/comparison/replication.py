@@ -72,7 +72,7 @@ def replicate(
         *token_checks(sample),
         *behaviour_checks(sample, ran, seed=seed),
         *patch_checks(patched),
-        *map_checks(effects, model.config.n_layers, seed=seed),
+        *map_checks(effects, model.config.n_layers),
         *here.curve(),
         here.entropy(statistics),
         *(circuit_checks(sample, here.rows, here.circuit(), ran, seed=seed) if judged else ()),

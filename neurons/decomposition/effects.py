@@ -12,25 +12,25 @@ under its own name, `plain_logit_lens`; its unit is not the logit.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.cache.format import Cache, format_layers
-from neurons.cache.layout import NEURON_CHUNK
+from neurons.decomposition.cells import CACHE, Activations, Lens
+from neurons.intervals import Cells, Interval, cell_means, interval, year_means
 from neurons.labelled import labelled
 from neurons.shown import Shown
 from neurons.task.years import N_YEARS, check_measured, contrast_weights, measured_years, spans
-from neurons.types import InputError, NeuronId, check_choice, check_is, check_whole
+from neurons.types import InputError, NeuronId, check_is, check_whole
 
 if TYPE_CHECKING:
     import xarray as xr
 
-Lens = Literal["exact", "plain"]
-CACHE = "what cache_activations or open_cache returns"
 PART_NUMBERS = 1 << 21
-"""Sums of groups of prompts that an analysis has in memory at once: 8 MB."""
+"""Cells, by century, start year and neuron, that an analysis has in memory in float64 at once: 16 MB."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,15 +41,21 @@ class LogitEffects(Shown):
     paper's lens without LayerNorm, in units of its own.
     """
 
-    cache: Cache
+    activations: Activations
     start_years: tuple[int, ...]
-    lens: Lens = "exact"
 
     def __post_init__(self) -> None:
-        check_is("cache", self.cache, Cache, CACHE)
+        check_is("activations", self.activations, Activations, "Activations(cache)")
         check_is("start_years", self.start_years, tuple, "start years in a tuple")
         check_measured(self.start_years)
-        check_choice("lens", self.lens, Lens)
+
+    @property
+    def cache(self) -> Cache:
+        return self.activations.cache
+
+    @property
+    def lens(self) -> Lens:
+        return self.activations.lens
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -76,49 +82,34 @@ class LogitEffects(Shown):
         """Logits of the years for each unit of `activation`."""
         return self.cache.readout(layer, neurons, plain=self.lens == "plain")
 
+    @cached_property
+    def counts(self) -> Int[np.ndarray, "C Y"]:
+        """How many prompts each century has at each measured start year; centuries without any are left out."""
+        counts = self.activations.counts[:, self._columns(self.start_years)]
+        return counts[counts.any(1)]
+
+    def cells(self, layer: int, neurons: slice = slice(None)) -> Cells:
+        """Mean `activation` over the prompts of each century and measured start year."""
+        return self._cells(layer, neurons, self.start_years)
+
     def tuning(self, layer: int, neurons: slice = slice(None)) -> Float[np.ndarray, "Y N"]:
-        """Mean `activation` over the prompts of each measured start year."""
-        together = np.zeros(len(self.cache), int)
-        sums, counts = self.sums(layer, np.arange(self.cache.d_mlp)[neurons], together), self.counts(together)
-        return (sums[0] / counts[0][:, None]).astype(sums.dtype)
+        """Mean `activation` at each measured start year, at the average century (`intervals.year_means`)."""
+        return year_means(self.cells(layer, neurons))
 
-    def sums(
-        self, layer: int, neurons: Int[np.ndarray, " N"], group: Int[np.ndarray, " P"]
-    ) -> Float[np.ndarray, "G Y N"]:
-        """`activation` of these neurons summed over the prompts of each group (0, 1, ...) and measured start year.
+    def tuning_interval(self, neuron: str | NeuronId) -> Interval:
+        """The tuning curve [Y] of one neuron with its 95 % interval over centuries; NaN with one century."""
+        return interval(self.cells(*self._slice(neuron)), lambda mean: mean[:, 0])
 
-        Prompts are read a block at a time, and added in their order.
-        """
-        Y, first = len(self.start_years), int(neurons.min(initial=self.cache.d_mlp))
-        span, picked = slice(first, int(neurons.max(initial=first)) + 1), neurons - first
-        whole = np.array_equal(picked, np.arange(span.stop - first))
-        total = np.zeros((self._n_groups(group) * Y, len(neurons)), np.float32)
-        cell = self._cell(group)
-        for rows in self.cache.row_blocks(span.stop - span.start) if len(neurons) else ():
-            kept = np.flatnonzero(cell[rows] >= 0)
-            values = self.activation(layer, span, rows)
-            if not whole:
-                values = values[:, picked]
-            for place, row in zip(cell[rows][kept].tolist(), kept.tolist(), strict=True):
-                total[place] += values[row]
-        return total.reshape(-1, Y, len(neurons))
+    def _cells(self, layer: int, neurons: slice, years: tuple[int, ...]) -> Cells:
+        columns = self._columns(years)
+        counts = self.activations.counts[:, columns]
+        total = self.activations.layer(layer, neurons).total[:, columns]
+        has_any = counts.any(1)
+        counts = counts[has_any]
+        return Cells(total[has_any] / np.maximum(counts, 1)[:, :, None], counts > 0)
 
-    def counts(self, group: Int[np.ndarray, " P"]) -> Int[np.ndarray, "G Y"]:
-        """How many prompts each group has at each measured start year."""
-        cell = self._cell(group)
-        n_cells = self._n_groups(group) * len(self.start_years)
-        return np.bincount(cell[cell >= 0], minlength=n_cells).reshape(-1, len(self.start_years))
-
-    def _cell(self, group: Int[np.ndarray, " P"]) -> Int[np.ndarray, " P"]:
-        """Group and start year of each prompt as one number; -1 where its start year is not measured."""
-        column = np.full(N_YEARS, -1)
-        column[list(self.start_years)] = np.arange(len(self.start_years))
-        year = column[self.cache.start_year]
-        return np.where(year < 0, -1, group * len(self.start_years) + year)
-
-    @staticmethod
-    def _n_groups(group: Int[np.ndarray, " P"]) -> int:
-        return int(group.max()) + 1
+    def _columns(self, years: tuple[int, ...]) -> Int[np.ndarray, " Y"]:
+        return np.searchsorted(self.activations.start_years, years)
 
     def map(self, neuron: str | NeuronId) -> "xr.DataArray":
         """Mean effect of one neuron by start year and year, labelled: `map("L9N43").sel(start_year=32, year=45)`.
@@ -133,7 +124,7 @@ class LogitEffects(Shown):
         return self.tuning(*one) * self.readout(*one)
 
     def of(self, neuron: str | NeuronId, *, start_year: int) -> "xr.DataArray":
-        """Mean effect on each year over the prompts of one start year, labelled by `year`, in logits.
+        """Mean effect on each year at one start year, measured or not, at the average century, by `year`, in logits.
 
         Raises `InputError` for a neuron outside the cache or a start year that it does not hold.
         """
@@ -143,14 +134,14 @@ class LogitEffects(Shown):
     def of_array(self, neuron: str | NeuronId, *, start_year: int) -> Float[np.ndarray, "100"]:
         """`of` as a plain array, in logits."""
         one = self._slice(neuron)
-        rows = self.cache.start_year == check_whole("start_year", start_year)
-        if not rows.any():
-            held = sorted(set(self.cache.start_year.tolist()))
+        held = self.activations.start_years
+        if check_whole("start_year", start_year) not in held:
             raise InputError(
                 f"start year {start_year} has no prompt in this cache: it holds {held[0]:02d}-{held[-1]:02d}"
             )
-        found = [self.activation(*one, block)[rows[block]] for block in self.cache.row_blocks(1)]
-        return np.concatenate(found).mean() * self.readout(*one)[0]
+        years = self.start_years if start_year in self.start_years else (*self.start_years, start_year)
+        tuning = year_means(self._cells(*one, years))[years.index(start_year), 0]
+        return tuning * self.readout(*one)[0]
 
     def contrast(self, neuron: str | NeuronId) -> Float[np.ndarray, " Y"]:
         """Mean effect over y > YY minus mean effect over y <= YY, for each measured start year, in logits."""
@@ -177,8 +168,9 @@ class LogitEffects(Shown):
         if self.lens == "plain":
             raise InputError("the plain lens has no bias term: use the exact effects")
         bias = self.cache.read(f"readout/{self.cache.check_layer(layer)}_bias")
-        inverse = 1 / self.cache.scale
-        return np.array([inverse[self.cache.start_year == year].mean() for year in self.start_years])[:, None] * bias
+        cache, inverse = self.cache, 1 / self.cache.scale
+        cells = cell_means(inverse, century=cache.century, start_year=cache.start_year, years=self.start_years)
+        return year_means(cells)[:, None] * bias
 
     @property
     def unit(self) -> str:
@@ -201,13 +193,13 @@ def logit_effects(cache: Cache, *, years: Iterable[int] | None = None) -> LogitE
     Raises `InputError` for a year asked for that cannot be measured or that the cache does not hold.
     """
     check_is("cache", cache, Cache, CACHE)
-    return LogitEffects(cache, measured_years(cache.start_year.tolist(), years))
+    return LogitEffects(Activations(cache), measured_years(cache.start_year.tolist(), years))
 
 
 def plain_logit_lens(cache: Cache, *, years: Iterable[int] | None = None) -> LogitEffects:
     """The paper's lens, activation * (W_out @ W_U) without LayerNorm: another quantity than the effect."""
     check_is("cache", cache, Cache, CACHE)
-    return LogitEffects(cache, measured_years(cache.start_year.tolist(), years), lens="plain")
+    return LogitEffects(Activations(cache, "plain"), measured_years(cache.start_year.tolist(), years))
 
 
 def complete(
@@ -229,9 +221,8 @@ def complete(
     return split
 
 
-def neuron_parts(counts: Int[np.ndarray, "G Y"], n_neurons: int) -> Iterator[slice]:
-    """The neurons, so many at a time that their sums for each group and start year fit in a bounded memory."""
-    size = max(1, PART_NUMBERS // counts.size)
-    size -= size % NEURON_CHUNK if size > NEURON_CHUNK else 0
+def neuron_parts(n_cells: int, n_neurons: int) -> Iterator[slice]:
+    """The neurons, so many at a time that their cells (centuries times start years) fit in a bounded memory."""
+    size = max(1, PART_NUMBERS // n_cells)
     for start in range(0, n_neurons, size):
         yield slice(start, min(start + size, n_neurons))

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.cache.format import Cache
+from neurons.intervals import Cells, year_means
 from neurons.task.behaviour import Behaviour, measure, year_probabilities
 from neurons.task.years import MEASURED, N_YEARS, check_measured
 from neurons.types import InputError, check_is
@@ -57,12 +58,12 @@ def average_distribution(cache: Cache) -> Float[np.ndarray, "100"]:
 
 
 def mean_probability(cache: Cache, years: Sequence[int]) -> Float[np.ndarray, "Y 100"]:
-    """Return p(y), the mean over the prompts of each start year; NaN if there is none."""
+    """Return p(y) at each start year, at the average century (`intervals.year_means`); NaN if there is none."""
     return _by_start_year(_answers(cache), cache, years)
 
 
 def mean_year_logits(cache: Cache, years: Sequence[int]) -> Float[np.ndarray, "Y 100"]:
-    """Return the year logits, the mean over the prompts of each start year; NaN if there is none."""
+    """Return the year logits at each start year, at the average century; NaN if there is none."""
     blocks = ((rows, _block(cache, rows).astype(float)) for rows in cache.row_blocks(BLOCK_WIDTH))
     return _by_start_year(blocks, cache, years)
 
@@ -92,9 +93,12 @@ def _joined(parts: Sequence[Behaviour]) -> Behaviour:
 def _by_start_year(
     blocks: Iterator[tuple[slice, Float[np.ndarray, "n 100"]]], cache: Cache, years: Sequence[int]
 ) -> Float[np.ndarray, "Y 100"]:
-    total = np.zeros((N_YEARS, N_YEARS))
+    centuries, century = np.unique(cache.century, return_inverse=True)
+    cell = century.reshape(-1) * N_YEARS + cache.start_year
+    counts = np.bincount(cell, minlength=len(centuries) * N_YEARS)
+    total = np.zeros((len(counts), N_YEARS))
     for rows, values in blocks:
-        np.add.at(total, cache.start_year[rows], values)
-    count = np.bincount(cache.start_year, minlength=N_YEARS).astype(float)
-    count[count == 0] = np.nan
-    return (total / count[:, None])[list(years)]
+        for place, one in zip(cell[rows].tolist(), values, strict=True):
+            total[place] += one
+    means = (total / np.maximum(counts, 1)[:, None]).reshape(-1, N_YEARS, N_YEARS)[:, list(years)]
+    return year_means(Cells(means, counts.reshape(-1, N_YEARS)[:, list(years)] > 0))

@@ -3,7 +3,7 @@
 1. Score: the contrast of a neuron's effect (mean over y > YY minus mean over y <= YY), averaged over YY.
 2. It splits exactly into a static part (mean activation times mean contrast: a lean to late years that
    looks at no YY) and a year-specific part (covariance over YY of activation and contrast).
-3. An interval for the score by bootstrap over nouns; a p value for the year-specific part, whose null is
+3. An interval for the score by jackknife over centuries; a p value for the year-specific part, whose null is
    that the neuron, tuned as it is, writes in a random direction; q by Benjamini-Hochberg.
 4. `boosting`: interval above zero, year-specific part positive, q < 0.05. `suppressing` mirrors it.
 5. Scores that differ by less than float32's resolution of the largest are equal, and stand by layer and index.
@@ -16,20 +16,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from neurons.decomposition.effects import LogitEffects, neuron_parts
-from neurons.decomposition.significance import (
-    Q_BAR,
-    RESAMPLES,
-    bootstrap_weighted_mean,
-    circular_shift_p,
-    false_discovery_q,
-    interval,
-    noun_resamples,
-    random_direction_p,
-)
+from neurons.decomposition.significance import Q_BAR, circular_shift_p, false_discovery_q, random_direction_p
+from neurons.intervals import Cells, jackknife, left_out, year_means
 from neurons.rounding import MARGIN, RESOLUTION, descending
 from neurons.shown import Shown
 from neurons.task.years import contrast_weights
-from neurons.types import InputError, NeuronId, Progress, check_is, check_progress, check_resamples, check_whole
+from neurons.types import InputError, NeuronId, Progress, check_is, check_progress, check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,8 +133,6 @@ def rank(
     effects: LogitEffects,
     *,
     start_year: int | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
     progress: Progress | None = None,
 ) -> Ranking:
     """Rank every neuron of the cached layers by its boosting score.
@@ -153,8 +143,6 @@ def rank(
     Raises `InputError` for a start year that is not measured, or for effects of the plain lens.
     """
     check_is("effects", effects, LogitEffects, "what logit_effects(cache) returns")
-    check_resamples(resamples)
-    check_whole("seed", seed, least=0)
     check_progress(progress)
     if effects.lens != "exact":
         raise InputError("neurons are ranked by exact effects: use logit_effects(cache)")
@@ -165,7 +153,7 @@ def rank(
         )
     parts = []
     for done, layer in enumerate(effects.layers):
-        parts.append(_score_layer(effects, layer, _year_weights(effects, start_year), resamples, seed))
+        parts.append(_score_layer(effects, layer, _year_weights(effects, start_year)))
         if progress:
             progress(done + 1, len(effects.layers))
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -179,12 +167,10 @@ def _year_weights(effects: LogitEffects, start_year: int | None) -> Float[np.nda
     return np.array([float(year == start_year) for year in years])
 
 
-def _score_layer(
-    effects: LogitEffects, layer: int, weight: Float[np.ndarray, " Y"], resamples: int, seed: int
-) -> dict[str, np.ndarray]:
+def _score_layer(effects: LogitEffects, layer: int, weight: Float[np.ndarray, " Y"]) -> dict[str, np.ndarray]:
     W = contrast_weights(effects.start_years)
     values = (effects.readout(layer) @ W.T) * weight
-    curves = _curves(effects, layer, values, resamples, seed)
+    curves = _curves(effects, layer, values)
     tuning = curves.tuning
     score = (tuning.T * values).sum(1)
     static = tuning.mean(0) * values.sum(1)
@@ -212,24 +198,23 @@ def _score_layer(
 
 @dataclass(frozen=True, eq=False)
 class _Curves:
-    """Mean a/sigma, and the ends of the score's interval over nouns: NaN with a single noun."""
+    """Mean a/sigma at the average century, and the ends of the score's interval over centuries: NaN with one."""
 
     tuning: Float[np.ndarray, "Y N"]
     low: Float[np.ndarray, " N"]
     high: Float[np.ndarray, " N"]
 
 
-def _curves(effects: LogitEffects, layer: int, values: Float[np.ndarray, "N Y"], resamples: int, seed: int) -> _Curves:
-    """So many neurons at a time that their sums for each noun and start year fit in a bounded memory."""
-    words, noun = np.unique(effects.cache.noun, return_inverse=True)
-    counts = effects.counts(noun.reshape(-1))
-    found = _Curves(np.zeros(values.T.shape), *np.full((2, len(values)), np.nan))
-    weights = noun_resamples(len(words), resamples, seed)
-    for part in neuron_parts(counts, len(values)):
-        sums = effects.sums(layer, np.arange(len(values))[part], noun.reshape(-1))
-        found.tuning[:, part] = sums.sum(0, dtype=float) / counts.sum(0)[:, None]
-        if len(words) > 1:
-            found.low[part], found.high[part] = interval(bootstrap_weighted_mean(sums, counts, values[part], weights))
+def _curves(effects: LogitEffects, layer: int, values: Float[np.ndarray, "N Y"]) -> _Curves:
+    """So many neurons at a time that their curves without each century fit in a bounded memory."""
+    found = _Curves(np.zeros(values.T.shape), *np.zeros((2, len(values))))
+    cells = effects.cells(layer)
+    for part in neuron_parts(cells.held.size, len(values)):
+        here = Cells(cells.value[:, :, part], cells.held)
+        tuning, by_year = year_means(here), values[part].T
+        scores = (left_out(here) * by_year).sum(1)
+        interval = jackknife((tuning * by_year).sum(0), scores)
+        found.tuning[:, part], found.low[part], found.high[part] = tuning, interval.low, interval.high
     return found
 
 

@@ -13,7 +13,7 @@ from typing import get_args
 import numpy as np
 from jaxtyping import Float
 
-from neurons.decomposition.effects import logit_effects
+from neurons.decomposition.effects import LogitEffects
 from neurons.intervention.context import AblationContext
 from neurons.intervention.curve_results import Curves, PublishedCurve
 from neurons.intervention.curves import curves, effect_order, published_curve, variance_order
@@ -76,7 +76,7 @@ def ablations(
 
 def direct_scores(ctx: AblationContext) -> Float[np.ndarray, "L N"]:
     """Boosting scores of the cached layers, in logits, over the whole cache."""
-    effects = logit_effects(ctx.cache, years=ctx.start_years)
+    effects = LogitEffects(ctx.activations, ctx.start_years)
     return np.stack([effects.layer_contrast(layer).mean(0) for layer in ctx.cache.layers])
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neurons.cache.format import Cache
+from neurons.decomposition.cells import Activations
 from neurons.model.forward import EndTrace, run, trace
 from neurons.model.model import Model
 from neurons.shown import Shown
@@ -25,12 +26,16 @@ PROMPT_BLOCK = 128
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AblationContext(Shown):
-    """A model, a cache of its activations, and the P prompts measured: `rows` of the cache."""
+    """A model, a cache of its activations, and the P prompts measured: `rows` of the cache.
+
+    activations: what is known of all of its prompts, read once.
+    """
 
     model: Model
     cache: Cache
     start_years: tuple[int, ...]
     rows: Int[np.ndarray, " P"]
+    activations: Activations
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -97,24 +102,21 @@ class AblationContext(Shown):
     @cached_property
     def _means(self) -> dict[int, Float[Tensor, " N"]]:
         like, cache = self.model.W_E, self.cache
-        return {layer: torch.as_tensor(mean_activation(cache, layer)).to(like) for layer in cache.layers}
-
-
-def mean_activation(cache: Cache, layer: int) -> Float[np.ndarray, " N"]:
-    """Mean activation over all prompts of the cache."""
-    total = np.zeros(cache.d_mlp)
-    for rows in cache.row_blocks(cache.d_mlp):
-        total += cache.post(layer, rows=rows).sum(0, dtype=float)
-    return total / len(cache)
+        return {layer: torch.as_tensor(self.activations.layer(layer).mean).to(like) for layer in cache.layers}
 
 
 def ablation_context(
-    model: Model, cache: Cache, *, years: Iterable[int] | None = None, nouns: int | None = None
+    model: Model,
+    cache: Cache,
+    *,
+    years: Iterable[int] | None = None,
+    nouns: int | None = None,
+    activations: Activations | None = None,
 ) -> AblationContext:
     """Choose the prompts of a cache on which neurons are ablated: those whose start years are measured.
 
     years: default those of 02-98 that have a prompt. nouns: only the prompts of the first `nouns` nouns, to save
-    time; default all.
+    time; default all. activations: those of this cache, if they were read already.
 
     Raises `CacheError` if the cache was made with another model, `InputError` for a start year without a
     prompt or more nouns than there are.
@@ -130,4 +132,5 @@ def ablation_context(
         raise InputError(f"{nouns} nouns asked for: this cache holds 1 to {len(words)}")
     chosen = np.isin(cache.noun, words[:nouns])
     measured = measured_years(cache.start_year[chosen].tolist(), years)
-    return AblationContext(model, cache, measured, np.flatnonzero(chosen & np.isin(cache.start_year, measured)))
+    rows = np.flatnonzero(chosen & np.isin(cache.start_year, measured))
+    return AblationContext(model, cache, measured, rows, activations or Activations(cache))

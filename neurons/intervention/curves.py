@@ -39,8 +39,8 @@ def sizes(count: int) -> Int[np.ndarray, " K"]:
 
 
 def variance_order(ctx: AblationContext) -> Int[np.ndarray, " M"]:
-    """Order neurons by the variance of their activation over the prompts, largest first."""
-    variance = [ctx.cache.post(layer)[ctx.rows].var(0, dtype=float) for layer in ctx.cache.layers]
+    """Order neurons by the variance of their activation over all prompts of the cache, largest first."""
+    variance = [ctx.activations.layer(layer).variance for layer in ctx.cache.layers]
     return descending(np.concatenate(variance))
 
 
@@ -149,8 +149,7 @@ def published_curve(
     Raises `InputError` for a layer that is not in the cache.
     """
     at = ctx.cache.check_layer(ctx.model.config.n_layers - 2 if layer is None else layer)
-    variance = ctx.cache.post(at)[ctx.rows].var(0, dtype=float)
-    order = descending(variance)
+    order = descending(ctx.activations.layer(at).variance)
     ks = np.unique([*sizes(len(order)), *(k for k in PUBLISHED_K if k < len(order))])
     tokens, year_ids = ctx.tokens[ctx.rows], ctx.year_ids
     values = []

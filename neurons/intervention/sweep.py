@@ -15,6 +15,7 @@ import numpy as np
 from neurons.cache.compute import worker_model
 from neurons.cache.format import open_cache
 from neurons.cache.parts import Parts
+from neurons.decomposition.cells import Activations
 from neurons.intervention.context import AblationContext
 from neurons.intervention.exact import check_neurons, effect_parts, fill_block
 from neurons.parallel import run_tasks
@@ -82,5 +83,6 @@ def _planned(task: SweepTask) -> tuple[AblationContext, tuple[NeuronId, ...]]:
             f"a worker cannot see {task.folder}: the cache folder must be shared by all machines, under one path"
         )
     model = worker_model(task.checkpoint, task.fingerprint)
-    ctx = AblationContext(model, open_cache(task.cache), tuple(plan["start_years"].tolist()), plan["rows"])
+    cache = open_cache(task.cache)
+    ctx = AblationContext(model, cache, tuple(plan["start_years"].tolist()), plan["rows"], Activations(cache))
     return ctx, tuple(NeuronId(layer, index) for layer, index in plan["neurons"].tolist())

@@ -46,7 +46,7 @@ def moved(model: Model, device: torch.device, *, is_tried: bool) -> Model:
 
 def check_against(reference: Model, other: Model) -> None:
     """Raise `DeviceError`, with the difference, where the year logits of `other` differ from those of `reference`."""
-    prompts = year_spans(reference.tokenizer, nouns=2)
+    prompts = year_spans(reference.tokenizer, nouns=2, centuries="draw")
     expected, found = (_year_logits(model, prompts) for model in (reference, other))
     largest = float(np.abs(expected).max())
     apart = float(np.abs(found - expected).max()) / largest

@@ -3,10 +3,10 @@
 1. The composed map is A @ R: tuning curves [YY, neurons] times readouts [neurons, years], the mean over
    the 100 years subtracted from each row. Its singular values show how many rank-one maps it takes; the
    regression on named shapes (`terms`) how much of it is ">". The same for each layer and group.
-2. Sparse reconstruction: orthogonal matching pursuit over the neurons' own maps, fitted on some nouns and
-   centuries, scored on others. Maps have rank one, so their inner products are products of those of the
+2. Sparse reconstruction: orthogonal matching pursuit over the neurons' own maps, fitted on half of the
+   centuries, scored on the others. Maps have rank one, so their inner products are products of those of the
    factors, and no map is ever formed.
-3. Near-duplicates compete for a place in it, so the pursuit is repeated on subsamples of the nouns, and the
+3. Near-duplicates compete for a place in it, so the pursuit is repeated on subsamples of the centuries, and the
    frequency at which each neuron is chosen is reported.
 4. Neurons are added up, by score and greedily, until the sign of the summed map is that of ">" (above the
    mean for y > YY, below it for the rest) in 95 % of the cells.
@@ -14,23 +14,23 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from neurons.clustering.results import Tuning
 from neurons.decomposition.population import Population, one_thread, strongest
-from neurons.regression.parts import Composer, MapSums, count_signs, group_parts, layer_parts, layer_sums
+from neurons.intervals import Cells, year_means
+from neurons.regression.parts import Composer, count_signs, group_parts, layer_maps, layer_parts
 from neurons.regression.results import LEVELS, SIGN_BAR, Composition, Part, Pursuit, Signs
 from neurons.rounding import MARGIN, descending, reaches
 from neurons.task.years import N_YEARS
-from neurons.types import Neurons, Progress, check_is, check_progress, check_resamples, check_whole, parse_neurons
+from neurons.types import Neurons, Progress, check_is, check_progress, check_whole, parse_neurons
 
 CAP = 1000
 MOST = 200
 PICKS = 20
-RESAMPLES = 1000
 SUBSAMPLES = 50
 SPLITS = 5
 
@@ -43,7 +43,6 @@ def compose(
     groups: Mapping[str, Neurons],
     cap: int = CAP,
     most: int = MOST,
-    resamples: int = RESAMPLES,
     seed: int = 0,
     notes: tuple[str, ...] = (),
     progress: Progress | None = None,
@@ -55,12 +54,12 @@ def compose(
     them may be chosen.
     """
     _check_asked(population, tuning, groups, notes, (cap, most, seed))
-    check_resamples(resamples)
     check_progress(progress)
     done = progress or (lambda done, total: None)
-    by_layer = layer_sums(population)
-    whole = sum(by_layer.values(), np.zeros((*population.noun_counts.shape, 100)))
-    composer = Composer(population, whole, resamples, seed)
+    by_layer = layer_maps(population)
+    total = sum((maps.value for maps in by_layer.values()), np.zeros((*population.held.shape, N_YEARS)))
+    whole = Cells(total, population.held)
+    composer = Composer(population.start_years, whole)
     everything = composer.part("all neurons", len(population), whole)
     layers = layer_parts(composer, population, by_layer)
     by_group = group_parts(composer, population, {name: parse_neurons(group) for name, group in groups.items()})
@@ -99,9 +98,9 @@ def _map_size(population: Population) -> Float[np.ndarray, " N"]:
 
 @dataclass(frozen=True, eq=False)
 class _Factors:
-    """Mean over some of the prompts: tuning curves A [Y, M] and the whole map C [Y, 100]; readouts R [M, 100].
+    """Over some of the centuries: tuning curves A [Y, M] and the whole map C [Y, 100]; readouts R [M, 100].
 
-    RR [M, M]: the readouts' inner products, which no choice of prompts changes.
+    RR [M, M]: the readouts' inner products, which no choice of centuries changes.
     """
 
     A: Float[np.ndarray, "Y M"]
@@ -120,32 +119,23 @@ class _Path:
 
 @dataclass(frozen=True, eq=False)
 class _Target:
-    """What is pursued: the candidates, rows of the population, and the whole map as sums over nouns."""
+    """What is pursued: the candidates, and the whole map of each century."""
 
-    population: Population
-    rows: Int[np.ndarray, " M"]
     candidates: Population
-    whole: MapSums
+    whole: Cells
     RR: Float[np.ndarray, "M M"]
 
-    def of_nouns(self, nouns: Float[np.ndarray, " nouns"], years: Bool[np.ndarray, " Y"]) -> _Factors:
-        """Over nouns taken with these weights, at start years that they all have."""
-        prompts = (nouns @ self.candidates.noun_counts)[years, None]
-        A = np.tensordot(nouns.astype(np.float32), self.candidates.noun_sums, 1)[years].astype(float) / prompts
-        return _Factors(A, self.candidates.readout, self.RR, np.tensordot(nouns, self.whole, 1)[years] / prompts)
+    def over(self, centuries: Bool[np.ndarray, " C"], years: Bool[np.ndarray, " Y"]) -> _Factors:
+        """Over some of the centuries, at start years that they have; both factors are averaged alike."""
+        A, C = (
+            year_means(Cells(cells.value[centuries][:, years], cells.held[centuries][:, years]))
+            for cells in (self.candidates.cells, self.whole)
+        )
+        return _Factors(A, self.candidates.readout, self.RR, C)
 
-    def of_groups(self, groups: Float[np.ndarray, "W G"]) -> tuple[_Factors, ...]:
-        """Sums, not means, over groups of prompts taken with each row of weights, at all start years."""
-        W, Y = len(groups), len(self.population.start_years)
-        A, C = np.zeros((W, Y, len(self.rows))), np.zeros((W, Y, N_YEARS))
-        column = np.full(len(self.population), -1)
-        column[self.rows] = np.arange(len(self.rows))
-        for rows, sums in self.population.parts():
-            total = np.tensordot(groups, sums, 1)
-            C += total @ self.population.readout[rows]
-            here = column[rows] >= 0
-            A[:, :, column[rows[here]]] = total[:, :, here]
-        return tuple(_Factors(a, self.candidates.readout, self.RR, c) for a, c in zip(A, C, strict=True))
+    def years_of(self, centuries: Bool[np.ndarray, " C"]) -> Bool[np.ndarray, " Y"]:
+        """The start years that any of them has."""
+        return self.whole.held[centuries].any(0)
 
 
 def _path(factors: _Factors, most: int) -> _Path:
@@ -178,10 +168,11 @@ def _path(factors: _Factors, most: int) -> _Path:
     return _Path(order, path[order] / size[order, None])
 
 
-def _pursue(population: Population, rows: Int[np.ndarray, " M"], whole: MapSums, most: int, seed: int) -> Pursuit:
+def _pursue(population: Population, rows: Int[np.ndarray, " M"], whole: Cells, most: int, seed: int) -> Pursuit:
     candidates = population.take(rows)
-    target = _Target(population, rows, candidates, whole, candidates.readout @ candidates.readout.T)
-    everything = target.of_nouns(np.ones(candidates.n_nouns), np.ones(len(candidates.start_years), bool))
+    target = _Target(candidates, whole, candidates.readout @ candidates.readout.T)
+    every = np.ones(candidates.n_centuries, bool)
+    everything = target.over(every, target.years_of(every))
     path = _path(everything, most)
     r2 = _held_out(target, most, seed)
     frequency = _selection_frequency(target, min(PICKS, most), seed)
@@ -201,51 +192,25 @@ def _pursue(population: Population, rows: Int[np.ndarray, " M"], whole: MapSums,
 
 
 def _held_out(target: _Target, most: int, seed: int) -> Float[np.ndarray, " K"]:
-    """R^2 on the prompts held out, for 1, 2, ... neurons; mean over the splits, as far as all of them go."""
-    rng, candidates = np.random.default_rng(seed), target.candidates
-    splits = [split(candidates.noun, candidates.century, rng) for _ in range(SPLITS if candidates.n_nouns > 1 else 0)]
-    if not splits:
-        return np.zeros(0)
-    prompts = np.concatenate(splits) @ candidates.counts
-    found = target.of_groups(np.concatenate(splits))
+    """R^2 on the centuries held out, for 1, 2, ... neurons; mean over the splits, as far as all of them go."""
+    rng, count = np.random.default_rng(seed), target.candidates.n_centuries
     curves = []
-    for train in range(0, len(found), 2):
-        years = (prompts[train] > 0) & (prompts[train + 1] > 0)
+    for _ in range(SPLITS if count > 1 else 0):
+        fitted = _half(count, rng)
+        years = target.years_of(fitted) & target.years_of(~fitted)
         if years.any():
-            fitted, scored = (_mean(found[w], prompts[w], years) for w in (train, train + 1))
-            curves.append(_r2(scored, _path(fitted, most)))
+            curves.append(_r2(target.over(~fitted, years), _path(target.over(fitted, years), most)))
     shortest = min(map(len, curves), default=0)
     return np.mean([curve[:shortest] for curve in curves], axis=0) if shortest else np.zeros(0)
 
 
-def _mean(sums: _Factors, prompts: Float[np.ndarray, " Y"], years: Bool[np.ndarray, " Y"]) -> _Factors:
-    """Sums over prompts made means, at these start years."""
-    return replace(sums, A=sums.A[years] / prompts[years, None], C=sums.C[years] / prompts[years, None])
-
-
-def split(
-    noun: Int[np.ndarray, " G"], century: Int[np.ndarray, " G"], rng: np.random.Generator
-) -> tuple[Float[np.ndarray, " G"], Float[np.ndarray, " G"]]:
-    """Groups to fit to and groups to score, as weights 0 or 1.
-
-    They share no noun and, where there are several centuries, no century.
-
-    Half the centuries are held out; a noun that has prompts on both sides goes to one of them.
-    """
-    centuries, nouns = np.unique(century), np.unique(noun)
-    held = rng.permutation(centuries)[: len(centuries) // 2]
-    side = np.isin(century, held)
-    if len(centuries) == 1:
-        side = np.isin(noun, rng.permutation(nouns)[: len(nouns) // 2])
-    both = np.intersect1d(noun[side], noun[~side])
-    scored = rng.permutation(both)[: len(both) // 2]
-    fitted = np.setdiff1d(both, scored)
-    train, test = ~side & ~np.isin(noun, scored), side & ~np.isin(noun, fitted)
-    return train.astype(float), test.astype(float)
+def _half(count: int, rng: np.random.Generator) -> Bool[np.ndarray, " C"]:
+    """Half of the centuries, the smaller half of an odd number."""
+    return rng.permutation(count) < count // 2
 
 
 def _r2(factors: _Factors, path: _Path) -> Float[np.ndarray, " sums"]:
-    """R^2 of the path's weighted sums on these prompts; the map is centred, so the baseline is 0."""
+    """R^2 of the path's weighted sums on these centuries; the map is centred, so the baseline is 0."""
     A, R = factors.A[:, path.order], factors.R[path.order]
     total = (factors.C**2).sum()
     if not total:
@@ -256,14 +221,14 @@ def _r2(factors: _Factors, path: _Path) -> Float[np.ndarray, " sums"]:
 
 
 def _selection_frequency(target: _Target, picks: int, seed: int) -> Float[np.ndarray, " M"]:
-    """How often each neuron is among the first picks, over subsamples of half the nouns."""
+    """How often each neuron is among the first picks, over subsamples of half the centuries."""
     rng, candidates = np.random.default_rng(seed), target.candidates
-    count, n = np.zeros(len(candidates)), candidates.n_nouns
+    count, n = np.zeros(len(candidates)), candidates.n_centuries
     if n < 2:
         return count
     for _ in range(SUBSAMPLES):
-        half = np.isin(np.arange(n), rng.permutation(n)[: n // 2]).astype(float)
-        count[_path(target.of_nouns(half, half @ candidates.noun_counts > 0), picks).order] += 1
+        half = _half(n, rng)
+        count[_path(target.over(half, target.years_of(half)), picks).order] += 1
     return count / SUBSAMPLES
 
 
@@ -273,8 +238,8 @@ def _notes(population: Population, whole: Part, pursuit: Pursuit, signs: Signs) 
         notes.append(f"matching pursuit over the {pursuit.candidates} largest maps of {len(population)} neurons")
     if not whole.map.any():
         notes.append("the neurons' maps add up to nothing: there is nothing to reconstruct")
-    if population.n_nouns < 2:
-        notes.append("held-out R^2, selection and intervals need at least two nouns")
+    if population.n_centuries < 2:
+        notes.append("held-out R^2, selection and intervals need 2 centuries")
     if signs.all_neurons < SIGN_BAR:
         notes.append(f"all neurons together have the sign of '>' in {signs.all_neurons:.1%} of the cells, below 95 %")
     return tuple(notes)

@@ -8,8 +8,9 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float, Int
 
+from neurons.decomposition.effects import neuron_parts
 from neurons.decomposition.population import Population
-from neurons.decomposition.significance import noun_resamples
+from neurons.intervals import Cells, year_means
 from neurons.regression.results import SIGN_BAR, Part, Signs
 from neurons.regression.terms import best_fade, regress
 from neurons.rounding import RESOLUTION, descending, sign_of_largest
@@ -19,43 +20,34 @@ from neurons.types import NeuronId
 COMPONENTS = 3
 Name = TypeVar("Name", int, str)
 
-MapSums = Float[np.ndarray, "nouns Y 100"]
-"""A map as sums over the prompts of each noun."""
+
+def maps_of(population: Population, groups: Mapping[Name, Int[np.ndarray, " M"]]) -> dict[Name, Cells]:
+    """The map [C, Y, 100] of each group of neurons (rows of the population) by century, year-centred, in logits."""
+    return {name: Cells(_map(population, members), population.held) for name, members in groups.items()}
 
 
-def map_sums(population: Population, groups: Mapping[Name, Int[np.ndarray, " M"]]) -> dict[Name, MapSums]:
-    """The summed map of each group of neurons (rows of the population), year-centred, in logits."""
-    found = {name: np.zeros((*population.noun_counts.shape, N_YEARS)) for name in groups}
-    for rows, sums in population.parts():
-        of_nouns = population.of_nouns(sums, float)
-        for name, members in groups.items():
-            here = np.flatnonzero(np.isin(rows, members))
-            if len(here):
-                found[name] += of_nouns[:, :, here] @ population.readout[rows[here]]
-    return found
+def _map(population: Population, members: Int[np.ndarray, " M"]) -> Float[np.ndarray, "C Y 100"]:
+    total = np.zeros((*population.held.shape, N_YEARS))
+    for part in neuron_parts(population.held.size, len(members)):
+        rows = members[part]
+        total += population.value[:, :, rows].astype(float) @ population.readout[rows]
+    return total
 
 
-def mean_map(population: Population, sums: MapSums) -> Float[np.ndarray, "Y 100"]:
-    """Mean over the prompts of each start year."""
-    return sums.sum(0) / population.counts.sum(0)[:, None]
-
-
-def layer_sums(population: Population) -> dict[int, MapSums]:
+def layer_maps(population: Population) -> dict[int, Cells]:
     layers = np.unique(population.layer).tolist()
-    return map_sums(population, {layer: np.flatnonzero(population.layer == layer) for layer in layers})
+    return maps_of(population, {layer: np.flatnonzero(population.layer == layer) for layer in layers})
 
 
 class Composer:
-    """Makes parts with one basis and one bootstrap: the decay length is the one that suits the whole map."""
+    """Makes parts with one basis: the decay length is the one that suits the whole map."""
 
-    def __init__(self, population: Population, whole: MapSums, resamples: int, seed: int) -> None:
-        self.population = population
-        self.fade = best_fade(population.start_years, mean_map(population, whole))
-        self.resampled = noun_resamples(population.n_nouns, resamples if population.n_nouns > 1 else 0, seed)
+    def __init__(self, start_years: Sequence[int], whole: Cells) -> None:
+        self.start_years = start_years
+        self.fade = best_fade(start_years, year_means(whole))
 
-    def part(self, name: str, n_neurons: int, sums: MapSums) -> Part:
-        years = self.population.start_years
-        target = mean_map(self.population, sums)
+    def part(self, name: str, n_neurons: int, maps: Cells) -> Part:
+        years, target = self.start_years, year_means(maps)
         U, S, Vh = np.linalg.svd(target, full_matrices=False)
         sign = sign_of_largest(U)
         return Part(
@@ -66,21 +58,21 @@ class Composer:
             singular_values=S,
             start_year_components=(U * sign * S)[:, :COMPONENTS],
             year_components=(Vh * sign[:, None])[:COMPONENTS],
-            regression=regress(years, self.fade, sums, self.population.noun_counts.astype(float), self.resampled),
+            regression=regress(years, self.fade, maps),
             sign_right=float(_right(target, later(years)).mean()),
         )
 
 
-def layer_parts(composer: Composer, population: Population, sums: Mapping[int, MapSums]) -> dict[int, Part]:
-    sizes = {layer: int((population.layer == layer).sum()) for layer in sums}
-    return {layer: composer.part(f"MLP {layer}", sizes[layer], found) for layer, found in sums.items()}
+def layer_parts(composer: Composer, population: Population, maps: Mapping[int, Cells]) -> dict[int, Part]:
+    sizes = {layer: int((population.layer == layer).sum()) for layer in maps}
+    return {layer: composer.part(f"MLP {layer}", sizes[layer], found) for layer, found in maps.items()}
 
 
 def group_parts(
     composer: Composer, population: Population, groups: Mapping[str, Sequence[NeuronId]]
 ) -> dict[str, Part]:
-    sums = map_sums(population, {name: population.rows(neurons) for name, neurons in groups.items()})
-    return {name: composer.part(name, len(groups[name]), found) for name, found in sums.items()}
+    maps = maps_of(population, {name: population.rows(neurons) for name, neurons in groups.items()})
+    return {name: composer.part(name, len(groups[name]), found) for name, found in maps.items()}
 
 
 def count_signs(population: Population, candidates: Int[np.ndarray, " M"], most: int) -> Signs:

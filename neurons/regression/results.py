@@ -39,7 +39,7 @@ def reached(curve: Sequence[float], level: float) -> int | None:
 
 @dataclass(frozen=True)
 class Term:
-    """coefficient and its 95 % interval over nouns (None with one noun) in logits for each unit of the term.
+    """coefficient and its 95 % interval over centuries (None with one) in logits for each unit of the term.
 
     share: R^2 lost without the term. alone: R^2 of the term by itself.
     """
@@ -78,7 +78,7 @@ class Regression:
 class Part:
     """One composed map: of all neurons, of a layer or of a group.
 
-    map [Y, 100]: mean over prompts, year-centred, in logits. contrast: averaged over the start years, in
+    map [Y, 100]: at the average century, year-centred, in logits. contrast: averaged over the start years, in
     logits. singular_values of the map; components: the three leading ones, `start_year_components`
     [Y, 3] in logits, `year_components` [3, 100] of norm 1. sign_right: share of the cells (YY, y) in
     which the map's sign is that of ">".
@@ -118,10 +118,10 @@ class Part:
 class Pursuit:
     """Sparse reconstruction by orthogonal matching pursuit.
 
-    order: neurons as chosen on all prompts. r2_heldout[k - 1]: R^2 of k neurons, chosen and weighted on
-    some nouns and centuries, on others (mean over splits; empty where nothing can be held out). shown:
-    how many neurons `reconstruction` [Y, 100] has. frequency: how often each neuron is among the first
-    `picks` over subsamples of half the nouns, most often first (empty with one noun).
+    order: neurons as chosen on all centuries. r2_heldout[k - 1]: R^2 of k neurons, chosen and weighted on half of the
+    centuries, on the others (mean over splits; empty with one century). shown: how many neurons `reconstruction`
+    [Y, 100] has. frequency: how often each neuron is among the first `picks` over subsamples of half the centuries,
+    most often first (empty with one).
     """
 
     candidates: int

@@ -2,8 +2,7 @@
 
 1. Each term is a shape over the cells (start year YY, year y), its mean over the years subtracted, as in the
    map.
-2. Least squares over all cells. A map is a mean over prompts and the regression is linear in it, so an
-   interval comes from resampling the nouns.
+2. Least squares over all cells. The regression is linear in the map, and its interval a jackknife over centuries.
 3. A term's share is the R^2 lost when it alone is dropped; its `alone` is the R^2 that it reaches by
    itself. The terms overlap (a step favours later years), so the shares do not add up to R^2.
 """
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from neurons.decomposition.significance import interval
+from neurons.intervals import Cells, interval, year_means
 from neurons.regression.results import WRITES, Regression, Term
 from neurons.rounding import MARGIN, largest
 from neurons.task.years import N_YEARS
@@ -64,25 +63,18 @@ def best_fade(start_years: Sequence[int], target: Float[np.ndarray, "Y 100"]) ->
 def regress(
     start_years: Sequence[int],
     fade: float,
-    sums: Float[np.ndarray, "G Y 100"],
-    counts: Float[np.ndarray, "G Y"],
-    resampled: Float[np.ndarray, "B G"],
+    maps: Cells,
 ) -> Regression:
-    """Regress the mean map of all groups of prompts.
-
-    sums: the year-centred map summed over the prompts of each group, counts: how many there are.
-    resampled: how often each group occurs in each resample of the nouns (B = 0 with one noun).
-    """
-    cells = (sums.sum(0) / counts.sum(0)[:, None]).reshape(-1)
+    """Regress the map [Y, 100] at the average century. maps [C, Y, 100]: the year-centred map of each century."""
+    cells = year_means(maps).reshape(-1)
     total = float((cells**2).sum())
     if not total:
         return Regression(None, ())
     X = _design(start_years, fade)
     gram, products = X.T @ X, X.T @ cells
     full = _explained(gram, products)
-    low, high = np.full((2, len(TERMS)), np.nan)
-    if len(resampled):
-        low, high = interval(_resampled_coefficients(np.linalg.pinv(X, MARGIN), sums, counts, resampled))
+    pseudo = np.linalg.pinv(X, MARGIN)
+    band = interval(maps, lambda one: pseudo @ one.reshape(-1))
     coefficients = np.linalg.lstsq(gram, products, rcond=MARGIN**2)[0]
     terms = []
     for t, name in enumerate(TERMS):
@@ -93,31 +85,13 @@ def regress(
             Term(
                 term=name,
                 coefficient=float(coefficients[t]),
-                ci_low=float(low[t]) if len(resampled) else None,
-                ci_high=float(high[t]) if len(resampled) else None,
+                ci_low=float(band.low[t]) if band.centuries > 1 else None,
+                ci_high=float(band.high[t]) if band.centuries > 1 else None,
                 share=(full - without) / total,
                 alone=alone / total,
             )
         )
     return Regression(full / total, tuple(terms))
-
-
-def _resampled_coefficients(
-    pseudo: Float[np.ndarray, "terms cells"],
-    sums: Float[np.ndarray, "G Y 100"],
-    counts: Float[np.ndarray, "G Y"],
-    resampled: Float[np.ndarray, "B G"],
-) -> Float[np.ndarray, "B terms"]:
-    """Coefficients are linear in the map: each group's rows are projected once, then weighted for each resample.
-
-    A start year that a resample lost keeps the mean of all groups.
-    """
-    G, Y, _ = sums.shape
-    rows = np.einsum("gyx,tyx->gyt", sums, pseudo.reshape(len(pseudo), Y, -1), optimize=True)
-    prompts = (resampled @ counts)[:, :, None]
-    mean = rows.sum(0) / counts.sum(0)[:, None]
-    weighted = (resampled @ rows.reshape(G, -1)).reshape(len(resampled), Y, -1)
-    return np.where(prompts > 0, weighted / np.maximum(prompts, 1), mean).sum(1)
 
 
 def _design(start_years: Sequence[int], fade: float) -> Float[np.ndarray, "cells terms"]:

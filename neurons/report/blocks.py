@@ -1,4 +1,4 @@
-"""What a page is made of: frozen blocks that know their content and nothing of HTML or Markdown.
+"""The blocks of a page: frozen, with their content alone and nothing of HTML or Markdown.
 
     Page ── sections ── blocks: Text, Facts, Code, Table, TokenText, Gallery of Pictures
 
@@ -125,7 +125,7 @@ class TokenText:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, drawn when the page is written. name: its file's stem; alt: what a person who sees none should know."""
+    """A figure, drawn when the page is written. name: its file's stem; alt: text for readers who do not see it."""
 
     name: str
     draw: "Callable[[], Figure]"
@@ -181,7 +181,7 @@ def _ends(cell: Cell) -> tuple[float, ...]:
 
 
 def shown_cell(cell: Cell, kind: str, decimals: int) -> str:
-    """A cell as text; what is not known is a dash."""
+    """A cell as text; a dash where there is no value."""
     if cell is None:
         return "–"
     if isinstance(cell, PageLink | FileLink):

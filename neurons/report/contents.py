@@ -18,7 +18,6 @@ from neurons.clustering.results import Clustering, Tuning
 from neurons.comparison.results import Checks
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.ranking import Ranking
-from neurons.decomposition.significance import RESAMPLES
 from neurons.intervention.results import Ablations
 from neurons.regression.results import Composition
 from neurons.report.folder import FORMAT
@@ -35,7 +34,7 @@ from neurons.types import NeuronId
 
 FORMAT_VERSION = 1
 DIRECT_EFFECTS = "exact, in logits, through the final LayerNorm with its scale frozen; from the cache alone"
-RANKING = f"boosting scores with {RESAMPLES:,} bootstrap resamples over nouns, and false discovery rate"
+RANKING = "boosting scores with a jackknife over centuries, and false discovery rate"
 SUPPRESSING_SHARE = 4
 """One page in this many is kept for the strongest suppressing neurons."""
 

@@ -18,7 +18,6 @@ from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.measured import mean_probability, measured_behaviour, measured_rows
 from neurons.decomposition.profiles import PartContrast, by_distance, contrast_by_part
 from neurons.decomposition.ranking import Ranking
-from neurons.decomposition.significance import RESAMPLES, interval, noun_resamples
 from neurons.report.weight_numbers import DIGITS, FromWeights
 from neurons.task.years import contrast_weights
 from neurons.types import NeuronId
@@ -67,7 +66,7 @@ def _part(part: PartContrast) -> dict[str, Any]:
 
 
 def called_numbers(ranking: Ranking) -> dict[str, Any]:
-    """How many neurons were called, and what the boosting ones add to the contrast beside all neurons, in logits."""
+    """Numbers of boosting and suppressing neurons; contrast of the boosting ones and of all neurons, in logits."""
     return {
         "boosting": int(ranking.boosting.sum()),
         "suppressing": int(ranking.suppressing.sum()),
@@ -77,7 +76,7 @@ def called_numbers(ranking: Ranking) -> dict[str, Any]:
 
 
 def prompt_numbers(cache: Cache) -> dict[str, Any]:
-    """What was asked: template, nouns with their centuries, and the cells of XX x YY that are missing."""
+    """Template, nouns with their centuries, and the missing cells of XX x YY."""
     pairs = sorted({(noun, int(century)) for noun, century in zip(cache.noun, cache.century, strict=True)})
     centuries = sorted({century for _, century in pairs})
     missing = [cell for cell in cache.missing if cell.century in centuries]
@@ -111,7 +110,7 @@ def neuron_numbers(
 ) -> dict[str, dict[str, Any]]:
     """For each neuron its record in the ranking and what its page shows, in the units of the figures.
 
-    tuning: mean a/sigma with the bootstrap interval over nouns; readout: logits per unit of a/sigma; the effect map is
+    tuning: mean a/sigma with its interval over centuries; readout: logits per unit of a/sigma; the effect map is
     their outer product. contrast: by start year, logits. by_distance: mean effect over the cells with the same y - YY,
     logits. similar: the neurons of closest tuning and readout, by cosine, and where they are known those of closest
     w_in and w_out. fit: the families of tuning and readout, None where `tuning` has not fitted the neuron. cluster: its
@@ -120,13 +119,13 @@ def neuron_numbers(
     fits = {one.neuron: one for one in tuning.neurons} if tuning else {}
     curves = {layer: effects.tuning(layer) for layer in effects.layers}
     similar = _similar_curves(effects, neurons)
-    bands = _tuning_bands(effects, neurons)
     numbers = {}
     for neuron in neurons:
         curve = curves[neuron.layer][:, neuron.index].astype(float)
         readout = effects.readout(neuron.layer, slice(neuron.index, neuron.index + 1))[0].astype(float)
         record = ranking.record(ranking.row_of(neuron))
-        low, high = bands[neuron] if bands else (None, None)
+        band = effects.tuning_interval(neuron)
+        low, high = (band.low, band.high) if band.centuries > 1 else (None, None)
         fit, known = fits.get(neuron), weights.numbers(neuron)
         text = fit.description if fit else describe_unfitted(curve, readout, effects.start_years)
         numbers[str(neuron)] = {
@@ -183,24 +182,3 @@ def _curves(
         "contrast_high": None if ends is None else rounded(ends[1]),
         "by_distance": {"distance": distances, "mean": rounded(mean), "sd": rounded(sd)},
     }
-
-
-def _tuning_bands(
-    effects: LogitEffects, neurons: Sequence[NeuronId]
-) -> dict[NeuronId, tuple[Float[np.ndarray, " Y"], Float[np.ndarray, " Y"]]]:
-    """The 95 % bootstrap interval of each tuning curve over nouns; none with a single noun."""
-    cache = effects.cache
-    words, noun = np.unique(cache.noun, return_inverse=True)
-    if len(words) < 2:
-        return {}
-    weights, counts = noun_resamples(len(words), RESAMPLES, seed=0), effects.counts(noun.reshape(-1))
-    bands = {}
-    for neuron in neurons:
-        sums = effects.sums(neuron.layer, np.array([neuron.index]), noun.reshape(-1))
-        prompts = weights @ counts
-        mean = sums[:, :, 0].sum(0) / counts.sum(0)
-        # A resample without any prompt of a start year says nothing about it: the mean stands in.
-        samples = np.where(prompts > 0, weights @ sums[:, :, 0] / np.maximum(prompts, 1), mean)
-        low, high = interval(samples)
-        bands[neuron] = (low, high)
-    return bands

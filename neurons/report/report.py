@@ -20,10 +20,10 @@ from neurons.report.blocks import INDEX, FileLink, Page, PageLink, Section
 from neurons.report.contents import Contents
 from neurons.report.explorer import EXPLORER, write_explorer
 from neurons.report.folder import MARK, replacing_folder, write_json, write_text
-from neurons.report.pages.causal import causal_page, removal_section
+from neurons.report.pages.causal import ablation_section, causal_page
 from neurons.report.pages.check import check_page
 from neurons.report.pages.circuit import circuit_page, input_section
-from neurons.report.pages.composition import cluster_pages, composition_page, kinds_section
+from neurons.report.pages.composition import cluster_pages, clusters_section, composition_page
 from neurons.report.pages.index import index_page
 from neurons.report.pages.neuron import neuron_page
 from neurons.report.pages.provenance import provenance_page, short_provenance
@@ -82,7 +82,7 @@ def _pages(contents: Contents, numbers: Mapping[str, Any], linked: Sequence[Page
     """The index, a page for each neuron, and the pages that they link."""
     summaries: tuple[Section, ...] = ()
     if contents.clustering is not None and contents.composition is not None:
-        summaries = (kinds_section(contents.clustering, contents.composition, contents.paged),)
+        summaries = (clusters_section(contents.clustering, contents.composition, contents.paged),)
     index = index_page(
         contents.effects, contents.ranking, numbers, paged=list(numbers["neurons"]), extra=linked, summaries=summaries
     )
@@ -107,10 +107,10 @@ def _neuron_pages(contents: Contents, numbers: Mapping[str, Any]) -> Iterator[Pa
 
 def _added(contents: Contents, neuron: NeuronId) -> list[Section]:
     """What interventions and the circuit add to a neuron's page."""
-    removal = removal_section(contents.ablations, neuron) if contents.ablations else None
+    ablation = ablation_section(contents.ablations, neuron) if contents.ablations else None
     explained = contents.circuit.inputs if contents.circuit else ()
     inputs = [input_section(one) for one in explained if one.neuron == neuron]
-    return [*([removal] if removal else []), *inputs]
+    return [*([ablation] if ablation else []), *inputs]
 
 
 def _site(contents: Contents, pages: Sequence[Page], figures: FileFormat | None) -> Site:

@@ -1,7 +1,7 @@
 """The numbers of a neuron's page that come from the model's weights: vocabulary, prompts, controls, neighbours.
 
-They were found once with the model and are kept beside the cache (`neurons.cache.results`), so that pages are
-written without it. A neuron that was not looked at has None for each.
+They are computed once with the model and kept beside the cache (`neurons.cache.results`), so that pages are written
+without it. A neuron for which they were not computed has None for each.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ DIGITS = 6
 
 @dataclass(frozen=True, eq=False)
 class FromWeights:
-    """What is known of neurons from the weights; each part where it was kept."""
+    """Results from the weights of some neurons; each part where it was kept."""
 
     statistics: NeuronStatistics | None = None
     text: TextStudy | None = None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from neurons.cache.folder import default_folder, is_there
 from neurons.cache.format import Cache, open_cache
@@ -21,11 +21,13 @@ from neurons.remembered import beside
 from neurons.shown import Shown
 from neurons.study.settings import Plan, Settings
 from neurons.task.prompt_set import PromptSet
+from neurons.task.prompts import DEFAULT_NOUNS, Centuries
 from neurons.task.tasks import Task, choose_task
 from neurons.task.years import spans
 from neurons.types import Bars, InputError, NeuronId, no_bars, parse_device
 
 if TYPE_CHECKING:
+    from neurons.decomposition.cells import Activations
     from neurons.intervention.context import AblationContext
     from neurons.model.model import Model
 
@@ -34,13 +36,13 @@ KEPT = {
     "statistics": ("neurons.weights.results:NeuronStatistics", "1"),
     "text": ("neurons.weights.results:TextStudy", "1"),
     "neighbours": ("neurons.weights.results:NeighboursOfAll", "1"),
-    "ablations": ("neurons.intervention.results:Ablations", "1"),
-    "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "1"),
+    "ablations": ("neurons.intervention.results:Ablations", "2"),
+    "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "2"),
     "components": ("neurons.intervention.results:ComponentEffects", "1"),
-    "clusters": ("neurons.clustering.results:Clustering", "1"),
-    "composition": ("neurons.regression.results:Composition", "1"),
-    "circuit": ("neurons.circuit.results:CircuitStudy", "1"),
-    "check": ("neurons.comparison.results:Checks", "1"),
+    "clusters": ("neurons.clustering.results:Clustering", "2"),
+    "composition": ("neurons.regression.results:Composition", "2"),
+    "circuit": ("neurons.circuit.results:CircuitStudy", "2"),
+    "check": ("neurons.comparison.results:Checks", "2"),
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
 gives other numbers."""
@@ -75,8 +77,8 @@ class Opened(Shown):
         *,
         layers: Iterable[int] | None = None,
         years: Iterable[int] | None = None,
-        nouns: int | Sequence[str] = 20,
-        centuries: Literal["draw", "all"] | Sequence[int] = "draw",
+        nouns: int | Sequence[str] = DEFAULT_NOUNS,
+        centuries: Centuries = "all",
         seed: int = 0,
         task: str | Task | None = None,
         template: str | None = None,
@@ -215,7 +217,14 @@ class Opened(Shown):
         from neurons.intervention.context import ablation_context
 
         self.check_nouns(nouns)
-        return ablation_context(self.model, self.cache, years=self.years, nouns=nouns)
+        return ablation_context(self.model, self.cache, years=self.years, nouns=nouns, activations=self.activations)
+
+    @cached_property
+    def activations(self) -> "Activations":
+        """The activations of the cache by century and start year, each read at most once."""
+        from neurons.decomposition.cells import Activations
+
+        return Activations(self.cache)
 
     def _once(self, name: str, make: Callable[[], Result]) -> Result:
         """Compute a result once a process."""

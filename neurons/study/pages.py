@@ -8,6 +8,8 @@ from neurons.intervention.results import Ablations
 from neurons.report.contents import Contents, cluster_names, paged_neurons
 from neurons.report.numbers import neuron_numbers
 from neurons.report.weight_numbers import FromWeights
+from neurons.study.settings import Settings
+from neurons.task.tasks import TASKS
 from neurons.types import NeuronId
 
 if TYPE_CHECKING:
@@ -43,9 +45,22 @@ def one_neuron(study: "Study", neuron: str | NeuronId) -> dict[str, Any]:
 
 
 def python_command(study: "Study", *, causal: bool, circuit: bool) -> str:
-    """Return the call that makes the report, as its pages show it."""
+    """The call that makes the report, as its pages show it; a prompt set of one's own stands by name."""
+    settings, plain = study.plan.settings, Settings()
+    changed = [
+        f"{name}={getattr(settings, name)!r}"
+        for name in ("layers", "years", "nouns", "centuries", "seed", "dtype")
+        if getattr(settings, name) != getattr(plain, name)
+    ]
+    if settings.task.name in TASKS and settings.task != plain.task:
+        changed.append(f"task={settings.task.name!r}")
+    elif settings.task != plain.task:
+        changed.append(f"template={settings.task.template.text!r}")
+    if settings.prompts is not None:
+        changed.append("prompts=prompts")
     options = ", ".join(f"{name}=True" for name, yes in (("causal", causal), ("circuit", circuit)) if yes)
-    return f"neurons.Study({study.plan.checkpoint.name!r}).report({options})"
+    arguments = ", ".join([repr(study.plan.checkpoint.name), *changed])
+    return f"neurons.Study({arguments}).report({options})"
 
 
 def _weights(study: "Study", neurons: Sequence[NeuronId]) -> FromWeights:

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from neurons.cache.folder import default_folder
 from neurons.cache.format import cache_key, cache_path
 from neurons.cache.layout import DTYPE, Dtype
 from neurons.model.files import Checkpoint
 from neurons.task.prompt_set import PromptSet
-from neurons.task.prompts import year_spans
+from neurons.task.prompts import DEFAULT_NOUNS, Centuries, year_spans
 from neurons.task.tasks import DEFAULT, Task
 from neurons.task.years import MEASURED, measured_years
 from neurons.types import Device
@@ -21,14 +21,14 @@ class Settings:
     """How a study is run, whatever the model.
 
     layers: None for the last third of the model's. years: the start years measured, None for those of 02-98 that have
-    a prompt. nouns, centuries, seed, task: as in `year_spans`; the seed also draws resamples. prompts: a prompt set
-    of your own in their place.
+    a prompt. nouns, centuries, seed, task: as in `year_spans`; the seed also draws splits and subsamples. prompts: a
+    prompt set of your own in their place.
     """
 
     layers: tuple[int, ...] | None = None
     years: tuple[int, ...] | None = None
-    nouns: int | Sequence[str] = 20
-    centuries: Literal["draw", "all"] | Sequence[int] = "draw"
+    nouns: int | Sequence[str] = DEFAULT_NOUNS
+    centuries: Centuries = "all"
     seed: int = 0
     task: Task = DEFAULT
     prompts: PromptSet | None = None

@@ -67,21 +67,21 @@ class Study(Opened):
 
     def effects(self) -> "LogitEffects":
         """Return the exact direct logit effects of every neuron, read from the cache when needed."""
-        from neurons.decomposition.effects import logit_effects
+        from neurons.decomposition.effects import LogitEffects
 
-        return self._once("effects", lambda: logit_effects(self.cache, years=self.years))
+        return self._once("effects", lambda: LogitEffects(self.activations, self.years))
 
     def effect(self, neuron: str | NeuronId, start_year: int) -> "Float[np.ndarray, '100']":
         """Return one neuron's direct effect on the 100 years at one start year, measured or not, in logits."""
         from neurons.decomposition.effects import LogitEffects
 
-        return LogitEffects(self.cache, self.plan.years).of_array(neuron, start_year=start_year)
+        return LogitEffects(self.activations, self.plan.years).of_array(neuron, start_year=start_year)
 
     def ranking(self, start_year: int | None = None) -> "Ranking":
         """Every neuron in rank order; start_year: for one start year only."""
         from neurons.decomposition.ranking import rank
 
-        make = partial(rank, self.effects(), start_year=start_year, seed=self.plan.settings.seed)
+        make = partial(rank, self.effects(), start_year=start_year)
         return self._once(f"ranking {start_year}", make)
 
     def neuron_statistics(self) -> "NeuronStatistics":

@@ -37,9 +37,10 @@ KINDS = (
     Kind("year_span", "a span of years, the task itself", YEAR_SPAN.text),
     Kind("no_order", "two years, neither before the other",
          " The {noun} of the year {XX}{YY} was unlike the {noun} of the year {XX}"),
-    Kind("counts", "numbers that are no years, without order",
+    Kind("counts", "numbers that are not years, without order",
          " The {noun} of {XX}{YY} people was unlike the {noun} of {XX}"),
-    Kind("prices", "numbers that are no years, in order", " The price of that {noun} ranges from $ {XX}{YY} to $ {XX}"),
+    Kind("prices", "numbers that are not years, in order",
+         " The price of that {noun} ranges from $ {XX}{YY} to $ {XX}"),
     Kind("months", "a span of months", " The {noun} lasted from {word} to", MONTHS),
     Kind("weekdays", "a span of weekdays", " The {noun} lasted from {word} to", WEEKDAYS),
 )  # fmt: skip

@@ -1,8 +1,9 @@
 """Prompt sets: a template filled with nouns, centuries and start years, as far as the tokenizer allows.
 
 A start year XXYY is usable if it splits into exactly two tokens, " XX" and the bare "YY", as in the
-released code of Hanna, Liu and Variengien (2023). Each noun gets one century and every start year of it,
-so that nothing but YY varies within a noun and its prompts share everything before YY.
+released code of Hanna, Liu and Variengien (2023). Each noun is crossed with each century, and each pair has every
+start year of its century: nothing but YY varies within a pair, and its prompts share everything before YY. The
+centuries replicate (`neurons.intervals`); nouns of one century hardly differ in what neurons do.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 PUBLISHED_CENTURIES = tuple(range(10, 19))
 FULL_CENTURY = 95
 """A century is drawn for a noun only if it offers this many start years after the published filter."""
+REPLICATE = 40
+"""A century is a replicate only if it offers this many start years."""
+DEFAULT_NOUNS = 3
+Centuries = Literal["all", "draw"] | Sequence[int]
 
 
 def year_tokens(tokenizer: Tokenizer) -> Int[np.ndarray, "100"]:
@@ -73,20 +78,26 @@ def full_centuries(tokenizer: Tokenizer) -> tuple[int, ...]:
     )
 
 
+def replicates(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Centuries with an aligned 01-counterfactual that offer at least `REPLICATE` start years: 11-18 with GPT-2's."""
+    usable = {century: usable_years(tokenizer, century) for century in PUBLISHED_CENTURIES}
+    return tuple(century for century, years in usable.items() if 1 in years and len(years) >= REPLICATE)
+
+
 def year_spans(
     tokenizer: Tokenizer,
     *,
-    nouns: int | Sequence[str] = 20,
-    centuries: Literal["draw", "all"] | Sequence[int] = "draw",
+    nouns: int | Sequence[str] = DEFAULT_NOUNS,
+    centuries: Centuries = "all",
     seed: int = 0,
     template: Template = YEAR_SPAN,
 ) -> PromptSet:
-    """All start years of each noun's century, with BOS in front.
+    """All start years of each pair of noun and century, with BOS in front.
 
-    nouns: how many to draw from the template's words, or the words themselves. centuries: "draw" one for each
-    noun among the full ones; "all" pairs every noun with every century that has a 01-counterfactual; numbers
-    (16 for the years 1600-1699) pair every noun with each of them. Where the template allows only some
-    centuries, these are drawn from. The draw depends on `seed` only.
+    nouns: how many to draw from the template's words, or the words themselves. centuries: "all" pairs every noun
+    with every century that replicates (`replicates`); numbers (16 for the years 1600-1699) pair every noun with each
+    of them; "draw" one for each noun among the full ones, which leaves few replicates. Where the template allows
+    only some centuries, these are taken or drawn from. The draw depends on `seed` only.
 
     Raises `InputError` for nouns that are not single tokens, centuries without a 01-counterfactual or outside
     the template's, a tokenizer without single-token years or BOS, or a template that does not align with it.
@@ -135,7 +146,7 @@ def choose_nouns(
     return words
 
 
-def _candidate_centuries(centuries: Literal["draw", "all"] | Sequence[int], template: Template) -> tuple[int, ...]:
+def _candidate_centuries(centuries: Centuries, template: Template) -> tuple[int, ...]:
     allowed = template.centuries
     if isinstance(centuries, str):
         if centuries not in ("draw", "all"):
@@ -154,7 +165,7 @@ def _candidate_centuries(centuries: Literal["draw", "all"] | Sequence[int], temp
 def _pair_with_centuries(
     tokenizer: Tokenizer,
     words: Sequence[str],
-    centuries: Literal["draw", "all"] | Sequence[int],
+    centuries: Centuries,
     years: dict[int, tuple[int, ...]],
     rng: np.random.Generator,
 ) -> list[tuple[str, int]]:
@@ -166,18 +177,24 @@ def _pair_with_centuries(
                 f" {_list_centuries(tokenizer)}"
             )
         return [(word, int(rng.choice(full))) for word in words]
-    aligned = [century for century, usable in years.items() if 1 in usable]
-    if not isinstance(centuries, str):
-        for century in years:
-            if century not in aligned:
-                raise InputError(
-                    f"century {century} has no 01-counterfactual: ' {century:02d}01' does not split into"
-                    f" ' {century:02d}' and '01' with this tokenizer; choose among"
-                    f" {_list_centuries(tokenizer)}"
-                )
-    if not aligned:
-        raise InputError("no century has a 01-counterfactual with this tokenizer: use GPT-2's tokenizer")
-    return [(word, century) for word in words for century in aligned]
+    if centuries == "all":
+        crossed = [century for century in replicates(tokenizer) if century in years]
+        if not crossed:
+            raise InputError(
+                f"no century offers {REPLICATE} start years with this tokenizer: choose centuries among"
+                f" {_list_centuries(tokenizer)}"
+            )
+        return [(word, century) for word in words for century in crossed]
+    for century in years:
+        if 1 not in years[century]:
+            raise InputError(
+                f"century {century} has no 01-counterfactual: ' {century:02d}01' does not split into"
+                f" ' {century:02d}' and '01' with this tokenizer; choose among"
+                f" {_list_centuries(tokenizer)}"
+            )
+    if not years:
+        raise InputError("no century given: name at least one, like 17 for 1700-1799")
+    return [(word, century) for word in words for century in years]
 
 
 def _list_centuries(tokenizer: Tokenizer) -> str:

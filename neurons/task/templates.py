@@ -85,7 +85,7 @@ def _check_gaps(text: str) -> None:
     if re.search(r"[{}]", re.sub(r"\{(noun|XX|YY)\}", "", text)):
         raise InputError(f"template {text!r} has a brace without its partner: {GAPS}")
     if "{noun}" not in text:
-        raise InputError(f"template {text!r} has no {{noun}}: intervals need prompts that differ by a word")
+        raise InputError(f"template {text!r} has no {{noun}}: prompts must differ by a word")
     if text.count("{XX}{YY}") != 1 or text.count("{YY}") != 1:
         raise InputError(f"template {text!r} must hold the start year {{XX}}{{YY}} once")
     _check_end(text)

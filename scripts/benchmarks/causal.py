@@ -39,7 +39,7 @@ class Removal:
 
     def __init__(self, setting: Setting) -> None:
         self.model = setting.model
-        prompts = neurons.year_spans(self.model.tokenizer, nouns=1)
+        prompts = neurons.year_spans(self.model.tokenizer, nouns=1, centuries="draw")
         cache = neurons.cache_activations(self.model, prompts, cache_dir=setting.folder)
         held = set(cache.start_year.tolist())
         self.ctx: AblationContext = ablation_context(

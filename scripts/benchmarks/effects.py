@@ -28,7 +28,7 @@ class OneNoun:
 
     def __init__(self, setting: Setting) -> None:
         self.setting, self.model = setting, setting.model
-        prompts = neurons.year_spans(self.model.tokenizer, nouns=1)
+        prompts = neurons.year_spans(self.model.tokenizer, nouns=1, centuries="draw")
         self.cache = neurons.cache_activations(self.model, prompts, cache_dir=setting.folder)
         self.years = [year for year in range(2, 99) if year in set(self.cache.start_year.tolist())]
         self.rows = np.array([int(np.flatnonzero(self.cache.start_year == year)[0]) for year in self.years])

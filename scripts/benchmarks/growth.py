@@ -35,7 +35,7 @@ def limits(setting: Setting) -> list[Limit]:
 
 def _prompts(which: str, model: neurons.Model, nouns: Iterable[int], folder: Path) -> list[Limit]:
     """The model run noun by noun, and the whole build with its file."""
-    sets = {n * PER_NOUN: neurons.year_spans(model.tokenizer, nouns=n) for n in nouns}
+    sets = {n * PER_NOUN: neurons.year_spans(model.tokenizer, nouns=n, centuries="draw") for n in nouns}
     runs = _seconds({size: lambda of=of: run_all(model, of) for size, of in sets.items()})
     builds = {size: timed(lambda of=of: _build(model, of, folder))[0] for size, of in sets.items()}
     per_prompt = [{n: seconds / len(sets[n]) for n, seconds in found.items()} for found in (runs, builds)]

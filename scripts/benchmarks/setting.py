@@ -35,7 +35,7 @@ class Setting:
 
     @cached_property
     def prompts(self) -> neurons.PromptSet:
-        return neurons.year_spans(find_checkpoint(self.checkpoint).tokenizer, nouns=NOUNS)
+        return neurons.year_spans(find_checkpoint(self.checkpoint).tokenizer, nouns=NOUNS, centuries="draw")
 
     @cached_property
     def layers(self) -> tuple[int, ...]:

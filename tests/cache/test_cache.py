@@ -44,7 +44,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture(scope="module")
 def prompts(mini_tokenizer: Gpt2Tokenizer) -> PromptSet:
-    return year_spans(mini_tokenizer, nouns=["war", "siege", "reign"], seed=1)
+    return year_spans(mini_tokenizer, nouns=["war", "siege", "reign"], centuries="draw", seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -194,8 +194,8 @@ def test_a_second_call_opens_the_file_without_running_the_model(
 def test_a_changed_layer_noun_or_seed_is_another_file(
     tiny: Model, prompts: PromptSet, mini_tokenizer: Gpt2Tokenizer, tmp_path: Path
 ) -> None:
-    other = year_spans(mini_tokenizer, nouns=["war", "siege", "trial"], seed=1)
-    reseeded = year_spans(mini_tokenizer, nouns=["war", "siege", "reign"], seed=5)
+    other = year_spans(mini_tokenizer, nouns=["war", "siege", "trial"], centuries="draw", seed=1)
+    reseeded = year_spans(mini_tokenizer, nouns=["war", "siege", "reign"], centuries="draw", seed=5)
     keys = {
         cache_key(tiny.checkpoint, chosen, layers)
         for chosen, layers in ((prompts, (0, 2)), (prompts, (0, 1)), (other, (0, 2)), (reseeded, (0, 2)))

@@ -27,7 +27,18 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(checkpoint: Path, cache_dir: Path, *options: str) -> "subprocess.Popen[str]":
     """`neurons cache build`, one processor thread a task."""
-    asked = ["--model", str(checkpoint), "--nouns", NOUNS, "--layers", LAYERS, "--cache-dir", str(cache_dir)]
+    asked = [
+        "--model",
+        str(checkpoint),
+        "--nouns",
+        NOUNS,
+        "--centuries",
+        "draw",
+        "--layers",
+        LAYERS,
+        "--cache-dir",
+        str(cache_dir),
+    ]
     command = [sys.executable, "-m", "neurons", "cache", "build", *asked, *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -102,7 +113,18 @@ def test_a_worker_killed_midway_does_not_lose_the_result(checkpoint: Path, local
 
 def causal(folder: Path, checkpoint: Path, *options: str) -> dict[str, object]:
     """The sweep over all neurons, on a cache that is there."""
-    asked = ["--model", str(checkpoint), "--nouns", NOUNS, "--layers", LAYERS, "--cache-dir", str(folder)]
+    asked = [
+        "--model",
+        str(checkpoint),
+        "--nouns",
+        NOUNS,
+        "--centuries",
+        "draw",
+        "--layers",
+        LAYERS,
+        "--cache-dir",
+        str(folder),
+    ]
     command = [sys.executable, "-m", "neurons", "causal", *asked, "--exact", "64", "--json", *options]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     return json.loads(done.stdout)

@@ -70,7 +70,7 @@ def test_gpt2_small_fits_a_laptop(tmp_path: Path) -> None:
     checkpoint = write_random_gpt2(
         tmp_path / "wide", n_layer=12, n_embd=768, n_head=12, n_positions=1024, vocab_size=50257
     )
-    asked = ["--model", str(checkpoint), "--nouns", "20", "--cache-dir", str(tmp_path / "cache")]
+    asked = ["--model", str(checkpoint), "--nouns", "20", "--centuries", "draw", "--cache-dir", str(tmp_path / "cache")]
     megabytes = peak("cache", "build", *asked)
     sys.stdout.write(f"GPT-2 small's shape, about 2,000 prompts: {megabytes:.0f} MB")
     assert megabytes < 3000

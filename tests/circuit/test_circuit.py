@@ -49,7 +49,7 @@ GPT2_SMALL = layout(12, 12, 5)
 
 def some_rows(model: Model, count: int) -> tuple[PromptSet, np.ndarray]:
     """Prompts of several nouns and start years; none of them is its own 01-counterfactual."""
-    prompts = year_spans(model.tokenizer, nouns=3)
+    prompts = year_spans(model.tokenizer, nouns=3, centuries="draw")
     return prompts, np.array([40, 140, 250])[:count]
 
 
@@ -478,7 +478,7 @@ def test_the_page_shows_the_circuit_its_measures_and_what_feeds_the_neurons(
     page = circuit_page(mini_study, [f"t{i}" for i in range(13)])
     write_page(page, Site(model="mini", footer="", navigation=()), tmp_path)
     html = (tmp_path / "circuit.html").read_text(encoding="utf-8")
-    for told in ("a6.h1", "random circuits", "What feeds the neurons", "L9N12", "attention on YY"):
+    for told in ("a6.h1", "random circuits", "Inputs of the neurons", "L9N12", "attention on YY"):
         assert told in html
     drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
     assert {"circuit", "circuit-kept", "circuit-attention", "circuit-maps", "circuit-projection"} <= drawn

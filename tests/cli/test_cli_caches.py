@@ -43,7 +43,7 @@ def damage(path: Path, dataset: str) -> None:
 
 def test_path_says_where_the_cache_lies(run: Run, copy: Path) -> None:
     assert run("path", "--cache-dir", copy.parent) == (0, f"{copy}\n", "")
-    code, out, _ = run("path", "--cache-dir", copy.parent, "--nouns", "3", "--json")
+    code, out, _ = run("path", "--cache-dir", copy.parent, "--nouns", "2", "--json")
     assert code == 0
     assert json.loads(out)["exists"] is False
 

@@ -14,6 +14,7 @@ from neurons.cli.comparisons import print_checks
 from neurons.cli.main import main
 from neurons.comparison import published
 from neurons.comparison.replication import is_judged
+from neurons.comparison.results import Checks
 from neurons.model.files import Checkpoint
 from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
@@ -66,7 +67,7 @@ def test_the_table_shows_each_line_and_the_sum_of_it(capsys: pytest.CaptureFixtu
         ),
         published.judge_exact("years by century 10-18", (74, 53), published.YEARS_BY_CENTURY, published.COMPUTED),
     )
-    print_checks(published.Checks("mine", True, 1000, 250, 0, lines, ()))
+    print_checks(Checks("mine", True, 1000, 250, 0, lines, ()))
     out = capsys.readouterr().out
     assert "mine: the published measurements, on 1,000 prompts" in out
     assert re.search(r"agrees +probability difference +0.8167 +0.8170 +-0.0003 +0.03", out)

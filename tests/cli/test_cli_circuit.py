@@ -57,7 +57,7 @@ def test_a_given_circuit_is_evaluated_and_shown(run: Run, tmp_path: Path) -> Non
     code, out, _ = run("--circuit", path, *QUICK)
     assert code == 0
     assert "mini: mine.json circuit, 3 nodes, 0 edges" in out
-    assert "all but the circuit" in out
+    assert "complement" in out
     assert "3 random circuits" in out
 
 
@@ -70,7 +70,7 @@ def test_the_parts_of_one_neuron_sum_to_its_pre_activation(run: Run) -> None:
     assert total == pytest.approx(found["pre_activation"])
     code, out, _ = run("--neuron", "L10N7", "--prompts", "97")
     assert code == 0
-    assert "what makes up its pre-activation" in out
+    assert "components of the pre-activation" in out
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,18 @@ def test_the_published_circuit_is_evaluated_in_a_model_with_its_parts(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder = write_random_gpt2(tmp_path / "heads", n_layer=12, n_embd=48, n_head=12)
-    command = ["neurons", "circuit", "--model", str(folder), "--cache-dir", str(tmp_path), "--nouns", "2"]
+    command = [
+        "neurons",
+        "circuit",
+        "--model",
+        str(folder),
+        "--cache-dir",
+        str(tmp_path),
+        "--nouns",
+        "2",
+        "--centuries",
+        "draw",
+    ]
     monkeypatch.setattr(sys, "argv", [*command, "--circuit", "gpt2-small", "--years", "10-20", *QUICK, "--json"])
     with pytest.raises(SystemExit) as stop:
         main()

@@ -17,7 +17,7 @@ from neurons.comparison.results import Checks
 from neurons.report.folder import place_of
 from neurons.study.study import Study
 
-FEW = ["--nouns", "3", "--layers", "10-11", "--top", "2"]
+FEW = ["--nouns", "3", "--centuries", "draw", "--layers", "10-11", "--top", "2"]
 
 
 def run(*arguments: object) -> int:
@@ -92,7 +92,7 @@ def test_pages_show_direct_and_frozen_effects_by_start_year(folder: Path) -> Non
 
 def test_the_index_shows_the_kinds(folder: Path) -> None:
     index = (folder / "reports/mini/index.html").read_text()
-    assert "Which kinds, and how they add up" in index
+    assert "Clusters and composition" in index
     assert "components for 90 % and 99 % of the map" in index
 
 
@@ -109,7 +109,7 @@ def test_figures_for_a_paper_are_kept_beside(folder: Path, tmp_path: Path) -> No
 
 
 def test_kept_checks_are_a_page(folder: Path, tmp_path: Path) -> None:
-    study = Study(nouns=3, layers=[10, 11], cache_dir=folder / "cache")
+    study = Study(nouns=3, centuries="draw", layers=[10, 11], cache_dir=folder / "cache")
     line = judge_number("probability difference", 0.8, 0.01, PROBABILITY_DIFFERENCE)
     made_up = Checks("mini", True, 60, 60, 0, (line,), ((0.5, 0.01),))
     path = keep_result(study.cache, "check", study.plan.key, made_up)

@@ -1,11 +1,12 @@
 """Tuning: planted families are found, a null has none, and every number agrees with another way to get it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import PlantedCase
-from populations import KINDS, YEARS, of_kinds, permuted, population, sums_of, with_sums
+from populations import KINDS, YEARS, of_kinds, permuted, population
 from scipy import stats
 
 from neurons.cache.format import Cache
@@ -149,7 +150,7 @@ def test_aicc_of_a_line_is_that_of_a_polynomial_fit() -> None:
 
 
 def test_held_out_r2_of_a_line_is_that_of_a_loop() -> None:
-    made = population((0.05 * YEARS + noise_curves(1)[:, 0])[:, None], np.eye(1, 100), n_nouns=1, noise=0.0)
+    made = population((0.05 * YEARS + noise_curves(1)[:, 0])[:, None], np.eye(1, 100), centuries=1, noise=0.0)
     curve, fold, line, mean = made.curve[:, 0], year_fold(made.start_years), 0.0, 0.0
     for left_out in range(5):
         kept = fold != left_out
@@ -159,13 +160,13 @@ def test_held_out_r2_of_a_line_is_that_of_a_loop() -> None:
     assert tune(made).neurons[0].tuning.r2_by_family["line"] == pytest.approx(1 - line / mean)
 
 
-def test_nouns_that_disagree_have_no_family() -> None:
-    """Each noun has a clean step of its own; the mean curve of some does not predict the others."""
+def test_centuries_that_disagree_have_no_family() -> None:
+    """Each century has a clean step of its own; the mean curve of some does not predict the others."""
     rng = np.random.default_rng(0)
-    made = population(np.ones((97, 1)), np.eye(1, 100), n_nouns=4, noise=0.0)
+    made = population(np.ones((97, 1)), np.eye(1, 100), centuries=4, noise=0.0)
     steps = [np.where(at < YEARS, sign, -sign) for at, sign in zip((20, 45, 50, 80), (1, -1, 1, -1), strict=True)]
     sums = np.stack(steps)[:, :, None] + 0.01 * rng.normal(size=(4, 97, 1))
-    assert tune(with_sums(made, sums)).families == ("none",)
+    assert tune(replace(made, value=sums.astype(np.float32))).families == ("none",)
 
 
 # --- the arrays ------------------------------------------------------------------------------------
@@ -173,7 +174,7 @@ def test_nouns_that_disagree_have_no_family() -> None:
 
 def test_gathered_curves_and_scores_are_those_of_effects_and_ranking(mini_cache: Cache) -> None:
     effects = logit_effects(mini_cache)
-    found, ranking = neuron_population(effects), rank(effects, resamples=10)
+    found, ranking = neuron_population(effects), rank(effects)
     layer = found.layer == 9
     np.testing.assert_allclose(found.curve[:, layer], effects.tuning(9), atol=1e-6)
     order = found.rows(ranking.neurons)
@@ -191,19 +192,23 @@ def test_an_absent_neuron_is_refused() -> None:
         of_kinds()[0].rows(["L3N1"])
 
 
-def test_a_weighted_curve_is_the_mean_over_repeated_nouns(mini_cache: Cache) -> None:
+def test_a_curve_over_some_centuries_is_the_mean_of_their_cells(mini_cache: Cache) -> None:
+    """A year that none of them has keeps the full mean."""
     made = neuron_population(logit_effects(mini_cache)).take(np.arange(5))
-    times = np.random.default_rng(0).integers(0, 3, made.n_nouns)
-    rows = np.repeat(np.arange(len(made.noun)), times[made.noun])
-    repeated = sums_of(made)[rows].sum(0, dtype=float) / made.counts[rows].sum(0)[:, None]
-    np.testing.assert_allclose(made.weighted_curve(times.astype(float)), repeated, atol=1e-6)
+    some, every = np.arange(made.n_centuries) % 3 == 0, np.ones(made.held.shape, bool)
+    full = replace(made, held=every)
+    np.testing.assert_allclose(full.curve_over(some), made.value[some].mean(0, dtype=float), atol=1e-6)
+    every[some, 7] = False
+    gappy = replace(made, held=every)
+    np.testing.assert_allclose(gappy.curve_over(some)[7], gappy.curve[7])
 
 
-def test_the_interval_is_students_over_nouns() -> None:
+def test_the_interval_is_students_over_centuries() -> None:
+    """With every cell there a jackknife of means is the textbook's standard error."""
     made = of_kinds(each=2)[0]
     found = tune(made)
-    error = stats.sem(sums_of(made).astype(float), axis=0)
-    low, high = stats.t.interval(0.95, made.n_nouns - 1, made.curve, error)
+    error = stats.sem(made.value.astype(float), axis=0)
+    low, high = stats.t.interval(0.95, made.n_centuries - 1, made.curve, error)
     np.testing.assert_allclose(found.low, low, atol=1e-5)
     np.testing.assert_allclose(found.high, high, atol=1e-5)
 
@@ -215,8 +220,8 @@ def test_strongest_keeps_the_order_of_equals() -> None:
 # --- heuristics and words --------------------------------------------------------------------------
 
 
-def made_of(curve: np.ndarray, n_nouns: int = 4) -> Population:
-    return population(curve[:, None], np.eye(1, 100), n_nouns=n_nouns, noise=0.02)
+def made_of(curve: np.ndarray, centuries: int = 4) -> Population:
+    return population(curve[:, None], np.eye(1, 100), centuries=centuries, noise=0.02)
 
 
 def test_heuristics_are_recognised_by_the_most_activating_prompts() -> None:
@@ -229,8 +234,8 @@ def test_heuristics_are_recognised_by_the_most_activating_prompts() -> None:
 
 
 def test_a_match_is_the_share_of_the_top_k_prompts() -> None:
-    made = made_of(np.exp(-(((YEARS - 34.6) / 7) ** 2) / 2), n_nouns=6)
-    top = np.argsort(-sums_of(made)[:, :, 0].reshape(-1))
+    made = made_of(np.exp(-(((YEARS - 34.6) / 7) ** 2) / 2), centuries=6)
+    top = np.argsort(-made.value[:, :, 0].reshape(-1))
     share = np.mean((np.tile(YEARS, 6)[top[:60]] // 10) == 3)
     assert share >= 0.6
     assert [m.match for m in matches(made)[0] if m.kind == "tens digit"] == [pytest.approx(share)]
@@ -239,7 +244,7 @@ def test_a_match_is_the_share_of_the_top_k_prompts() -> None:
 def test_noise_follows_hardly_any_heuristic() -> None:
     rng = np.random.default_rng(0)
     made = of_kinds(each=50)[0]
-    random = with_sums(made, rng.normal(size=sums_of(made).shape))
+    random = replace(made, value=rng.normal(size=made.value.shape).astype(np.float32))
     assert np.mean([bool(found) for found in matches(random)]) < 0.05
 
 
@@ -266,8 +271,8 @@ def test_few_start_years_allow_few_families(years: int) -> None:
     assert all(n_parameters(family, YEARS[:years].tolist()) < years for family in fit.r2_by_family)
 
 
-def test_one_noun_has_families_but_no_interval() -> None:
-    found = of_curves(1 / (1 + np.exp(-(YEARS - 40) / 2)), n_nouns=1)
+def test_one_century_has_families_but_no_interval() -> None:
+    found = of_curves(1 / (1 + np.exp(-(YEARS - 40) / 2)), centuries=1)
     assert found.families == ("step",)
     assert np.isnan(found.low).all()
 

@@ -10,18 +10,17 @@ from neurons.comparison import check_maps
 from neurons.comparison.check_maps import LayerMaps, map_checks
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.shapes import doubly_centred, shapes
-from neurons.decomposition.significance import noun_resamples
+from neurons.intervals import Cells
 
 YEARS = tuple(range(2, 99))
 SHAPED = shapes(YEARS)
 
 
-def planted_maps(readout: np.ndarray, *, nouns: int = 4, noise: float = 0.01) -> LayerMaps:
+def planted_maps(readout: np.ndarray, *, centuries: int = 4, noise: float = 0.01) -> LayerMaps:
     """Neuron n is active at the n-th start year alone, so that row n of the map is its readout."""
     rng = np.random.default_rng(0)
-    sums = np.eye(97) + rng.normal(size=(nouns, 97, 97)) * noise
-    resamples = noun_resamples(nouns, 400, 0)
-    return LayerMaps(YEARS, sums, np.ones((nouns, 97), int), readout, resamples)
+    value = np.eye(97) + rng.normal(size=(centuries, 97, 97)) * noise
+    return LayerMaps(YEARS, Cells(value, np.ones((centuries, 97), bool)), readout)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +53,7 @@ def test_a_step_shared_by_many_is_no_single_neuron_s_and_one_neuron_s_is() -> No
     assert shared.measured < 0.05
     found = planted_maps(SHAPED["triangle"])
     U, _, Vh = np.linalg.svd(doubly_centred(SHAPED["triangle"]))
-    one = replace(found, sums=np.repeat(U[None, :, :1], 4, 0), readout=Vh[:1])
+    one = replace(found, cells=Cells(np.repeat(U[None, :, :1], 4, 0), found.cells.held), readout=Vh[:1])
     alone = check_maps._single_check(10, one)
     assert (alone.verdict, alone.measured) == ("differs", pytest.approx(1))
 
@@ -65,17 +64,16 @@ def test_one_neuron_is_not_judged_against_itself() -> None:
     assert check_maps._sum_check(10, found, np.arange(97)).verdict == "agrees"
 
 
-def test_with_one_noun_there_is_no_verdict_on_maps() -> None:
-    one = replace(planted_maps(SHAPED["triangle"], nouns=1), resamples=np.zeros((0, 1)))
+def test_with_one_century_there_is_no_verdict_on_maps() -> None:
+    one = planted_maps(SHAPED["triangle"], centuries=1)
     assert check_maps._triangle_check(9, one).verdict == "none"
     assert check_maps._single_check(9, one).verdict == "none"
 
 
 def test_the_maps_of_a_cache_are_the_effects_own(mini_cache: Cache) -> None:
     effects = logit_effects(mini_cache)
-    found = check_maps.layer_maps(effects, 9, seed=0)
-    assert found.map() == pytest.approx(effects.layer_map(9), abs=1e-4)
-    assert found.resampled_maps().mean(0) == pytest.approx(effects.layer_map(9), abs=0.2)
-    lines = map_checks(effects, 12, seed=0)
+    found = check_maps.layer_maps(effects, 9)
+    assert found.tuning @ found.readout == pytest.approx(effects.layer_map(9), abs=1e-4)
+    lines = map_checks(effects, 12)
     assert [one.name.split(":")[0] for one in lines] == ["MLP 9", "MLP 10", "MLP 8", "MLP 10", "MLP 10", "MLP 10"]
     assert all(one.tolerance is not None for one in lines)

@@ -76,7 +76,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     spans, started = (
         cache_activations(
             model,
-            year_spans(model.tokenizer, nouns=5, template=TASKS[name].template),
+            year_spans(model.tokenizer, nouns=5, centuries="draw", template=TASKS[name].template),
             layers=LATE,
             cache_dir=folder,
         )
@@ -208,7 +208,7 @@ def run(*arguments: object) -> int:
     return int(stop.value.code or 0)
 
 
-FEW = ("--nouns", "2", "--layers", "10-11", "--years", "10-20")
+FEW = ("--nouns", "2", "--centuries", "draw", "--layers", "10-11", "--years", "10-20")
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +235,7 @@ def test_the_command_reports_the_change_that_group_effect_does(
 ) -> None:
     assert run("tasks", "--only", "started-ended", "--top", "2", *FEW, "--cache-dir", folder, "--json") == 0
     task = json.loads(capsys.readouterr().out)["tasks"][1]
-    prompts = year_spans(mini_model.tokenizer, nouns=2, template=TASKS["started-ended"].template)
+    prompts = year_spans(mini_model.tokenizer, nouns=2, centuries="draw", template=TASKS["started-ended"].template)
     cache = cache_activations(mini_model, prompts, layers=(10, 11), cache_dir=folder)
     top = rank(logit_effects(cache, years=range(10, 21))).boosting_neurons()[:2]
     ctx = ablation_context(mini_model, cache, years=range(10, 21))

@@ -9,18 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from average_century import at_the_average_century
 from conftest import PlantedCase
 from oracle import bridge_cache, relative, some_tokens
 from random_gpt2 import write_random_gpt2
 
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
-from neurons.decomposition.effects import (
-    LogitEffects,
-    complete,
-    logit_effects,
-    plain_logit_lens,
-)
+from neurons.decomposition.cells import Activations
+from neurons.decomposition.effects import LogitEffects, complete, logit_effects, plain_logit_lens
 from neurons.model.checkpoint import load_model
 from neurons.model.forward import final_scale, trace, year_logits
 from neurons.model.model import Model
@@ -183,10 +180,9 @@ def test_the_contrast_is_later_years_minus_the_others(effects: LogitEffects) -> 
         assert found[row] == pytest.approx(expected, rel=1e-4, abs=1e-7)
 
 
-def test_a_layer_s_map_is_the_mean_over_prompts_of_its_neurons_sum(effects: LogitEffects, mini_cache: Cache) -> None:
+def test_a_layer_s_map_is_the_average_of_its_neurons_sum(effects: LogitEffects, mini_cache: Cache) -> None:
     each = (mini_cache.post(11).astype(float) / mini_cache.scale[:, None]) @ mini_cache.readout(11)
-    expected = [each[mini_cache.start_year == year].mean(0) for year in MEASURED]
-    assert relative(effects.layer_map(11), expected) < 1e-5
+    assert relative(effects.layer_map(11), at_the_average_century(each, mini_cache, MEASURED)) < 1e-5
 
 
 def test_a_layer_s_contrasts_are_those_of_its_neurons(effects: LogitEffects) -> None:
@@ -230,7 +226,7 @@ def test_effects_need_no_model(mini_cache: Cache) -> None:
         "import sys, neurons\n"
         f"effects = neurons.logit_effects(neurons.open_cache({str(mini_cache.path)!r}))\n"
         "effects.of('L9N12', start_year=32)\n"
-        "neurons.rank(effects, resamples=50).record(0)\n"
+        "neurons.rank(effects).record(0)\n"
         "loaded = {'torch', 'transformers', 'transformer_lens'} & set(sys.modules)\n"
         "sys.exit(', '.join(loaded) or 0)"
     )
@@ -238,40 +234,55 @@ def test_effects_need_no_model(mini_cache: Cache) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-# --- sums by noun ----------------------------------------------------------------------------------
+# --- one pass over the activations -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("groups", [1, 3, 20])
-def test_sums_and_counts_by_group_equal_a_direct_loop(
-    groups: int, mini_cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever the groups, the neurons and their order, and however few prompts are read at a time."""
-    effects = logit_effects(mini_cache, years=range(10, 60))
-    layer, neurons = mini_cache.layers[-1], np.array([7, 3, 200])
-    group = np.random.default_rng(0).integers(0, groups, len(mini_cache))
-    activation = effects.activation(layer)[:, neurons]
+@pytest.mark.parametrize("lens", [logit_effects, plain_logit_lens])
+def test_cells_equal_a_direct_loop(lens: Callable[..., LogitEffects], random_cache: Cache) -> None:
+    effects, layer = lens(random_cache, years=range(10, 60)), random_cache.layers[-1]
+    found, activation = effects.cells(layer, slice(3, 40)), effects.activation(layer, slice(3, 40)).astype(float)
+    for i, century in enumerate(np.unique(random_cache.century)):
+        for j, start in enumerate(range(10, 60)):
+            rows = (random_cache.century == century) & (random_cache.start_year == start)
+            assert found.held[i, j] == rows.any()
+            assert effects.counts[i, j] == rows.sum()
+            if rows.any():
+                np.testing.assert_allclose(found.value[i, j], activation[rows].mean(0), rtol=1e-5, atol=1e-5)
+
+
+def test_mean_and_variance_are_those_of_all_prompts(mini_cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("neurons.cache.format.BLOCK_NUMBERS", 64 * 512)
-    sums, counts = effects.sums(layer, neurons, group), effects.counts(group)
-    assert sums.shape == (*counts.shape, 3) == (groups, 50, 3)
-    for j in range(groups):
-        for column, start in enumerate(range(10, 60)):
-            rows = (group == j) & (mini_cache.start_year == start)
-            assert counts[j, column] == rows.sum()
-            np.testing.assert_allclose(sums[j, column], activation[rows].sum(0), rtol=1e-5, atol=1e-5)
+    assert len(list(mini_cache.row_blocks(1))) > 10
+    found, post = Activations(mini_cache).layer(10), mini_cache.post(10).astype(float)
+    np.testing.assert_allclose(found.mean, post.mean(0), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found.variance, post.var(0), rtol=1e-10, atol=1e-14)
+
+
+def test_neurons_read_by_themselves_have_the_cells_of_their_layer(mini_cache: Cache) -> None:
+    alone, whole = logit_effects(mini_cache), logit_effects(mini_cache)
+    one = alone.cells(9, slice(12, 13)).value
+    np.testing.assert_array_equal(one, whole.cells(9).value[..., 12:13])
+    np.testing.assert_array_equal(one, whole.cells(9, slice(12, 13)).value)
 
 
 def test_a_map_is_the_same_however_many_prompts_are_read_at_a_time(
     mini_cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    effects, layer = logit_effects(mini_cache), mini_cache.layers[0]
-    whole = effects.layer_map(layer)
+    layer = mini_cache.layers[0]
+    whole = logit_effects(mini_cache).layer_map(layer)
     monkeypatch.setattr("neurons.cache.format.BLOCK_NUMBERS", 64 * 512)
-    assert len(list(mini_cache.row_blocks(1))) > 10
-    np.testing.assert_array_equal(effects.layer_map(layer), whole)
-    np.testing.assert_array_equal(
-        whole, np.stack([effects.activation(layer)[mini_cache.start_year == y].mean(0) for y in effects.start_years])
-        @ effects.readout(layer),
-    )  # fmt: skip
+    np.testing.assert_array_equal(logit_effects(mini_cache).layer_map(layer), whole)
+
+
+def test_the_effect_at_a_start_year_is_its_row_of_the_map(effects: LogitEffects) -> None:
+    np.testing.assert_allclose(effects.of("L9N12", start_year=32), effects.map("L9N12")[30], rtol=1e-12)
+
+
+def test_a_start_year_that_is_not_measured_has_an_effect(mini_cache: Cache) -> None:
+    few = logit_effects(mini_cache, years=[20, 50])
+    values = few.activation(9, slice(12, 13))
+    expected = at_the_average_century(values, mini_cache, (20, 50, 99))[2] * few.readout(9)[12]
+    np.testing.assert_allclose(few.of("L9N12", start_year=99), expected, rtol=1e-5)
 
 
 # --- wrong input -----------------------------------------------------------------------------------

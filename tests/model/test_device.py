@@ -43,7 +43,7 @@ def gpu(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def small(mini_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """The prompts of one noun."""
-    prompts = neurons.year_spans(mini_model.tokenizer, nouns=1)
+    prompts = neurons.year_spans(mini_model.tokenizer, nouns=1, centuries="draw")
     return neurons.cache_activations(mini_model, prompts, cache_dir=tmp_path_factory.mktemp("one-noun"))
 
 
@@ -83,7 +83,9 @@ def test_the_stand_in_gives_no_numbers_without_a_copy(gpu: None) -> None:
 def test_a_cache_built_on_a_device_holds_the_cpu_s_numbers(gpu: None, small: Cache, tmp_path: Path) -> None:
     model = load_model("mini", device="cuda")
     assert model.device.type == "meta"
-    built = neurons.cache_activations(model, neurons.year_spans(model.tokenizer, nouns=1), cache_dir=tmp_path)
+    built = neurons.cache_activations(
+        model, neurons.year_spans(model.tokenizer, nouns=1, centuries="draw"), cache_dir=tmp_path
+    )
     assert built.path.name == small.path.name
     assert_same(built.post(9), small.post(9))
     assert_same(built.year_logits, small.year_logits)

@@ -37,7 +37,7 @@ def hf_model(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def prompts(saved: Model) -> PromptSet:
-    return year_spans(saved.tokenizer, nouns=2)
+    return year_spans(saved.tokenizer, nouns=2, centuries="draw")
 
 
 def test_a_hugging_face_model_is_its_directory(hf_model: Any, saved: Model) -> None:
@@ -72,7 +72,7 @@ def test_a_bridge_brings_its_own_tokenizer(saved: Model) -> None:
 def test_a_fast_tokenizer_of_hugging_face_will_do(hf_model: Any, saved: Model, prompts: PromptSet) -> None:
     fast = PreTrainedTokenizerFast(tokenizer_object=saved.tokenizer.backend, bos_token="<|endoftext|>")
     model = load_model(hf_model, tokenizer=fast)
-    assert year_spans(model.tokenizer, nouns=2).digest == prompts.digest
+    assert year_spans(model.tokenizer, nouns=2, centuries="draw").digest == prompts.digest
 
 
 def test_the_bridge_of_a_model_in_memory_has_its_weights(hf_model: Any, saved: Model, prompts: PromptSet) -> None:

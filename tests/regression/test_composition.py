@@ -5,17 +5,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from populations import YEARS, of_kinds, population, sums_of, with_sums
+from populations import YEARS, of_kinds, population
+from scipy.stats import sem
+from scipy.stats import t as student
 from sklearn.linear_model import orthogonal_mp
 
 from neurons.cache.format import Cache
 from neurons.clustering.tuning import tune
-from neurons.decomposition.effects import logit_effects
+from neurons.decomposition.effects import logit_effects, neuron_parts
 from neurons.decomposition.population import Population, neuron_population
-from neurons.regression.composition import _mean, _path, _r2, _Target, compose, split
-from neurons.regression.parts import count_signs, layer_sums, map_sums, mean_map
+from neurons.intervals import Cells, left_out, year_means
+from neurons.regression.composition import _half, _path, _r2, _Target, compose
+from neurons.regression.parts import count_signs, maps_of
 from neurons.regression.results import Regression, reached
-from neurons.regression.terms import TERMS, _resampled_coefficients, regress, shapes
+from neurons.regression.terms import TERMS, regress, shapes
 from neurons.types import NeuronId
 
 ABOVE = np.arange(100) > YEARS[:, None]
@@ -26,12 +29,12 @@ def centred(values: np.ndarray) -> np.ndarray:
 
 
 def regression(target: np.ndarray, fade: float = 20.0) -> Regression:
-    return regress(YEARS.tolist(), fade, target[None], np.ones((1, 97)), np.zeros((0, 1)))
+    return regress(YEARS.tolist(), fade, Cells(target[None], np.ones((1, 97), bool)))
 
 
 def pursued(made: Population) -> _Target:
-    whole = sum(layer_sums(made).values())
-    return _Target(made, np.arange(len(made)), made, whole, made.readout @ made.readout.T)
+    whole = maps_of(made, {"whole": np.arange(len(made))})["whole"]
+    return _Target(made, whole, made.readout @ made.readout.T)
 
 
 def random_population(seed: int, count: int = 12, **settings: float) -> Population:
@@ -40,17 +43,17 @@ def random_population(seed: int, count: int = 12, **settings: float) -> Populati
 
 
 def few(made: Population, **settings: int):
-    return compose(made, tune(made), groups={}, resamples=50, **settings)
+    return compose(made, tune(made), groups={}, **settings)
 
 
 # --- exactness -------------------------------------------------------------------------------------
 
 
 def test_the_composed_map_is_the_mean_of_direct_effects(mini_cache: Cache) -> None:
-    """Prompt by prompt, neuron by neuron, for some start years."""
+    """Prompt by prompt, neuron by neuron, for some start years that every century has."""
     effects = logit_effects(mini_cache)
     everything = neuron_population(effects)
-    composed = compose(everything, tune(everything.take(np.arange(2))), groups={}, resamples=20, most=5)
+    composed = compose(everything, tune(everything.take(np.arange(2))), groups={}, most=5)
     for year in (2, 32, 98):
         prompts = np.flatnonzero(mini_cache.start_year == year)
         direct = np.zeros((len(prompts), 100))
@@ -62,7 +65,7 @@ def test_the_composed_map_is_the_mean_of_direct_effects(mini_cache: Cache) -> No
 
 def test_layers_add_up_to_the_whole(mini_cache: Cache) -> None:
     everything = neuron_population(logit_effects(mini_cache))
-    found = compose(everything, tune(everything.take(np.arange(2))), groups={}, resamples=20, most=5)
+    found = compose(everything, tune(everything.take(np.arange(2))), groups={}, most=5)
     np.testing.assert_allclose(sum(part.map for part in found.by_layer.values()), found.whole.map, atol=1e-9)
     assert found.whole.contrast == pytest.approx(everything.score.sum(), abs=1e-6)
     assert sum(part.n_neurons for part in found.by_layer.values()) == len(everything)
@@ -71,7 +74,7 @@ def test_layers_add_up_to_the_whole(mini_cache: Cache) -> None:
 def test_a_group_is_the_sum_of_its_members_maps() -> None:
     made = random_population(0)
     group = (NeuronId(8, 3), NeuronId(9, 7))
-    found = compose(made, tune(made), groups={"a": group}, resamples=10).by_group["a"]
+    found = compose(made, tune(made), groups={"a": group}).by_group["a"]
     rows = made.rows(group)
     expected = sum(np.outer(made.curve[:, row], made.readout[row]) for row in rows)
     np.testing.assert_allclose(found.map, expected, atol=1e-6)
@@ -98,10 +101,10 @@ def test_reached_counts_from_one_or_never() -> None:
 def test_the_pursuit_from_factors_is_that_over_explicit_maps() -> None:
     made = random_population(1, 15)
     target = pursued(made)
-    path = _path(target.of_nouns(np.ones(20), np.ones(97, bool)), 6)
+    path = _path(target.over(np.ones(20, bool), np.ones(97, bool)), 6)
     maps = np.stack([np.outer(made.curve[:, n], made.readout[n]).reshape(-1) for n in range(15)], 1)
     size = np.linalg.norm(maps, axis=0)
-    expected = orthogonal_mp(maps / size, mean_map(made, target.whole).reshape(-1), n_nonzero_coefs=6) / size
+    expected = orthogonal_mp(maps / size, year_means(target.whole).reshape(-1), n_nonzero_coefs=6) / size
     weights = np.zeros(15)
     weights[path.order] = path.weights[:, -1]
     np.testing.assert_allclose(weights, expected, atol=1e-6)
@@ -110,44 +113,31 @@ def test_the_pursuit_from_factors_is_that_over_explicit_maps() -> None:
 
 def test_held_out_r2_is_that_of_explicit_maps() -> None:
     made = random_population(2, 10, noise=0.5)
-    from_factors = pursued(made)
-    train, test = split(made.noun, made.century, np.random.default_rng(0))
-    years = np.ones(97, bool)
-    fitted, scored = from_factors.of_groups(np.stack([train, test]))
-    path = _path(_mean(fitted, train @ made.counts, years), 3)
-    held = sums_of(made)[test > 0].mean(0, dtype=float)
+    from_factors, every = pursued(made), np.ones(97, bool)
+    fitted = _half(20, np.random.default_rng(0))
+    path = _path(from_factors.over(fitted, every), 3)
+    held = made.value[~fitted].mean(0, dtype=float)
     target = held @ made.readout
     for k in (1, 2, 3):
         rebuilt = sum(
             w * np.outer(held[:, n], made.readout[n]) for n, w in zip(path.order, path.weights[:, k - 1], strict=True)
         )
         expected = 1 - ((target - rebuilt) ** 2).sum() / (target**2).sum()
-        assert _r2(_mean(scored, test @ made.counts, years), path)[k - 1] == pytest.approx(expected, abs=1e-6)
+        assert _r2(from_factors.over(~fitted, every), path)[k - 1] == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("noun", "century"),
-    [
-        (np.arange(20), 11 + np.arange(20) % 4),
-        (np.repeat(np.arange(10), 3), np.tile([14, 16, 17], 10)),
-        (np.arange(8), np.full(8, 17)),
-    ],
-)
-def test_splits_share_no_noun_and_no_century(noun: np.ndarray, century: np.ndarray) -> None:
-    for seed in range(20):
-        train, test = split(noun, century, np.random.default_rng(seed))
-        assert train.any()
-        assert test.any()
-        assert not set(noun[train > 0]) & set(noun[test > 0])
-        if len(set(century)) > 1:
-            assert not set(century[train > 0]) & set(century[test > 0])
+@pytest.mark.parametrize(("centuries", "fitted"), [(2, 1), (7, 3), (8, 4)])
+def test_half_of_the_centuries_are_fitted_to(centuries: int, fitted: int) -> None:
+    halves = [_half(centuries, np.random.default_rng(seed)) for seed in range(20)]
+    assert {int(half.sum()) for half in halves} == {fitted}
+    assert len({half.tobytes() for half in halves}) > 1
 
 
 def test_few_planted_neurons_are_chosen_every_time() -> None:
     made = random_population(3, 40)
-    strong = sums_of(made).copy()
+    strong = made.value.copy()
     strong[:, :, [4, 17, 30]] *= 30
-    found = few(with_sums(made, strong)).pursuit
+    found = few(replace(made, value=strong)).pursuit
     assert set(found.order[:3]) == {made.neurons[n] for n in (4, 17, 30)}
     assert [frequency for _, frequency in found.frequency[:3]] == [1.0] * 3
     assert found.neurons_for(0.9) == 3
@@ -155,12 +145,12 @@ def test_few_planted_neurons_are_chosen_every_time() -> None:
 
 def test_near_duplicates_share_their_frequency() -> None:
     made = random_population(4, 20, noise=0.3)
-    sums, readout = 10 * sums_of(made), made.readout.copy()
-    sums[:, :, 0] = 10 * sums[:, :, 2] * 1
+    value, readout = 10 * made.value, made.readout.copy()
+    value[:, :, 0] = 10 * value[:, :, 2] * 1
     rng = np.random.default_rng(0)
-    sums[:, :, 1] = sums[:, :, 0] * (1 + 0.3 * rng.normal(size=(20, 1)))
+    value[:, :, 1] = value[:, :, 0] * (1 + 0.3 * rng.normal(size=(20, 1)))
     readout[1] = readout[0]
-    twins = few(replace(with_sums(made, sums), readout=readout), most=1).pursuit.frequency
+    twins = few(replace(made, value=value, readout=readout), most=1).pursuit.frequency
     assert {neuron for neuron, _ in twins} == {made.neurons[0], made.neurons[1]}
     assert sum(frequency for _, frequency in twins) == pytest.approx(1.0)
 
@@ -168,7 +158,7 @@ def test_near_duplicates_share_their_frequency() -> None:
 @pytest.mark.parametrize("last_bits", [1e-9, -1e-9])
 def test_the_first_of_twins_is_chosen_whatever_their_last_bits(last_bits: float) -> None:
     made = random_population(3)
-    factors = pursued(made).of_nouns(np.ones(made.n_nouns), np.ones(97, bool))
+    factors = pursued(made).over(np.ones(20, bool), np.ones(97, bool))
     strongest = _path(factors, 1).order[0]
     A, R = factors.A.copy(), factors.R.copy()
     twin = len(R) - 1 if strongest != len(R) - 1 else 0
@@ -245,37 +235,31 @@ def test_maps_are_named_by_what_they_are(target: np.ndarray, words: str) -> None
     assert regression(centred(target)).writes == words
 
 
-def test_coefficients_of_noisy_nouns_lie_in_their_intervals() -> None:
-    """A step of 2 logits, each noun with a gain of its own around it: the interval covers the mean gain."""
+def test_coefficients_of_noisy_centuries_lie_in_their_intervals() -> None:
+    """A step of 2 logits, each century with a gain of its own around it: Student's interval of the mean gain."""
     step = centred(ABOVE * 1.0)
     U, S, Vh = np.linalg.svd(step, full_matrices=False)
     made = population(2 * U * S, Vh, noise=0.0)
     gain = 1 + 0.3 * np.random.default_rng(5).normal(size=20)
-    made = with_sums(made, sums_of(made) * gain[:, None, None])
+    made = replace(made, value=made.value * gain[:, None, None].astype(np.float32))
     term = next(t for t in few(made).whole.regression.terms if t.term == "step")
     assert term.coefficient == pytest.approx(2 * gain.mean(), abs=1e-3)
-    half = 2 * 2 * gain.std() / np.sqrt(20)
-    assert term.ci_low == pytest.approx(term.coefficient - half, abs=half / 2)
-    assert term.ci_high == pytest.approx(term.coefficient + half, abs=half / 2)
+    low, high = student.interval(0.95, 19, 2 * gain.mean(), 2 * sem(gain))
+    assert (term.ci_low, term.ci_high) == (pytest.approx(low, abs=1e-3), pytest.approx(high, abs=1e-3))
 
 
-def test_resampled_coefficients_are_those_of_resampled_maps() -> None:
-    """With years that some groups lack, and some that a resample loses."""
+def test_intervals_are_of_coefficients_without_each_century() -> None:
+    """With years that some centuries lack."""
     rng = np.random.default_rng(2)
-    counts = rng.integers(0, 3, (4, 97)).astype(float)
-    counts[0] = np.maximum(counts[0], 1)
-    sums = rng.normal(size=(4, 97, 100)) * (counts > 0)[:, :, None]
-    weights = np.array([[1, 1, 1, 1], [2, 0, 2, 0], [0, 0, 1, 3]], float)
+    held = rng.random((4, 97)) < 0.8
+    held[0] = True
+    maps = Cells(rng.normal(size=(4, 97, 100)), held)
     X = shapes(YEARS.tolist(), 20.0).reshape(len(TERMS), -1).T
-    found = _resampled_coefficients(np.linalg.pinv(X), sums, counts, weights)
-    mean = sums.sum(0) / counts.sum(0)[:, None]
-    for weight, coefficients in zip(weights, found, strict=True):
-        prompts = weight @ counts
-        resampled = np.where(
-            (prompts > 0)[:, None], np.tensordot(weight, sums, 1) / np.maximum(prompts, 1)[:, None], mean
-        )
-        expected = np.linalg.lstsq(X, resampled.reshape(-1), rcond=None)[0]
-        np.testing.assert_allclose(coefficients, expected, atol=1e-9)
+    without = np.stack([np.linalg.lstsq(X, one.reshape(-1), rcond=None)[0] for one in left_out(maps)])
+    error = np.sqrt(3 / 4 * ((without - without.mean(0)) ** 2).sum(0))
+    terms = regress(YEARS.tolist(), 20.0, maps).terms
+    half = np.array([(term.ci_high - term.ci_low) / 2 for term in terms])
+    np.testing.assert_allclose(half, student.ppf(0.975, 3) * error, rtol=1e-8)
 
 
 # --- signs -----------------------------------------------------------------------------------------
@@ -341,11 +325,11 @@ def test_one_neuron_is_rebuilt_by_itself(count: int) -> None:
     json.dumps(found.to_json(), allow_nan=False)
 
 
-def test_one_noun_holds_nothing_out() -> None:
-    found = few(random_population(1, 4, n_nouns=1))
+def test_one_century_holds_nothing_out() -> None:
+    found = few(random_population(1, 4, centuries=1))
     assert found.pursuit.r2_heldout == ()
     assert found.pursuit.frequency == ()
-    assert "held-out R^2, selection and intervals need at least two nouns" in found.notes
+    assert "held-out R^2, selection and intervals need 2 centuries" in found.notes
     json.dumps(found.to_json(), allow_nan=False)
 
 
@@ -361,9 +345,9 @@ def test_the_json_is_the_same_bit_for_bit() -> None:
     assert one == two
 
 
-def test_map_sums_are_year_centred() -> None:
-    sums = map_sums(random_population(0), {"some": np.arange(5)})
-    np.testing.assert_allclose(sums["some"].sum(2), 0, atol=1e-9)
+def test_maps_are_year_centred() -> None:
+    maps = maps_of(random_population(0), {"some": np.arange(5)})
+    np.testing.assert_allclose(maps["some"].value.sum(2), 0, atol=1e-9)
 
 
 def test_neurons_in_small_parts_make_the_same_curves_and_maps(
@@ -371,24 +355,12 @@ def test_neurons_in_small_parts_make_the_same_curves_and_maps(
 ) -> None:
     """The neurons in any order, over two layers."""
     picked = np.random.default_rng(0).permutation(1024)[:300]
-    whole = neuron_population(logit_effects(mini_cache)).take(picked)
     groups = {"some": np.arange(0, 300, 7), "none": np.zeros(0, int)}
-    assert len(list(whole.parts())) == 1
-    expected = map_sums(whole, groups)
-    parts = neuron_population(logit_effects(mini_cache)).take(picked)
-    monkeypatch.setattr("neurons.decomposition.effects.PART_NUMBERS", 20 * 97 * 40)
-    assert len(list(parts.parts())) > 5
-    np.testing.assert_array_equal(parts.curve, whole.curve)
-    np.testing.assert_array_equal(parts.noun_sums, whole.noun_sums)
-    found = map_sums(parts, groups)
-    np.testing.assert_allclose(found["some"], expected["some"], rtol=1e-9, atol=1e-9)
-    assert not found["none"].any()
-
-
-def test_sums_of_nouns_add_up_their_centuries() -> None:
-    made = random_population(0)
-    one = replace(made, noun=made.noun // 2)
-    expected = sums_of(made).reshape(10, 2, 97, 12).sum(1)
-    np.testing.assert_allclose(one.noun_sums, expected, rtol=1e-5, atol=1e-5)
-    assert one.noun_counts.tolist() == np.full((10, 97), 2).tolist()
-    np.testing.assert_allclose(one.curve, made.curve)
+    whole, parts = (neuron_population(logit_effects(mini_cache)).take(picked) for _ in range(2))
+    expected, curve = maps_of(whole, groups), whole.curve
+    monkeypatch.setattr("neurons.decomposition.effects.PART_NUMBERS", 8 * 97 * 40)
+    assert len(list(neuron_parts(whole.held.size, 300))) > 5
+    np.testing.assert_allclose(parts.curve, curve, atol=1e-12)
+    found = maps_of(parts, groups)
+    np.testing.assert_allclose(found["some"].value, expected["some"].value, rtol=1e-9, atol=1e-9)
+    assert not found["none"].value.any()

@@ -16,6 +16,7 @@ import pytest
 from neurons.cache.format import Cache
 from neurons.clustering.clusters import cluster
 from neurons.clustering.results import Clustering
+from neurons.decomposition.cells import Activations
 from neurons.decomposition.effects import LogitEffects, logit_effects
 from neurons.decomposition.population import neuron_population
 from neurons.decomposition.ranking import COLUMNS, Ranking, rank
@@ -227,8 +228,8 @@ def test_the_same_inputs_give_the_same_bytes(report, effects, ranking, tmp_path)
 def test_names_with_tags_quotes_and_newlines_are_shown_as_text(effects, tmp_path):
     nouns = tuple(f"{noun}</td><script>" for noun in effects.cache.noun)
     cache = dataclasses.replace(effects.cache, model=NASTY, noun=nouns)
-    nasty = dataclasses.replace(effects, cache=cache)
-    ranking = rank(nasty, resamples=10)
+    nasty = dataclasses.replace(effects, activations=Activations(cache))
+    ranking = rank(nasty)
     folder = tmp_path / "reports" / "safe"
     write_report(shown(nasty, ranking), folder=folder, command=f"neurons report --model {NASTY!r}")
     for file in html_files(folder):
@@ -292,7 +293,7 @@ def clustering(effects: LogitEffects, ranking: Ranking) -> Clustering:
 @pytest.fixture(scope="module")
 def composition(effects: LogitEffects, clustering: Clustering) -> Composition:
     groups = {str(one.id): one.members for one in clustering.clusters}
-    return compose(neuron_population(effects), clustering.tuning, groups=groups, cap=20, most=5, resamples=20)
+    return compose(neuron_population(effects), clustering.tuning, groups=groups, cap=20, most=5)
 
 
 @pytest.fixture(scope="module")
@@ -329,11 +330,12 @@ def test_the_index_describes_every_cluster(clustered, clustering):
     assert all(one.description in text for one in clustering.clusters)
 
 
-def test_report_of_one_noun_says_that_there_is_no_interval(effects, tmp_path):
-    one = dataclasses.replace(effects, cache=dataclasses.replace(effects.cache, noun=("war",) * len(effects.cache)))
+def test_report_of_one_century_says_that_there_is_no_interval(effects, tmp_path):
+    cache = dataclasses.replace(effects.cache, century=np.full(len(effects.cache), 17))
+    one = dataclasses.replace(effects, activations=Activations(cache))
     write_report(shown(one, rank(one)), folder=tmp_path / "r", command="x")
     page = next((tmp_path / "r" / "neurons").glob("*.html")).read_text(encoding="utf-8")
-    assert "not known with a single noun" in page
+    assert "needs 2 centuries" in page
 
 
 def test_report_from_a_cache_loads_no_torch(mini_cache, tmp_path):

@@ -142,10 +142,7 @@ def clustering(effects: LogitEffects, ranking: Ranking) -> Clustering:
 def report(effects: LogitEffects, ranking: Ranking, weights: FromWeights, clustering: Clustering) -> dict:
     """report.json, as it is read back."""
     contents = Contents(effects, ranking, ranking.neurons, clustering=clustering, weights=weights)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("neurons.report.numbers.RESAMPLES", 200)  # of the tuning curves' bands: a tenth, for speed
-        numbers = contents.numbers("x")
-    return json.loads(json.dumps(numbers, allow_nan=False))
+    return json.loads(json.dumps(contents.numbers("x"), allow_nan=False))
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +173,7 @@ def test_every_neuron_has_its_numbers(report, effects):
     ("term", "key"),
     [
         ("boosting score", "score"),
-        ("95 % interval over nouns", "ci_low"),
+        ("95 % interval over centuries", "ci_low"),
         ("static part", "static"),
         ("year-specific part", "year_specific"),
         ("rank", "rank"),
@@ -191,7 +188,7 @@ def test_scores_on_the_pages_are_those_of_report_json(report, pages, term, key):
 
 def test_the_upper_end_of_the_interval_is_shown_too(report, pages):
     for name, page in pages.items():
-        assert agrees(page.terms["95 % interval over nouns"].split(" to ")[1], report["neurons"][name]["ci_high"])
+        assert agrees(page.terms["95 % interval over centuries"].split(" to ")[1], report["neurons"][name]["ci_high"])
 
 
 @pytest.mark.parametrize(
@@ -239,7 +236,7 @@ def test_tokens_and_controls_on_the_pages_are_those_of_report_json(report, pages
                     [*row[1:3], *row[4:]], [up["logit"], up["cosine"], down["logit"], down["cosine"]], strict=True
                 )
             )
-        for row, control in zip(page.table("kind"), numbers["controls"], strict=True):
+        for row, control in zip(page.table("prompts"), numbers["controls"], strict=True):
             assert row[0] == control["kind"]
             assert all(agrees(t, control["summary"][k]) for t, k in zip(row[3:], ("mean", "min", "max"), strict=True))
 

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -8,7 +9,14 @@ import pytest
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.task.nouns import NOUNS
 from neurons.task.prompt_set import Missing, PromptSet
-from neurons.task.prompts import full_centuries, published_years, usable_years, year_spans, year_tokens
+from neurons.task.prompts import (
+    full_centuries,
+    published_years,
+    replicates,
+    usable_years,
+    year_spans,
+    year_tokens,
+)
 from neurons.task.templates import YEAR_SPAN, Template
 from neurons.types import InputError
 
@@ -43,6 +51,17 @@ class WithoutBos:
         self.encode = good.encode
 
 
+class Merging:
+    """A good tokenizer but for some years, which are one token, by century."""
+
+    def __init__(self, good: Gpt2Tokenizer, merged: dict[int, range]) -> None:
+        self.good, self.bos_token_id = good, good.bos_token_id
+        self.whole = {f" {century}{year:02d}" for century, years in merged.items() for year in years}
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        return [0] if text in self.whole else self.good.encode(text, add_special_tokens=add_special_tokens)
+
+
 # --- the published filter, with GPT-2's own tokenizer ----------------------------------------------
 
 
@@ -72,13 +91,14 @@ def test_every_noun_of_our_list_is_one_token_in_gpt2(gpt2_tokenizer: Gpt2Tokeniz
     assert [n for n in NOUNS if len(gpt2_tokenizer.encode(f" {n}")) != 1] == []
 
 
-def test_the_default_prompts_with_gpt2_are_the_published_ones(gpt2_tokenizer: Gpt2Tokenizer) -> None:
+def test_the_default_prompts_with_gpt2_cross_three_nouns_with_the_paper_s_centuries(
+    gpt2_tokenizer: Gpt2Tokenizer,
+) -> None:
     prompts = year_spans(gpt2_tokenizer)
-    assert prompts.tokens.shape[1] == 13
+    assert prompts.tokens.shape == (2130, 13)
     assert prompts.year_position == 8
-    assert len(set(prompts.noun)) == 20
-    assert set(prompts.century.tolist()) <= {12, 14, 16, 17}
-    assert len(prompts) >= 20 * 95
+    assert len(set(prompts.noun)) == 3
+    assert set(prompts.century.tolist()) == set(replicates(gpt2_tokenizer)) == set(range(11, 19))
 
 
 def test_a_prompt_with_gpt2_tokenizes_as_the_authors_write_it(gpt2_tokenizer: Gpt2Tokenizer) -> None:
@@ -141,15 +161,34 @@ def test_prompts_begin_with_bos_and_end_before_the_answer(
     assert mini_prompts.year_position == mini_prompts.tokens.shape[1] - 5
 
 
-def test_a_noun_has_one_century_and_all_of_its_usable_years(
+def test_three_nouns_have_all_usable_years_of_every_century_that_replicates(
     mini_tokenizer: Gpt2Tokenizer, mini_prompts: PromptSet
 ) -> None:
     nouns = np.array(mini_prompts.noun)
+    assert len(set(mini_prompts.noun)) == 3
     for noun in set(mini_prompts.noun):
-        centuries = set(mini_prompts.century[nouns == noun].tolist())
-        assert len(centuries) == 1
-        years = mini_prompts.start_year[nouns == noun].tolist()
-        assert tuple(years) == usable_years(mini_tokenizer, centuries.pop())
+        centuries = mini_prompts.century[nouns == noun]
+        assert set(centuries.tolist()) == set(replicates(mini_tokenizer)) == set(range(11, 19))
+        for century in range(11, 19):
+            years = mini_prompts.start_year[nouns == noun][centuries == century].tolist()
+            assert tuple(years) == usable_years(mini_tokenizer, century)
+
+
+def test_centuries_with_few_start_years_are_run_only_when_named(mini_tokenizer: Gpt2Tokenizer) -> None:
+    sparse = Merging(mini_tokenizer, {18: range(40, 100)})
+    assert len(usable_years(sparse, 18)) < 40
+    assert replicates(sparse) == tuple(range(11, 18))
+    assert 18 not in year_spans(sparse).century
+    assert set(year_spans(sparse, centuries=[18]).century.tolist()) == {18}
+
+
+def test_drawn_a_noun_has_one_full_century(mini_tokenizer: Gpt2Tokenizer) -> None:
+    prompts = year_spans(mini_tokenizer, nouns=20, centuries="draw")
+    nouns = np.array(prompts.noun)
+    for noun in set(prompts.noun):
+        (century,) = set(prompts.century[nouns == noun].tolist())
+        assert century in full_centuries(mini_tokenizer)
+        assert tuple(prompts.start_year[nouns == noun].tolist()) == usable_years(mini_tokenizer, century)
 
 
 def test_prompts_and_the_cells_left_out_fill_the_table(mini_prompts: PromptSet) -> None:
@@ -161,13 +200,6 @@ def test_prompts_and_the_cells_left_out_fill_the_table(mini_prompts: PromptSet) 
 
 def test_a_cell_left_out_says_why() -> None:
     assert Missing(17, 0).reason == "' 1700' does not split into ' 17' and '00'"
-
-
-def test_all_pairs_every_noun_with_every_aligned_century(mini_tokenizer: Gpt2Tokenizer) -> None:
-    prompts = year_spans(mini_tokenizer, nouns=["war", "siege"], centuries="all")
-    aligned = {c for c in range(10, 19) if 1 in usable_years(mini_tokenizer, c)}
-    for noun in ("war", "siege"):
-        assert {int(c) for c, n in zip(prompts.century, prompts.noun, strict=True) if n == noun} == aligned
 
 
 def test_the_draw_depends_on_the_seed_alone(mini_tokenizer: Gpt2Tokenizer, mini_prompts: PromptSet) -> None:
@@ -234,8 +266,17 @@ def test_a_century_without_a_counterfactual_is_refused_with_the_choice(mini_toke
 
 
 def test_no_centuries_are_refused(mini_tokenizer: Gpt2Tokenizer) -> None:
-    with pytest.raises(InputError, match="no century"):
+    with pytest.raises(InputError, match="no century given"):
         year_spans(mini_tokenizer, nouns=2, centuries=[])
+
+
+@pytest.mark.parametrize(("centuries", "years"), [("all", 40), ("draw", 95)])
+def test_a_tokenizer_without_such_centuries_is_refused(
+    mini_tokenizer: Gpt2Tokenizer, centuries: Literal["all", "draw"], years: int
+) -> None:
+    sparse = Merging(mini_tokenizer, {century: range(30, 100) for century in range(11, 19)})
+    with pytest.raises(InputError, match=rf"no century offers {years} start years.*choose centuries among"):
+        year_spans(sparse, nouns=2, centuries=centuries)
 
 
 def test_a_tokenizer_without_single_token_years_is_refused() -> None:

@@ -36,8 +36,8 @@ def test_every_task_lines_up_with_gpt2(gpt2_tokenizer: Gpt2Tokenizer, task: Task
     task.check_words(gpt2_tokenizer)
     prompts = year_spans(gpt2_tokenizer, template=task.template)
     says_what_it_should(gpt2_tokenizer, prompts)
-    assert len(set(prompts.noun)) == 20
-    assert len(prompts) >= 20 * 95
+    assert len(set(prompts.noun)) == 3
+    assert set(prompts.century.tolist()) == set(task.template.centuries or range(11, 19))
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=str)
@@ -64,7 +64,7 @@ def test_the_default_task_is_the_published_prompt(mini_tokenizer: Gpt2Tokenizer,
     assert DEFAULT.suffix == ""
 
 
-def test_the_same_nouns_and_centuries_are_drawn_for_tasks_with_the_same_words(mini_tokenizer: Gpt2Tokenizer) -> None:
+def test_the_same_nouns_and_centuries_are_taken_for_tasks_with_the_same_words(mini_tokenizer: Gpt2Tokenizer) -> None:
     one, other = (year_spans(mini_tokenizer, template=TASKS[name].template) for name in ("year-span", "started-ended"))
     assert (one.noun, one.century.tolist()) == (other.noun, other.century.tolist())
 

@@ -29,13 +29,17 @@ from neurons.report.figures.plots import (
 from neurons.types import Measure
 
 RANDOM = "random"
-REFERENCE_LINES = {"baseline": "as it is", "average_distribution": "average distribution", "counterfactual": "01-run"}
+REFERENCE_LINES = {
+    "baseline": "clean run",
+    "average_distribution": "average distribution",
+    "counterfactual": "corrupted run",
+}
 PUBLISHED_LABEL = "probability difference, years only"
 
 
 @styled
 def curves_figure(curves: Curves, references: References, *, measure: Measure, kind: Kind) -> Figure:
-    """The measure against k, a line an order; the random orders as a band; the three references as lines."""
+    """The measure against k, one line for each order; the random orders as a band; the three references as lines."""
     figure = new_figure(COLUMN, 2.7)
     axes = add_axes(figure, bottom=0.42, top=0.65)
     shown = curves.of(measure, kind)
@@ -47,8 +51,8 @@ def curves_figure(curves: Curves, references: References, *, measure: Measure, k
             _draw_band(axes, curve, curves.seeds)
     _draw_references(axes, references)
     _size_ticks(axes, shown[0].k)
-    told = "kept, the rest ablated" if kind == "keep" else "ablated"
-    axes.set(xlabel=f"top k neurons {told} ({curves.ablation})", ylabel=measure.replace("_", " "))
+    name = "kept, the rest ablated" if kind == "keep" else "ablated"
+    axes.set(xlabel=f"top k neurons {name} ({curves.ablation})", ylabel=measure.replace("_", " "))
     figure.legend(loc="upper center", ncols=2, borderaxespad=0.2)
     return figure
 
@@ -107,7 +111,7 @@ def layers_figure(table: ComponentEffects, *, measure: Measure) -> Figure:
 
 @styled
 def agreement_figure(agreement: Agreement) -> Figure:
-    """What each neuron's removal takes from the contrast against its boosting score; flagged neurons in red.
+    """Contrast lost when each neuron is ablated against its boosting score; flagged neurons in red.
 
     Dots are an image within the drawing.
     """
@@ -127,8 +131,8 @@ def agreement_figure(agreement: Agreement) -> Figure:
 
 
 @styled
-def removal_figure(curves: Mapping[str, Float[np.ndarray, " Y"]], start_years: Sequence[int]) -> Figure:
-    """What removing one neuron does to the contrast at each start year, a line for each kind of effect."""
+def ablation_figure(curves: Mapping[str, Float[np.ndarray, " Y"]], start_years: Sequence[int]) -> Figure:
+    """Effect of ablating one neuron on the contrast at each start year: total, direct and frozen."""
     figure = new_figure()
     axes = add_axes(figure)
     for (effect, values), colour, dash in zip(curves.items(), LAYER_COLOURS, ("-", "--", ":"), strict=False):

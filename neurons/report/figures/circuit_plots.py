@@ -105,14 +105,14 @@ def _draw_node(axes: Axes, node: Node | None, place: tuple[float, float]) -> Non
 
 @styled
 def evaluation_figure(evaluation: Evaluation) -> Figure:
-    """The circuit's probability difference beside the model's, the 01-run's, its complement's and the random ones'."""
+    """Probability difference of clean run, circuit, complement, corrupted run and random circuits."""
     figure = new_figure(COLUMN, 1.6)
     axes = add_axes(figure, left=0.95, top=0.1)
     cases = {
-        "model": evaluation.model,
+        "clean run": evaluation.model,
         "circuit": evaluation.alone,
         "complement": evaluation.complement,
-        "01-run": evaluation.counterfactual,
+        "corrupted run": evaluation.counterfactual,
     }
     for place, kept in enumerate(cases.values()):
         axes.barh(place, kept.probability_difference, 0.6, color=ACCENT if place == 1 else NEUTRAL)
@@ -144,7 +144,7 @@ def attention_figure(roles: Sequence[Role], tokens: Sequence[str]) -> Figure:
 
 @styled
 def projection_figure(projections: Sequence[Projection]) -> Figure:
-    """Start years' mean residuals on their two main axes, coloured by year."""
+    """Mean residuals of the start years on their first two principal components, coloured by year."""
     figure = new_figure(WIDE, 2.6)
     share = WIDE / len(projections)
     for place, one in enumerate(projections):
@@ -155,7 +155,9 @@ def projection_figure(projections: Sequence[Projection]) -> Figure:
                 axes.annotate(f"{year:02d}", point, fontsize=6, xytext=(2, 2), textcoords="offset points")
         first, second = (f"{100 * part:.0f} %" for part in one.explained)
         axes.set(
-            title=f"{one.position}, before layer {one.layer}", xlabel=f"axis 1 ({first})", ylabel=f"axis 2 ({second})"
+            title=f"{one.position}, before layer {one.layer}",
+            xlabel=f"component 1 ({first})",
+            ylabel=f"component 2 ({second})",
         )
         axes.set(xticks=[], yticks=[])
     return figure
@@ -163,7 +165,7 @@ def projection_figure(projections: Sequence[Projection]) -> Figure:
 
 @styled
 def input_figure(inputs: PreActivation, *, most: int = 6) -> Figure:
-    """A neuron's pre-activation by start year and the parts of it that vary most with the start year."""
+    """A neuron's pre-activation by start year and its components of largest variance."""
     figure = new_figure(COLUMN, 2.5)
     axes = add_axes(figure, top=0.55)
     strongest = descending(inputs.parts.std(1))[:most]
@@ -179,7 +181,7 @@ def input_figure(inputs: PreActivation, *, most: int = 6) -> Figure:
 
 @styled
 def feed_figure(inputs: Sequence[PreActivation], heads: Sequence[str]) -> Figure:
-    """How much of each neuron's tuning each head brings directly: shares of its pre-activation's variance."""
+    """Share of each neuron's tuning that comes directly from each head, of its pre-activation's variance."""
     figure = new_figure(WIDE, 0.9 + 0.18 * len(inputs))
     axes = add_axes(figure, left=0.8, right=0.75, bottom=0.6, top=0.1)
     values = np.array(

@@ -42,7 +42,7 @@ def cluster_figures(found: Clustering) -> dict[str, Figure]:
 
 @styled
 def tuning_gallery(tuning: Tuning, rows: tuple[int, ...] | None = None) -> Figure:
-    """Tuning curves with their 95 % interval over nouns and, dashed, the family's fit; the first ones unless told."""
+    """Tuning curves with their interval over centuries; dashed, the family's fit; rows: default the first twelve."""
     rows = rows if rows is not None else tuple(range(min(GALLERY, len(tuning))))
     columns = min(4, len(rows))
     figure, boxes = panels(len(rows), columns, width=1.42, height=0.95)
@@ -90,7 +90,7 @@ def cluster_gallery(found: Clustering) -> Figure:
 
 @styled
 def cluster_scatter(found: Clustering) -> Figure:
-    """The neurons in the plane, nearer when more alike; noise is grey."""
+    """The neurons in two dimensions, nearer when more similar; noise is grey."""
     figure = new_figure(COLUMN, COLUMN)
     axes = add_axes(figure, left=0.3, bottom=0.3, top=0.5)
     noise = found.labels < 0
@@ -103,7 +103,7 @@ def cluster_scatter(found: Clustering) -> Figure:
         axes.scatter(
             found.place[members, 0], found.place[members, 1], s=8, color=_colour(cluster.id), linewidths=0, label=name
         )
-    axes.set(xticks=[], yticks=[], xlabel="distances between maps, scaled to two dimensions")
+    axes.set(xticks=[], yticks=[], xlabel="multidimensional scaling of 1 − similarity")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0, columnspacing=1, handletextpad=0)
     return figure
 
@@ -129,7 +129,7 @@ def cluster_dendrogram(found: Clustering) -> Figure:
     for text in axes.get_xticklabels():
         text.set_fontsize(5)
         text.set_color(_colour(int(colour.get(text.get_text(), -1))))
-    axes.set(ylabel="1 − likeness", ylim=(0, None))
+    axes.set(ylabel="1 − similarity", ylim=(0, None))
     axes.tick_params(axis="x", length=0)
     return figure
 
@@ -144,13 +144,13 @@ def _colour(cluster: int) -> str:
 
 @styled
 def share_bars(found: Clustering) -> Figure:
-    """What each cluster, the noise, the neurons not clustered and the biases add to the contrast. Logits."""
+    """Contribution of each cluster, noise, neurons not clustered and biases to the contrast, in logits."""
     shares = {f"{c.id}: {c.medoid}": c.share for c in found.clusters[:GALLERY]}
     if len(found.clusters) > GALLERY:
         shares["other clusters"] = sum(c.share for c in found.clusters[GALLERY:])
     shares |= {"noise": found.noise_share, "not clustered": found.others_share}
     shares["biases"] = sum(found.bias_contrast.values())
-    return _bars(shares, "share of the contrast (logits)")
+    return _bars(shares, "contrast (logits)")
 
 
 def _bars(values: Mapping[str, float], label: str) -> Figure:

@@ -1,4 +1,4 @@
-"""Figures of models side by side, in the style of `plots`; results in, matplotlib Figures out."""
+"""Figures of a comparison of models, in the style of `plots`; results in, matplotlib Figures out."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def comparison_maps(found: Comparison) -> Figure:
 
 @styled
 def score_histograms(found: Comparison) -> Figure:
-    """Share of the neurons that have which boosting score; the axis of shares is logarithmic."""
+    """Histogram of the boosting scores as shares of the neurons; the axis of shares is logarithmic."""
     figure, axes = _axes(found, left=0.75)
     size = limit(np.concatenate([side.scores.score for side in found.sides]))
     edges = np.linspace(-size, size, BINS + 1).tolist()

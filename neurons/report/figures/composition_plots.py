@@ -73,7 +73,7 @@ def singular_values(found: Composition, *, most: int = 20) -> Figure:
 
 @styled
 def components(found: Composition) -> Figure:
-    """The leading components: how each varies over the start years, and what it writes on the years."""
+    """The leading components, over start years and over years."""
     figure, (tuning, readout) = panels(2, 2, width=2.6, height=1.6)
     shares = found.whole.singular_values**2 / max((found.whole.singular_values**2).sum(), 1e-300)
     for c, profile in enumerate(found.whole.year_components):
@@ -88,7 +88,7 @@ def components(found: Composition) -> Figure:
 
 @styled
 def reconstruction_curve(found: Composition) -> Figure:
-    """R^2 on nouns and centuries held out, against the number of neurons on a logarithmic axis."""
+    """R^2 on centuries held out, against the number of neurons on a logarithmic axis."""
     r2 = np.array(found.pursuit.r2_heldout)
     figure = new_figure()
     axes = add_axes(figure)
@@ -104,19 +104,19 @@ def reconstruction_curve(found: Composition) -> Figure:
 
 @styled
 def reconstruction_maps(found: Composition) -> Figure:
-    """The map of all neurons, what the fewest neurons that reach 90 % rebuild, and what is left, on one scale."""
+    """The map of all neurons, its reconstruction from the fewest neurons that reach 90 %, and the residual."""
     target, composed = found.whole.map, found.pursuit.reconstruction
     maps = {
         f"all {found.whole.n_neurons} neurons": target,
         f"{found.pursuit.shown} neurons": composed,
-        "what is left": target - composed,
+        "residual": target - composed,
     }
     return part_maps(maps, found.start_years, columns=3)
 
 
 @styled
 def term_bars(found: Composition) -> Figure:
-    """R^2 that each named shape reaches by itself, for each layer."""
+    """R^2 of each named shape alone, for each layer."""
     terms = TERMS[:5]
     figure = new_figure(COLUMN, HEIGHT)
     axes = add_axes(figure, bottom=0.3, top=0.4)
@@ -129,7 +129,7 @@ def term_bars(found: Composition) -> Figure:
             color=LAYER_COLOURS[place % len(LAYER_COLOURS)], label=f"MLP {layer}",
         )  # fmt: skip
     axes.set_xticks(range(len(terms)), [term.replace("_", " ") for term in terms])
-    axes.set_ylabel("R² by itself")
+    axes.set_ylabel("R² alone")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0, columnspacing=1)
     return figure
 
@@ -145,6 +145,6 @@ def sign_curves(found: Composition) -> Figure:
     ):
         axes.plot(np.arange(1, len(curve) + 1), curve, color=colour, label=name)
     axes.axhline(SIGN_BAR, color="black", linewidth=0.7, dashes=(4, 2))
-    axes.set(xscale="log", xlabel="neurons", ylabel="cells with the sign of >", ylim=(None, 1.0))
+    axes.set(xscale="log", xlabel="neurons", ylabel="share of cells with the sign of >", ylim=(None, 1.0))
     axes.legend(loc="best")
     return figure

@@ -1,4 +1,4 @@
-"""Figures of the whole model: which of its parts matter, and how its neurons' scores are spread."""
+"""Figures of the whole model: contrast by part, and the distribution of its neurons' scores."""
 
 from collections.abc import Sequence
 
@@ -68,7 +68,7 @@ def score_distribution(
     *,
     bins: int = 60,
 ) -> Figure:
-    """How many neurons have which boosting score; the called ones in colour. The count axis is logarithmic."""
+    """Histogram of the boosting scores, boosting and suppressing neurons in colour; the count axis is logarithmic."""
     figure = new_figure()
     axes = add_axes(figure)
     size = limit(score)
@@ -95,7 +95,7 @@ def significance(
     boosting: Bool[np.ndarray, " M"],
     suppressing: Bool[np.ndarray, " M"],
 ) -> Figure:
-    """Score against -log10 q, a dot a neuron, with the line at q = 0.05. Dots are an image within the drawing."""
+    """Score against -log10 q, one dot for each neuron, with the line at q = 0.05; the dots are drawn as an image."""
     figure = new_figure()
     axes = add_axes(figure)
     height = -np.log10(np.maximum(q_value, SMALLEST_Q))

@@ -1,4 +1,4 @@
-"""Figures of what weights say of one neuron, in the style of `plots`."""
+"""Figures of one neuron from the model's weights, in the style of `plots`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -43,7 +43,7 @@ def cosine_histogram(
 
 @styled
 def control_curves(labels: Sequence[int], curves: Mapping[str, Float[np.ndarray, " L"]]) -> Figure:
-    """Mean activation by YY on each kind of prompt; the first kind is the task itself."""
+    """Mean activation by YY on each type of prompt; the first is the task itself."""
     figure = new_figure()
     axes = add_axes(figure, top=0.42)
     for place, (kind, values) in enumerate(curves.items()):

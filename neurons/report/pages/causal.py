@@ -1,4 +1,4 @@
-"""The page `causal`: what removing neurons, groups of them and whole components does, from kept results."""
+"""The page `causal`: exact effects of ablating neurons, groups of neurons and whole components at END."""
 
 from functools import partial
 
@@ -31,20 +31,20 @@ MEASURE_NAMES: dict[Measure, str] = {
 def causal_page(found: Ablations, paged: frozenset[str]) -> Page:
     """paged: the neurons that have a page in this report."""
     done = found.effects.intervention
-    sections = [Section("Beside what to read it", (_references(found.references),))]
+    sections = [Section("Reference values", (_references(found.references),))]
     if found.layers:
-        sections.append(Section("Which components matter", _layers(found.layers)))
+        sections.append(Section("Effects of MLPs and attention heads", _layers(found.layers)))
     if found.curves:
-        sections.append(Section("How few neurons are enough", _curves(found, found.curves)))
-    sections.append(Section("Neurons, each removed alone", (_neurons(found.effects, paged),)))
+        sections.append(Section("Top-k curves", _curves(found, found.curves)))
+    sections.append(Section("Effects of single neurons", (_neurons(found.effects, paged),)))
     if found.agreement:
-        sections.append(Section("Prediction and intervention", _agreement(found.agreement, paged)))
+        sections.append(Section("Direct logit attribution against ablation", _agreement(found.agreement, paged)))
     lead = (
-        f"What really happens at END when neurons are removed ({done.ablation}-ablated) on {found.effects.n_prompts:,}"
-        f" prompts. Exact: everything after the change is run again. An effect is ablated minus as it is, so a boosting"
-        " neuron's is negative."
+        f"Exact effects of {done.ablation} ablation at END on {found.effects.n_prompts:,} prompts: everything after the"
+        " ablated neurons runs again. An effect is the ablated run minus the clean run, so that of a boosting neuron is"
+        " negative."
     )
-    return Page("causal", "Causal", lead, tuple(sections), data=found.to_json() | {"others": _others(found, paged)})
+    return Page("causal", "Ablation", lead, tuple(sections), data=found.to_json() | {"others": _others(found, paged)})
 
 
 def _others(found: Ablations, paged: frozenset[str]) -> dict[str, dict[str, list[float]]]:
@@ -56,8 +56,8 @@ def _others(found: Ablations, paged: frozenset[str]) -> dict[str, dict[str, list
     }
 
 
-def removal_section(found: Ablations, neuron: NeuronId) -> Section | None:
-    """For a neuron's own page: what its removal does; None where it was not among those ablated exactly."""
+def ablation_section(found: Ablations, neuron: NeuronId) -> Section | None:
+    """For a neuron's own page: the effect of its ablation; None where its exact effect was not measured."""
     effects, agreement = found.effects, found.agreement
     if neuron not in effects.neurons or agreement is None:
         return None
@@ -66,32 +66,32 @@ def removal_section(found: Ablations, neuron: NeuronId) -> Section | None:
         ("total effect on the contrast", f"{number(effects.effect[row])} logits"),
         ("direct effect", f"{number(-agreement.direct[row])} logits"),
         ("frozen direct effect", f"{number(-agreement.frozen[row])} logits"),
-        ("first-order screen", f"{number(effects.screen[row])} logits"),
-        ("disagrees with the score in", _differs(agreement, row) or "nothing"),
-        ("the step that parts them most", agreement.step[row]),
+        ("attribution patching", f"{number(effects.screen[row])} logits"),
+        ("disagreement with the score", _differs(agreement, row) or "none"),
+        ("largest source of the difference", agreement.step[row]),
     )
     curves = {str(one.intervention.effect): one.by_start_year[row] for one in (effects, *found.others)}
     picture = Picture(
-        f"{neuron}-removal",
-        partial(causal_plots.removal_figure, curves, effects.start_years),
-        f"Effect of removing {neuron} on the contrast, by start year: {', '.join(curves)}",
-        f"What removing {neuron} ({effects.intervention.ablation}-ablated) does to the contrast, by start year. Total:"
-        " everything after it runs again. Direct: only its own write changes. Frozen: the final LayerNorm's scale"
-        " stays too.",
+        f"{neuron}-ablation",
+        partial(causal_plots.ablation_figure, curves, effects.start_years),
+        f"Effect of ablating {neuron} on the contrast by start year: {', '.join(curves)}",
+        f"Effect of {effects.intervention.ablation} ablation of {neuron} on the contrast, in logits, by start year."
+        " Total: all later layers run again. Direct: only its own output changes. Frozen: the final LayerNorm's scale"
+        " is also held fixed.",
     )
-    return Section("What its removal does", (Facts(entries), Gallery((picture,))))
+    return Section("Effect of ablation", (Facts(entries), Gallery((picture,))))
 
 
 def _references(references: dict[Measure, References]) -> Table:
     columns = (
-        Column("measure"), Column("as it is", "number"), Column("01-run", "number"),
+        Column("measure"), Column("clean run", "number"), Column("corrupted run", "number"),
         Column("average distribution", "number"),
     )  # fmt: skip
     rows = tuple(
         (MEASURE_NAMES[measure], r.baseline, r.counterfactual, r.average_distribution)
         for measure, r in references.items()
     )
-    return Table("The model, and the two values that knowing nothing of YY can reach", columns, rows)
+    return Table("Each measure on the clean run and on two references that do not depend on YY", columns, rows)
 
 
 def _layers(table: ComponentEffects) -> tuple[Gallery, Table]:
@@ -99,7 +99,8 @@ def _layers(table: ComponentEffects) -> tuple[Gallery, Table]:
         "causal-layers",
         partial(causal_plots.layers_figure, table, measure=GROUPS),
         f"Effect on the {MEASURE_NAMES[GROUPS]} of ablating each MLP and each attention head",
-        f"Effect on the {MEASURE_NAMES[GROUPS]} of ablating each MLP (bars) and each attention head (points) at END.",
+        f"Effect on the {MEASURE_NAMES[GROUPS]} of ablating each MLP (bars) and each attention head (points) at END, by"
+        " layer.",
         wide=True,
     )
     shown: list[tuple[Measure, ComponentAblation]] = [
@@ -112,7 +113,7 @@ def _layers(table: ComponentEffects) -> tuple[Gallery, Table]:
     strongest = descending(np.abs(table.effect["resample"][GROUPS]))[:20]
     values = [table.effect[a][m] for m, a in shown]
     rows = tuple((table.components[i], *(float(value[i]) for value in values)) for i in strongest.tolist())
-    return Gallery((figure,)), Table("The strongest components, by resample ablation", columns, rows)
+    return Gallery((figure,)), Table("Components of largest effect under resample ablation, at most 20", columns, rows)
 
 
 def _curves(found: Ablations, curves: Curves) -> tuple[Gallery, Table]:
@@ -121,10 +122,11 @@ def _curves(found: Ablations, curves: Curves) -> tuple[Gallery, Table]:
         Picture(
             f"causal-{kind}",
             partial(causal_plots.curves_figure, curves, references, measure=GROUPS, kind=kind),
-            f"The {MEASURE_NAMES[GROUPS]} when the top k neurons are {told}",
-            f"The {MEASURE_NAMES[GROUPS]} when the top k neurons are {told}, by several orders and at random.",
+            f"{MEASURE_NAMES[GROUPS].capitalize()} when the top k neurons are {name}",
+            f"{MEASURE_NAMES[GROUPS].capitalize()} when the top k neurons are {name}, in several orders and in random"
+            " order.",
         )
-        for kind, told in KIND_NAMES.items()
+        for kind, name in KIND_NAMES.items()
     ]
     if found.published:
         pictures.append(
@@ -137,13 +139,16 @@ def _curves(found: Ablations, curves: Curves) -> tuple[Gallery, Table]:
             )
         )
     columns = (
-        Column("order"), Column("k for 90 %", "count", help="neurons that keep 90 % of the behaviour"),
+        Column("order"), Column("k for 90 %", "count", help="fewest neurons that keep 90 % of the behaviour"),
         Column("area, keep", "number"), Column("area, ablate", "number"),
     )  # fmt: skip
     ablate = {curve.order: curve.area for curve in curves.of(GROUPS, "ablate")}
     rows = tuple((c.order, c.k90, c.area, ablate[c.order]) for c in curves.of(GROUPS, "keep"))
     table = Table(
-        "Neurons needed, and area under each curve over log2(1 + k), between none kept and all", columns, rows
+        "Neurons needed for 90 % of the behaviour, and area under each curve over log2(1 + k) between none and all"
+        " kept",
+        columns,
+        rows,
     )
     return Gallery(tuple(pictures)), table
 
@@ -152,7 +157,7 @@ def _neurons(effects: NeuronEffects, paged: frozenset[str]) -> Table:
     unit = MEASURE_NAMES[effects.intervention.measure]
     columns = (
         Column("neuron"), Column(f"{effects.intervention.effect} effect on the {unit}", "number"),
-        Column("first-order screen", "number"), Column("boosting score (logits)", "number"),
+        Column("attribution patching", "number"), Column("boosting score (logits)", "number"),
     )  # fmt: skip
     order = descending(np.abs(effects.effect))
     rows = tuple(
@@ -160,7 +165,10 @@ def _neurons(effects: NeuronEffects, paged: frozenset[str]) -> Table:
          None if np.isnan(effects.score[i]) else float(effects.score[i]))
         for i in order.tolist()
     )  # fmt: skip
-    caption = f"{len(effects.neurons):,} neurons, exact; the screen is an estimate and stands beside it"
+    caption = (
+        f"Exact effects of {len(effects.neurons):,} neurons, each ablated alone; attribution patching is the"
+        " first-order estimate"
+    )
     return Table(caption, columns, rows, interactive=True)
 
 
@@ -168,8 +176,9 @@ def _agreement(found: Agreement, paged: frozenset[str]) -> tuple[Gallery, Text, 
     picture = Picture(
         "causal-agreement",
         partial(causal_plots.agreement_figure, found),
-        "Boosting score against what the neuron's removal takes from the contrast",
-        "Boosting score, a prediction, against what the neuron's removal takes from the contrast.",
+        "Boosting score against the contrast lost when the neuron is ablated",
+        "Boosting score (direct logit attribution) against the contrast lost when the neuron is ablated, in logits,"
+        " one dot for each neuron.",
     )
     parts = "; ".join(
         f"{name} effect: Spearman {number(c['spearman'], decimals=3)}, Pearson {number(c['pearson'], decimals=3)}"
@@ -177,14 +186,14 @@ def _agreement(found: Agreement, paged: frozenset[str]) -> tuple[Gallery, Text, 
     )
     columns = (
         Column("neuron"), Column("score", "number"), Column("frozen", "number"), Column("direct", "number"),
-        Column("total", "number"), Column("differs in"), Column("mostly through"),
+        Column("total", "number"), Column("disagreement"), Column("largest source"),
     )  # fmt: skip
     rows = tuple(
         (neuron_link(str(found.neurons[i]), paged), *(float(v[i]) for v in (found.score, found.frozen, found.direct,
          found.total)), _differs(found, i), found.step[i])
         for i in np.flatnonzero(found.sign_differs | found.rank_differs).tolist()
     )  # fmt: skip
-    caption = "Neurons whose score and removal disagree: logits taken from the contrast, and the step that parts them"
+    caption = "Neurons whose score and ablation disagree: contrast lost in logits, and the step that differs most"
     return Gallery((picture,)), Text((parts,)), Table(caption, columns, rows, interactive=len(rows) > 20)
 
 

@@ -1,17 +1,18 @@
-"""The page `check`: the published measurements on this model, each beside its published value, from a kept result."""
+"""The page `check`: published measurements repeated on this model, from a kept result."""
 
 from neurons.comparison.published import PAPER, shown
 from neurons.comparison.results import Check, Checks, conclusion
 from neurons.report.blocks import Column, Page, Section, Table, Text, number
 
 RULES = (
-    "Each measurement stands beside what was published of GPT-2 small. A tolerance is three standard errors, by a"
-    " bootstrap over nouns and years, together with the published standard error; never the spread of single prompts.",
-    "A number agrees within the tolerance of the published one. A yes or no agrees when the measured value lies beyond"
-    " its bound by more than the tolerance, so that chance alone never makes it agree. A difference is measured minus"
-    " published, or minus the bound where words were published. An order agrees when none exceeds the one before it by"
-    " more than the tolerance and each is above zero by more than its own: its difference is the narrowest gap. A fact"
-    " about tokens is equal or not.",
+    "Each measurement is compared with the value published for GPT-2 small. The tolerance is three standard errors:"
+    " those of a bootstrap over nouns and years (of a map, a jackknife over centuries), combined with the published"
+    " one; never the spread of single prompts.",
+    "A number agrees when it is within the tolerance of the published one. A qualitative claim agrees when the"
+    " measured value exceeds its bound by more than the tolerance. The difference is measured minus published, or"
+    " minus the bound of a qualitative claim. An order agrees when no value exceeds the one before it by more than"
+    " the tolerance and each exceeds zero by more than its own; its difference is the narrowest gap. Facts about"
+    " tokens must be equal.",
     f"Sources: code, the released code of {PAPER}; second-hand, quoted elsewhere; replication, measured by others with"
     " TransformerLens; computed, from GPT-2's byte-pair merges.",
 )
@@ -19,10 +20,10 @@ RULES = (
 
 def check_page(found: Checks) -> Page:
     sections = (
-        Section("Measured and published", (_table(found.checks),)),
-        Section("What each verdict says", (_claims(found.checks),)),
-        Section("Which MLPs carry the effect", (_shares(found),)),
-        Section("How verdicts are reached", tuple(Text((rule,)) for rule in RULES)),
+        Section("Measured and published values", (_table(found.checks),)),
+        Section("Criteria", (_claims(found.checks),)),
+        Section("Effect of each MLP", (_shares(found),)),
+        Section("Tolerances and verdicts", tuple(Text((rule,)) for rule in RULES)),
     )
     return Page("check", "Check", conclusion(found), sections, data=found.to_json())
 
@@ -53,14 +54,14 @@ def _text(value: object) -> str:
 
 def _claims(checks: tuple[Check, ...]) -> Table:
     rows = tuple((check.name, check.claim) for check in checks)
-    return Table("", (Column("measurement"), Column("agrees when")), rows)
+    return Table("", (Column("measurement"), Column("agrees if")), rows)
 
 
 def _shares(found: Checks) -> Table:
     columns = (Column("layer", "count"), Column("share lost", "number"), Column("standard error", "number"))
     rows = tuple((layer, *pair) for layer, pair in enumerate(found.mlp_shares))
     caption = (
-        f"Share of the effect (probability difference of the prompt minus that of its 01-run) that is lost when what"
-        f" the MLP writes at END comes from the 01-run; {found.n_patched:,} prompts"
+        f"Share of the effect (probability difference of the clean run minus that of the corrupted run) lost when the"
+        f" MLP's output at END is patched from the corrupted run; {found.n_patched:,} prompts"
     )
     return Table(caption, columns, rows)

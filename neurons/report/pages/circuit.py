@@ -1,4 +1,4 @@
-"""The page of a circuit: drawn, measured, its parts' roles, and what feeds the neurons."""
+"""The page of a circuit: graph, evaluation, nodes and edges, roles, and inputs of the neurons."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -34,25 +34,26 @@ MOST_NEURONS = 30
 def circuit_page(study: CircuitStudy, tokens: Sequence[str]) -> Page:
     """tokens: the template's, as the attention figure names them; as many as a prompt has."""
     sections = [
-        Section("The circuit", _drawing(study)),
-        Section("How much it carries", _evaluation(study.evaluation)),
+        Section("Graph", _drawing(study)),
+        Section("Faithfulness and completeness", _evaluation(study.evaluation)),
         Section("Nodes", (_node_table(study),)),
         Section("Edges", _edge_table(study)),
-        Section("What its parts do", _roles(study, tokens)),
+        Section("Attention and direct effects of nodes", _roles(study, tokens)),
     ]
     if study.found is not None:
-        sections.append(Section("Its neurons", (_neuron_table(study.found),)))
+        sections.append(Section("Neurons of its MLPs", (_neuron_table(study.found),)))
     if study.inputs:
-        sections.append(Section("What feeds the neurons", _inputs(study)))
+        sections.append(Section("Inputs of the neurons", _inputs(study)))
     return Page(key=KEY, title="Circuit", lead=_lead(study), sections=tuple(sections), data=study.to_json())
 
 
 def _lead(study: CircuitStudy) -> str:
     one = study.evaluation
-    found = "found backwards from the logits" if study.found else f"given as {study.circuit.name}"
+    found = "found by path patching back from the logits" if study.found else f"given as {study.circuit.name}"
     return (
         f"{len(study.circuit.nodes)} nodes, {found}, keep {number(100 * one.share, decimals=1)} % of the model's"
-        f" probability difference when everything else comes from the 01-run ({one.n_prompts} prompts)."
+        f" probability difference when all other components are patched from the corrupted run ({one.n_prompts}"
+        " prompts)."
     )
 
 
@@ -60,10 +61,10 @@ def _drawing(study: CircuitStudy) -> tuple[Block, ...]:
     draw = partial(circuit_plots.circuit_figure, study.layout, study.circuit.nodes, _edge_effects(study))
     alt = f"The circuit: {', '.join(map(str, study.circuit.nodes))}."
     caption = (
-        "Nodes at their position (across) and layer (up): heads as layer.head, MLPs as m and layer. Edges are the wider"
-        " the more the behaviour changes when what they carry comes from the 01-run; red: the answer gets worse without"
-        " it, blue: better, grey: not measured. Solid: into an MLP, a head's values or the logits; dotted: a query;"
-        " dashed: a key."
+        "Nodes by position (horizontal) and layer (vertical): heads as layer.head, MLPs as m and layer. Width of an"
+        " edge: effect on the behaviour when the edge is patched from the corrupted run; red: the behaviour gets"
+        " worse, blue: better, grey: not measured. Solid: into an MLP, a head's values or the logits; dotted: into a"
+        " query; dashed: into a key."
     )
     return (Gallery((Picture("circuit", draw, alt, caption, wide=True),)),)
 
@@ -76,33 +77,35 @@ def _edge_effects(study: CircuitStudy) -> Mapping[Edge, float]:
 
 def _evaluation(one: Evaluation) -> tuple[Block, ...]:
     entries: list[tuple[str, Inline]] = [
-        ("model", _measures(one.model)),
+        ("clean run", _measures(one.model)),
         ("circuit alone", _measures(one.alone)),
-        *([("its edges alone", _measures(one.edges_alone))] if one.edges_alone else []),
-        ("all but the circuit", _measures(one.complement)),
-        ("01-run", _measures(one.counterfactual)),
-        ("share of the model's", f"{number(100 * one.share, decimals=1)} %"),
-        ("way from 01-run to model", f"{number(100 * one.recovered, decimals=1)} %"),
+        *([("edges of the circuit alone", _measures(one.edges_alone))] if one.edges_alone else []),
+        ("circuit patched (completeness)", _measures(one.complement)),
+        ("corrupted run", _measures(one.counterfactual)),
+        ("share of the clean run", f"{number(100 * one.share, decimals=1)} %"),
+        ("faithfulness", f"{number(100 * one.recovered, decimals=1)} %"),
     ]
     band = one.random_band
     if band:
-        told = f"{number(band['mean'])} ({number(band['low'])} to {number(band['high'])})"
-        entries.append((f"{len(one.random)} random circuits", told))
+        text = f"{number(band['mean'])} ({number(band['low'])} to {number(band['high'])})"
+        entries.append((f"{len(one.random)} random circuits", text))
     if one.circuit.published:
         published = one.circuit.published
-        told = f"{number(100 * published['probability_difference'], decimals=1)} %,"
-        entries.append(("published", f"{told} {number(100 * published['share'], decimals=1)} % of the model's"))
+        text = f"{number(100 * published['probability_difference'], decimals=1)} %,"
+        entries.append(("published", f"{text} {number(100 * published['share'], decimals=1)} % of the model's"))
     picture = Picture(
         "circuit-kept",
         partial(circuit_plots.evaluation_figure, one),
         f"Probability difference of the model {number(one.model.probability_difference)}, of the circuit alone"
         f" {number(one.alone.probability_difference)}.",
-        "Probability difference; each dot is a random circuit with as many heads and MLPs at each position.",
+        "Probability difference of the clean run, the circuit and its complement; each dot is a random circuit with"
+        " as many heads and MLPs at each position.",
     )
     note = Text(
         (
-            "Probability difference, then cutoff sharpness. Kept parts run on what the kept ones before them write;"
-            " all others write what they wrote on the 01-counterfactual.",
+            "Probability difference, then cutoff sharpness. Nodes of the circuit receive the outputs of earlier nodes"
+            " of the circuit; all other components are patched from the corrupted run. Faithfulness: (circuit −"
+            " corrupted) / (clean − corrupted), in probability difference.",
         )
     )
     return Facts(tuple(entries)), note, Gallery((picture,))
@@ -128,18 +131,18 @@ def _node_table(study: CircuitStudy) -> Table:
     columns = (
         Column("node"),
         Column("position"),
-        Column("effect", "number", "change along the circuit's edges when the node comes from the 01-run"),
-        Column("share", "number", "of the whole change between prompt and 01-run"),
-        Column("level", "count", "edges between it and the logits"),
-        Column("left out", "number", "change of the circuit's probability difference without the node"),
+        Column("effect", "number", "change along the circuit's edges when the node is patched from the corrupted run"),
+        Column("share", "number", "of the change between clean and corrupted run"),
+        Column("level", "count", "fewest edges to the logits"),
+        Column("necessity", "number", "change of the circuit's probability difference without the node"),
     )
-    return Table("Probability differences; the first two among the 100 years.", columns, tuple(rows))
+    return Table("Changes of probability difference; effect and share: among the 100 years alone", columns, tuple(rows))
 
 
 def _edge_table(study: CircuitStudy) -> tuple[Block, ...]:
     if study.found is None:
         if not study.circuit.edges:
-            return (Text(("The circuit was given as nodes: what they write reaches every kept node after them.",)),)
+            return (Text(("The circuit is given by its nodes: each receives the outputs of all earlier ones.",)),)
         rows: tuple[tuple[Cell, ...], ...] = tuple((str(edge.sender), edge.target) for edge in study.circuit.edges)
         return (Table("", (Column("from"), Column("to")), rows),)
     entries = study.found.to_json()["edges"]
@@ -147,9 +150,9 @@ def _edge_table(study: CircuitStudy) -> tuple[Block, ...]:
     rows = tuple((entry["from"], entry["to"], entry["effect"], entry["share"]) for entry in entries)
     search = study.found.search
     closed = study.found.unopened
-    note = f"Depth {search.depth}, threshold {search.threshold:g} of the whole change."
+    note = f"Depth {search.depth}; threshold {search.threshold:g} of the change between clean and corrupted run."
     if closed:
-        note += f" {len(closed)} inputs were left closed, as {search.breadth} at most are opened a level."
+        note += f" {len(closed)} inputs were not expanded: at most {search.breadth} are at each level."
     return Text((note,)), Table("", columns, rows, interactive=True)
 
 
@@ -157,13 +160,13 @@ def _neuron_table(found: Found) -> Table:
     """The strongest neurons of the circuit's MLPs."""
     columns = (
         Column("neuron"),
-        Column("effect", "number", "change when its direct write to the logits comes from the 01-run"),
+        Column("effect", "number", "change when its direct path to the logits is patched from the corrupted run"),
         Column("share", "number"),
     )
     entries = list(zip(found.neurons, found.neuron_effect.tolist(), strict=True))
     rows = tuple((str(neuron), effect, effect / found.whole) for neuron, effect in entries[:MOST_NEURONS])
     share = number(100 * NEURON_THRESHOLD, decimals=1)
-    caption = f"{len(entries)} neurons carry at least {share} % of the change on their direct path; the strongest:"
+    caption = f"Neurons of largest direct effect, of the {len(entries)} with at least {share} % of the change"
     return Table(caption, columns, rows)
 
 
@@ -171,17 +174,17 @@ def _roles(study: CircuitStudy, tokens: Sequence[str]) -> tuple[Block, ...]:
     columns = (
         Column("node"),
         Column("attention on YY", "number", "mean over prompts"),
-        Column("writes", "text", "the shape that its map correlates with most, at least 0.4"),
+        Column("shape", "text", "the pattern of largest correlation with its map, at least 0.4"),
         *(Column(f"r {name}", "number") for name in ("triangle", "diagonal", "span limit")),
-        Column("size", "number", "root mean square of the centred map, logits"),
+        Column("RMS", "number", "root mean square of the centred map, logits"),
     )
     rows = tuple(_role_row(role) for role in study.roles)
     blocks: list[Block] = [
         Text(
             (
-                "What each part at END writes, through the final LayerNorm and the unembedding: a map of start year by"
-                " year, rows and columns centred, correlated with three shapes. Triangle: 1 for y > YY. Diagonal: a"
-                " bell of 5 years around YY. Span limit: −1 for y > YY + 50.",
+                "Direct effect of each node at END, through the final LayerNorm and the unembedding: a map of start"
+                " year by year, centred over rows and columns, and its correlation with three patterns. Triangle: 1"
+                " for y > YY. Diagonal: a Gaussian of 5 years around YY. Span limit: −1 for y > YY + 50.",
             )
         ),
         Table("", columns, rows),
@@ -191,7 +194,7 @@ def _roles(study: CircuitStudy, tokens: Sequence[str]) -> tuple[Block, ...]:
 
 
 def _role_row(role: Role) -> tuple[Cell, ...]:
-    shape = None if role.written is None else role.shape or "none of them"
+    shape = None if role.written is None else role.shape or "none"
     return (
         str(role.node),
         role.on_year,
@@ -209,7 +212,7 @@ def _role_pictures(study: CircuitStudy, tokens: Sequence[str]) -> tuple[Picture,
                 "circuit-attention",
                 partial(circuit_plots.attention_figure, study.roles, tokens),
                 "Attention of the circuit's heads over the prompt.",
-                "Mean attention of each head from its position.",
+                "Attention of each head from its position to each token, mean over prompts.",
                 wide=True,
             )
         )
@@ -220,8 +223,8 @@ def _role_pictures(study: CircuitStudy, tokens: Sequence[str]) -> tuple[Picture,
             Picture(
                 "circuit-maps",
                 partial(plots.part_maps, maps, years),
-                f"What {', '.join(maps)} write for each start year.",
-                "What each MLP adds to the logit of each year y (column) after each start year YY (row).",
+                f"Direct effect of {', '.join(maps)} by start year.",
+                "Direct effect of each MLP on the logit of each year y (column) after each start year YY (row).",
                 wide=True,
             )
         )
@@ -230,7 +233,8 @@ def _role_pictures(study: CircuitStudy, tokens: Sequence[str]) -> tuple[Picture,
             "circuit-projection",
             partial(circuit_plots.projection_figure, study.projections),
             "Mean residuals of the start years on two axes, at YY and at END.",
-            "Residuals on the two main axes of the start years' means, from dark (early) to bright (late).",
+            "Mean residual stream of each start year on its first two principal components, from dark (early) to"
+            " bright (late).",
             wide=True,
         )
     )
@@ -243,9 +247,9 @@ def _inputs(study: CircuitStudy) -> tuple[Block, ...]:
         Picture(
             "circuit-feeds",
             partial(circuit_plots.feed_figure, study.inputs, [*dict.fromkeys(heads)]),
-            "Share of each neuron's tuning that each head brings.",
-            "How much of each neuron's tuning each head of the circuit brings directly: covariance of its part with the"
-            " pre-activation over start years, as a share of the pre-activation's variance.",
+            "Share of each neuron's tuning that comes from each head.",
+            "Share of each neuron's tuning that comes directly from each head of the circuit: covariance of the head's"
+            " contribution with the pre-activation over start years, divided by the pre-activation's variance.",
             wide=True,
         )
     ]
@@ -255,26 +259,28 @@ def _inputs(study: CircuitStudy) -> tuple[Block, ...]:
 
 
 def input_table(inputs: Sequence[PreActivation]) -> Table:
-    """The strongest parts of each neuron's tuning."""
+    """The largest contributions to each neuron's tuning."""
     columns = (Column("neuron"), *(Column(f"{place}.", "text") for place in range(1, STRONGEST + 1)))
     rows = tuple((str(one.neuron), *_strongest(one)) for one in inputs)
-    return Table("Shares of the variance of each neuron's pre-activation over start years.", columns, rows)
+    return Table(
+        "Components of largest share of the variance of each neuron's pre-activation over start years", columns, rows
+    )
 
 
 def _strongest(one: PreActivation) -> tuple[str, ...]:
     carried = np.nan_to_num(one.carried)
     order = descending(np.abs(carried))[:STRONGEST]
-    told = [f"{one.components[row]} {number(100 * carried[row], decimals=0)} %" for row in order]
-    return (*told, *[""] * (STRONGEST - len(told)))
+    parts = [f"{one.components[row]} {number(100 * carried[row], decimals=0)} %" for row in order]
+    return (*parts, *[""] * (STRONGEST - len(parts)))
 
 
 def input_section(one: PreActivation) -> Section:
-    """For a neuron's own page: what makes its pre-activation what it is."""
+    """For a neuron's own page: the components of its pre-activation."""
     picture = Picture(
         f"{one.neuron}-inputs",
         partial(circuit_plots.input_figure, one),
-        f"Pre-activation of {one.neuron} by start year, and its strongest parts.",
-        "Pre-activation at END by start year, each curve minus its mean, and the parts of it that vary most: heads,"
-        " MLPs and the embedding through the LayerNorm with its scale as it was. All parts sum to the whole.",
+        f"Pre-activation of {one.neuron} by start year, and its largest components.",
+        "Pre-activation at END by start year and its components of largest variance, each minus its mean: heads, MLPs"
+        " and the embedding, through the LayerNorm with its scale held fixed. All components sum to the whole.",
     )
-    return Section("What feeds it", (input_table([one]), Gallery((picture,))))
+    return Section("Components of the pre-activation", (input_table([one]), Gallery((picture,))))

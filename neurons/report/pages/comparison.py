@@ -1,4 +1,4 @@
-"""The page of models side by side, from the comparison alone, and the folder it lies in."""
+"""The page of a comparison of models, made from the comparison alone, and its folder."""
 
 import importlib.metadata
 from collections.abc import Callable
@@ -29,6 +29,11 @@ from neurons.report.folder import FORMAT, MARK, replacing_folder, write_json
 from neurons.report.render import Site, html_file, write_assets, write_page
 
 FORMAT_VERSION = 1
+RUNS = {
+    "model": "clean run",
+    "counterfactual": "corrupted run",
+    "average_distribution": "average distribution",
+}
 LISTED = 20
 """Neurons lost or gained that the page lists; report.json has them all."""
 
@@ -55,14 +60,14 @@ def comparison_page(found: Comparison, *, command: str) -> Page:
     return Page(
         key=INDEX,
         title=title,
-        lead=f"Models side by side on the task {found.task}, each but the first compared with {names[0]}.",
+        lead=f"Comparison of models on the task {found.task}; each is compared with {names[0]}.",
         sections=(
-            Section("What the models do", (_behaviour(found),)),
-            Section("How scores are spread", _scores(found)),
+            Section("Behaviour", (_behaviour(found),)),
+            Section("Boosting scores", _scores(found)),
             Section("Composed maps", _maps(found)),
-            Section("Kinds of neurons", _kinds(found)),
+            Section("Clusters of neurons", _clusters(found)),
             *(_neurons(found, place) for place in range(len(found.pairs))),
-            Section("How to reproduce", (Code(command), _all_numbers(), _provenance(found))),
+            Section("Reproduction", (Code(command), _all_numbers(), _provenance(found))),
         ),
         data=found.to_json(),
     )
@@ -81,7 +86,7 @@ def _behaviour(found: Comparison) -> Table:
     rows = tuple(
         (
             side.name,
-            run.replace("_", " "),
+            RUNS[run],
             side.n_prompts,
             measures["probability_difference"]["mean"],
             measures["probability_difference"]["sd"],
@@ -91,7 +96,9 @@ def _behaviour(found: Comparison) -> Table:
         for side in found.sides
         for run, measures in side.behaviour.items()
     )
-    return Table("Counterfactual: YY replaced by 01; average distribution: over all start years", columns, rows)
+    return Table(
+        "Clean run, corrupted run (YY replaced by 01) and average distribution over all start years", columns, rows
+    )
 
 
 def _scores(found: Comparison) -> tuple[Block, ...]:
@@ -112,36 +119,50 @@ def _scores(found: Comparison) -> tuple[Block, ...]:
         )
         for side in found.sides
     )
-    depth_columns = (
+    pictures = (
+        _picture(
+            "scores",
+            comparison_plots.score_histograms,
+            found,
+            "Histogram of the boosting scores, as a share of each model's neurons.",
+        ),
+        _picture(
+            "depth",
+            comparison_plots.depth_curves,
+            found,
+            "Contrast of all neurons of each layer, in logits, against relative depth.",
+        ),
+    )
+    return (
+        Table("Number of neurons and quantiles of their boosting scores, in logits", columns, rows),
+        Gallery(pictures),
+        _by_layer(found),
+    )
+
+
+def _by_layer(found: Comparison) -> Table:
+    columns = (
         Column("model"), Column("layer", "count"), Column("relative depth", "number"), Column("boosting", "count"),
         Column("suppressing", "count"), Column("contrast (logits)", "number"),
     )  # fmt: skip
-    by_depth = tuple(
+    rows = tuple(
         (side.name, one["layer"], one["depth"], one["boosting"], one["suppressing"], one["contrast"])
         for side in found.sides
         for one in side.by_layer()
     )
-    pictures = (
-        _picture("scores", comparison_plots.score_histograms, found, "Share of the neurons that have which score."),
-        _picture("depth", comparison_plots.depth_curves, found, "What each layer's neurons add up to, by its depth."),
-    )
-    return (
-        Table("Boosting scores in logits, their number and their quantiles", columns, rows),
-        Gallery(pictures),
-        Table("By layer; a relative depth of 1 is the last layer", depth_columns, by_depth),
-    )
+    return Table("Neurons by layer; a relative depth of 1 is the last layer", columns, rows)
 
 
 def _quantile(level: str) -> str:
     share = float(level)
-    return "least" if share == 0 else "largest" if share == 1 else f"{100 * share:g} %"
+    return "minimum" if share == 0 else "maximum" if share == 1 else f"{100 * share:g} %"
 
 
 def _maps(found: Comparison) -> tuple[Block, ...]:
     cosines = [1.0 if found.sides[0].map.any() else None, *(pair.map_cosine for pair in found.pairs)]
     columns = (
         Column("model"), Column("contrast (logits)", "number"),
-        Column("triangle", "number", "R² of the step by itself"),
+        Column("triangle", "number", "R² of the step alone"),
         Column("cosine with the first", "number"), Column("first three components", "text"),
     )  # fmt: skip
     rows = tuple(
@@ -153,14 +174,17 @@ def _maps(found: Comparison) -> tuple[Block, ...]:
             "maps",
             comparison_plots.comparison_maps,
             found,
-            "What all compared neurons add to each year's logit, centred over the years, on one scale.",
+            "Sum of the effect maps of all compared neurons, centred over the years, on one colour scale.",
             wide=len(found.sides) > 2,
         ),
         _picture(
-            "singular-values", comparison_plots.singular_values, found, "Share of each component in the composed map."
+            "singular-values",
+            comparison_plots.singular_values,
+            found,
+            "Share of each component of the singular value decomposition of the composed map.",
         ),
     )
-    return (Table("The maps of all compared neurons, added up", columns, rows), Gallery(pictures))
+    return (Table("Sum of the effect maps of all compared neurons", columns, rows), Gallery(pictures))
 
 
 def _leading(side: Side) -> str:
@@ -169,27 +193,27 @@ def _leading(side: Side) -> str:
     return ", ".join(f"{share:.1%}" for share in squares[:3] / total) if total else "none"
 
 
-def _kinds(found: Comparison) -> tuple[Block, ...]:
+def _clusters(found: Comparison) -> tuple[Block, ...]:
     matched = {(pair.name, match.kind): match for pair in found.pairs for match in pair.matches}
     columns = (
-        Column("model"), Column("cluster"), Column("typical"), Column("neurons", "count"),
-        Column("share (logits)", "number"), Column("most like the first's"), Column("cosine", "number"),
+        Column("model"), Column("cluster"), Column("medoid"), Column("neurons", "count"),
+        Column("contrast (logits)", "number"), Column("nearest cluster of the first"), Column("cosine", "number"),
     )  # fmt: skip
     rows = []
     for side in found.sides:
-        for kind in side.kinds:
-            match = matched.get((side.name, kind.id))
-            like = (str(match.of_first), match.cosine) if match else ("", None)
-            rows.append((side.name, str(kind.id), kind.medoid, kind.size, kind.share, *like))
-    told = [Text((f"{side.name} {kind.id}: {kind.description}.",)) for side in found.sides for kind in side.kinds]
+        for cluster in side.kinds:
+            match = matched.get((side.name, cluster.id))
+            nearest = (str(match.of_first), match.cosine) if match else ("", None)
+            rows.append((side.name, str(cluster.id), cluster.medoid, cluster.size, cluster.share, *nearest))
+    descriptions = [Text((f"{side.name} {c.id}: {c.description}.",)) for side in found.sides for c in side.kinds]
     if not rows:
         return (Text(("No clusters were found.",)),)
-    return (Table("Cosine: of the mean maps of two kinds", columns, tuple(rows)), *told)
+    return (Table("Clusters, and the cosine of their mean maps", columns, tuple(rows)), *descriptions)
 
 
 def _neurons(found: Comparison, place: int) -> Section:
     pair, first, other = found.pairs[place], found.sides[0], found.sides[place + 1]
-    title = f"Neuron by neuron: {first.name} and {other.name}"
+    title = f"Neurons of {first.name} and {other.name}"
     notes = tuple(Text((f"Note: {note}.",)) for note in pair.notes)
     if pair.neurons is None:
         return Section(title, notes)
@@ -198,12 +222,12 @@ def _neurons(found: Comparison, place: int) -> Section:
     facts = Facts(
         (
             ("rank correlation of the scores", correlation),
-            ("kept: boosting in both", f"{len(sharing.both)} ({number(sharing.expected_both, decimals=1)} by chance)"),
+            ("boosting in both", f"{len(sharing.both)} ({number(sharing.expected_both, decimals=1)} by chance)"),
             ("lost: boosting in the first alone", str(len(sharing.only_first))),
             ("gained: boosting in the second alone", str(len(sharing.only_second))),
             ("undecided", str(len(sharing.undecided))),
             (
-                "what neurons of equal index write: median cosine",
+                "median cosine of the readouts of neurons of equal index",
                 "undefined" if pair.same_index is None else number(pair.same_index, decimals=3),
             ),
         )
@@ -212,7 +236,7 @@ def _neurons(found: Comparison, place: int) -> Section:
         f"neurons-{place + 1}",
         partial(comparison_plots.score_scatter, first, other, pair),
         f"Scores of the neurons in both models; {len(sharing.only_first)} lost, {len(sharing.only_second)} gained.",
-        "Each neuron's score in both models; dashed, no change.",
+        "Boosting score of each neuron in both models, in logits; dashed: no change.",
     )
     return Section(title, (*notes, facts, Gallery((picture,)), _changed(first, other, pair)))
 
@@ -227,7 +251,7 @@ def _changed(first: Side, other: Side, pair: Pair) -> Table:
     ]
     columns = (Column("change"), Column("neuron"), Column("score in the first", "number"),
                Column("score in the second", "number"))  # fmt: skip
-    return Table(f"Neurons that lost or gained, at most {LISTED} of each, in logits", columns, tuple(rows))
+    return Table(f"Neurons lost and gained, at most {LISTED} of each: boosting scores in logits", columns, tuple(rows))
 
 
 def _picture(
@@ -237,7 +261,7 @@ def _picture(
 
 
 def _all_numbers() -> Text:
-    return Text(("Every number of this page: ", FileLink("report.json", MARK), "."))
+    return Text(("All numbers of this page: ", FileLink("report.json", MARK), "."))
 
 
 def _provenance(found: Comparison) -> Facts:

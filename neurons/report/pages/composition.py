@@ -1,4 +1,4 @@
-"""The pages `clusters`, one for each cluster, and `composition`: from the results alone."""
+"""The pages `clusters`, one for each cluster, and `composition`, made from the results alone."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,19 +12,25 @@ from neurons.report.figures import cluster_plots, composition_plots, plots
 from neurons.report.pages.neuron import neuron_link
 
 CLUSTER_CAPTIONS = {
-    "medoids": "The medoid's map of each cluster, centred over the years, on one colour scale.",
-    "tuning": "Tuning curves with their 95 % interval over nouns; dashed, the fitted family.",
-    "shares": "What each part adds to the mean contrast. Clusters, noise and the neurons not clustered add up exactly.",
-    "scatter": "The clustered neurons in the plane: nearer when tuning and readout are more alike. Grey is noise.",
-    "dendrogram": "The tree of average linkage over the same likeness.",
+    "medoids": "Effect map of the medoid of each cluster, centred over the years, on one colour scale.",
+    "tuning": "Tuning curves (mean a/σ by start year) with their 95 % interval over centuries; dashed: the fitted"
+    " family.",
+    "shares": "Contribution of each cluster to the mean contrast, in logits. Clusters, noise and the neurons not"
+    " clustered sum to the contrast of all neurons.",
+    "scatter": "Clustered neurons in two dimensions (multidimensional scaling of 1 − similarity of tuning and"
+    " readout). Grey: noise.",
+    "dendrogram": "Dendrogram of average linkage on 1 − similarity.",
 }
 COMPOSITION_CAPTIONS = {
-    "reconstruction-maps": "The map of all neurons, what the fewest neurons that reach 90 % rebuild, and what is left.",
-    "reconstruction": "Fit on nouns and centuries held out, against the number of neurons that matching pursuit took.",
-    "singular-values": "Singular values of the composed map.",
-    "components": "Its leading components: how each varies over start years, and what it writes on the years.",
-    "terms": "How much of each part's map a named shape explains by itself.",
-    "signs": "Share of cells (YY, y) with the sign of '>' as neurons are added.",
+    "reconstruction-maps": "Effect map of all neurons, its reconstruction from the fewest neurons with R² of at least"
+    " 0.90, and the residual.",
+    "reconstruction": "R² on held-out centuries against the number of neurons chosen by matching pursuit.",
+    "singular-values": "Singular values of the composed map, in logits, with the number of components for 90 % and 99"
+    " % of its square.",
+    "components": "Leading components of the composed map: left, over start years, in logits; right, over years, with"
+    " norm 1.",
+    "terms": "R² of each named shape alone, for the composed map of each MLP.",
+    "signs": "Share of cells (YY, y) with the sign of greater-than against the number of neurons added.",
 }
 
 
@@ -35,20 +41,24 @@ def cluster_pages(found: Clustering, paged: frozenset[str]) -> tuple[Page, ...]:
 
 def _clusters_page(found: Clustering) -> Page:
     lead = (
-        f"{len(found.clusters)} kinds among {len(found.tuning)} neurons that boost or suppress, by their tuning to the"
-        " start year and their readout over the years."
+        f"{len(found.clusters)} clusters of the {len(found.tuning)} neurons that boost or suppress, by the similarity"
+        " of their tuning curves and readouts."
     )
     columns = (
-        Column("cluster"), Column("typical"), Column("neurons", "count"), Column("share (logits)", "number"),
-        Column("stability", "number", help="mean overlap with the best match when nouns are resampled"),
+        Column("cluster"), Column("medoid"), Column("neurons", "count"), Column("contrast (logits)", "number"),
+        Column("stability", "number", help="mean Jaccard overlap with the best match, 80 % of the neurons drawn"),
     )  # fmt: skip
     rows = tuple(
         (PageLink(str(c.id), _cluster_key(c)), str(c.medoid), len(c.members), c.share, c.stability)
         for c in found.clusters
     )
-    told = tuple(Text((f"{c.id}: {c.description}.",)) for c in found.clusters)
-    sections = [Section("Kinds", (Table(f"Stability bar: {STABILITY_BAR}", columns, rows), *told))]
-    sections.append(Section("What each adds", (_shares(found),)))
+    descriptions = tuple(Text((f"{c.id}: {c.description}.",)) for c in found.clusters)
+    sections = [
+        Section(
+            "Clusters of neurons", (Table(f"A cluster is stable from {STABILITY_BAR} on", columns, rows), *descriptions)
+        )
+    ]
+    sections.append(Section("Contribution to the contrast", (_shares(found),)))
     figures = cluster_plots.cluster_figures(found)
     if found.clusters:
         figures.pop("tuning", None)  # each cluster's page shows its members' curves
@@ -58,12 +68,12 @@ def _clusters_page(found: Clustering) -> Page:
     return Page("clusters", "Clusters", lead, tuple(sections), data=found.to_json())
 
 
-def kinds_section(clustering: Clustering, composition: Composition, paged: frozenset[str]) -> Section:
-    """For the index: the clusters' maps, and in short how the neurons add up. paged: the neurons that have a page."""
+def clusters_section(clustering: Clustering, composition: Composition, paged: frozenset[str]) -> Section:
+    """For the index: the clusters' maps and a summary of the composition. paged: the neurons that have a page."""
     gallery = cluster_plots.cluster_gallery(clustering) if clustering.clusters else None
     medoids = _gallery("clusters", {"medoids": gallery}, CLUSTER_CAPTIONS) if gallery else None
-    columns = (Column("cluster"), Column("typical"), Column("neurons", "count"), Column("share (logits)", "number"),
-               Column("what it is"))  # fmt: skip
+    columns = (Column("cluster"), Column("medoid"), Column("neurons", "count"), Column("contrast (logits)", "number"),
+               Column("description"))  # fmt: skip
     rows = tuple(
         (
             PageLink(str(c.id), _cluster_key(c)),
@@ -74,8 +84,8 @@ def kinds_section(clustering: Clustering, composition: Composition, paged: froze
         )
         for c in clustering.clusters
     )
-    kinds = (medoids, Table("Clusters of the neurons that boost or suppress", columns, rows)) if medoids else ()
-    return Section("Which kinds, and how they add up", (*kinds, _summary(composition)))
+    clusters = (medoids, Table("Clusters of the neurons that boost or suppress", columns, rows)) if medoids else ()
+    return Section("Clusters and composition", (*clusters, _summary(composition)))
 
 
 def _shares(found: Clustering) -> Facts:
@@ -84,7 +94,7 @@ def _shares(found: Clustering) -> Facts:
         (f"noise ({len(found.noise)} neurons)", f"{number(found.noise_share)} logits"),
         ("neurons not clustered", f"{number(found.others_share)} logits"),
         ("all neurons", f"{number(found.total_contrast)} logits"),
-        ("output biases, apart", f"{number(sum(found.bias_contrast.values()))} logits"),
+        ("output biases (in no sum above)", f"{number(sum(found.bias_contrast.values()))} logits"),
     ]
     return Facts(tuple(entries))
 
@@ -105,7 +115,8 @@ def _cluster_page(found: Clustering, cluster: Cluster, paged: frozenset[str]) ->
             f"cluster-{cluster.id}-map",
             partial(plots.effect_map, cluster.mean_map, found.start_years),
             f"Mean map of cluster {cluster.id}: {cluster.description}",
-            "Mean effect of a member on each year's logit, centred over the years.",
+            "Effect map, mean over the cluster's members, on the logit of each year y (column) after each start year"
+            " YY (row), centred over the years.",
         ),
         Picture(
             f"cluster-{cluster.id}-tuning",
@@ -120,38 +131,41 @@ def _cluster_page(found: Clustering, cluster: Cluster, paged: frozenset[str]) ->
         title=f"Cluster {cluster.id}",
         lead=cluster.description,
         sections=(
-            Section("Maps and tuning", (Gallery(pictures),)),
-            Section("Members", (Table(f"Share of the contrast: {number(cluster.share)} logits", columns, members),)),
+            Section("Effect map and tuning curves", (Gallery(pictures),)),
+            Section("Members", (Table(f"Contrast of the cluster: {number(cluster.share)} logits", columns, members),)),
         ),
         previous=PageLink("all clusters", "clusters"),
     )
 
 
 def composition_page(found: Composition) -> Page:
-    """How the neurons add up: parts and what they write, terms, how few rebuild the map, when the sign is right."""
+    """Composition of the greater-than map: parts, named shapes, sparse reconstruction, sign."""
     terms = tuple((t.term, t.coefficient, t.ci_low, t.ci_high, t.share, t.alone) for t in found.whole.regression.terms)
     term_columns = (
         Column("term"), Column("coefficient", "number"), Column("95 % low", "number"), Column("95 % high", "number"),
-        Column("share", "number", help="R² lost without the term"),
-        Column("alone", "number", help="R² of the term by itself"),
+        Column("share", "number", help="drop in R² without the term"),
+        Column("alone", "number", help="R² of the term alone"),
     )  # fmt: skip
     figures = composition_plots.composition_figures(found)
     figures.pop("tuning", None)  # the clusters' page shows it
     sections = [
-        Section("In short", (_summary(found),)),
-        Section("Which part writes what", (_parts_table(found),)),
+        Section("Summary", (_summary(found),)),
+        Section("Composition by layer and cluster", (_parts_table(found),)),
         Section(
-            "How much of it is '>'",
+            "Regression on named shapes",
             (
-                Table("Regression of the composed, year-centred map", term_columns, terms),
-                Text(("The terms overlap: shares need not add up to the whole R².",)),
+                Table("Regression of the composed map, centred over the years, on named shapes", term_columns, terms),
+                Text(("The terms are correlated, so their shares need not sum to R².",)),
             ),
         ),
         Section("Figures", (_gallery("composition", figures, COMPOSITION_CAPTIONS),)),
     ]
     if found.notes:
         sections.append(Section("Notes", tuple(Text((note,)) for note in found.notes)))
-    lead = "No single neuron computes '>': each scales one fixed profile over the years. What their sum is made of."
+    lead = (
+        "Composition of the greater-than map: each neuron scales one fixed profile over the years, and only their sum"
+        " is greater-than."
+    )
     return Page("composition", "Composition", lead, tuple(sections), data=found.to_json())
 
 
@@ -162,20 +176,20 @@ def _summary(found: Composition) -> Facts:
         (
             ("components for 90 % and 99 % of the map", _pair(whole.components_for)),
             ("neurons for held-out R² 0.90 and 0.99", _pair(pursuit.neurons_for)),
-            ("R² of the step by itself", number(step.alone, decimals=3)),
+            ("R² of the step alone", number(step.alone, decimals=3)),
             (
                 "R² of all named terms",
                 "undefined" if whole.regression.r2 is None else number(whole.regression.r2, decimals=3),
             ),
-            ("cells with the sign of '>', all neurons", f"{found.signs.all_neurons:.1%}"),
-            (f"neurons for {SIGN_BAR:.0%} of the cells, greedily", str(signs["greedy"]["neurons"] or "never")),
-            (f"neurons for {SIGN_BAR:.0%} of the cells, by score", str(signs["by_score"]["neurons"] or "never")),
+            ("cells with the sign of greater-than, all neurons", f"{found.signs.all_neurons:.1%}"),
+            (f"neurons for {SIGN_BAR:.0%} of the cells, greedily", str(signs["greedy"]["neurons"] or "not reached")),
+            (f"neurons for {SIGN_BAR:.0%} of the cells, by score", str(signs["by_score"]["neurons"] or "not reached")),
         )
     )
 
 
 def _pair(reached: Callable[[float], int | None]) -> str:
-    return " and ".join("never" if n is None else str(n) for n in (reached(0.9), reached(0.99)))
+    return " and ".join("not reached" if n is None else str(n) for n in (reached(0.9), reached(0.99)))
 
 
 def _parts_table(found: Composition) -> Table:
@@ -183,14 +197,15 @@ def _parts_table(found: Composition) -> Table:
     named |= {f"MLP {layer}": part for layer, part in found.by_layer.items()}
     named |= {f"cluster {name}": part for name, part in found.by_group.items()}
     columns = (
-        Column("part"), Column("writes"), Column("neurons", "count"), Column("contrast (logits)", "number"),
-        Column("R² of terms", "number"), Column("sign right", "number"),
+        Column("part"), Column("shape"), Column("neurons", "count"), Column("contrast (logits)", "number"),
+        Column("R² of terms", "number"), Column("correct sign", "number", "share of cells with the sign of"
+        " greater-than"),
     )  # fmt: skip
     rows = tuple(
         (name, part.regression.writes, part.n_neurons, part.contrast, part.regression.r2, part.sign_right)
         for name, part in named.items()
     )
-    return Table("Composed maps", columns, rows)
+    return Table("Composed maps of all neurons, of each MLP and of each cluster", columns, rows)
 
 
 def _gallery(page: str, figures: dict[str, Figure], captions: dict[str, str]) -> Gallery:

@@ -1,4 +1,4 @@
-"""The index of a report: what the model does, which layers and which neurons do it, and how to get there again."""
+"""The index of a report: behaviour, contrast by layer, ranked neurons, prompts and reproduction."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -27,8 +27,8 @@ from neurons.report.pages.provenance import prompt_tables, reproduce, short_prov
 from neurons.report.pages.ranking import centred, neurons_section
 
 RUNS = {
-    "model": "model",
-    "counterfactual": "01-run (YY replaced by 01)",
+    "model": "clean run",
+    "counterfactual": "corrupted run (YY replaced by 01)",
     "average_distribution": "average distribution",
 }
 
@@ -43,19 +43,23 @@ def index_page(
     summaries: Sequence[Section] = (),
 ) -> Page:
     """numbers: as in report.json; paged: neurons with a page, in rank order; extra: pages of other analyses;
-    summaries: what these say in short."""
+    summaries: their summaries."""
     return Page(
         key=INDEX,
         title=numbers["model"],
         lead=_lead(ranking, numbers),
         sections=(
-            Section("What the model does", _behaviour(numbers["behaviour"], effects.start_years)),
-            Section("Which layers matter", _layers(effects, numbers["layers"])),
-            Section("Which neurons", neurons_section(effects, ranking, frozenset(paged))),
+            Section("Greater-than behaviour", _behaviour(numbers["behaviour"], effects.start_years)),
+            Section("Contrast by layer", _layers(effects, numbers["layers"])),
+            Section("Boosting and suppressing neurons", neurons_section(effects, ranking, frozenset(paged))),
             *summaries,
-            *([Section("More", tuple(_pointer(page) for page in extra if "/" not in page.key))] if extra else []),
+            *(
+                [Section("Other analyses", tuple(_pointer(page) for page in extra if "/" not in page.key))]
+                if extra
+                else []
+            ),
             Section("Prompts", prompt_tables(numbers["prompts"])),
-            Section("How to reproduce", (*reproduce(numbers["command"]), short_provenance(numbers))),
+            Section("Reproduction", (*reproduce(numbers["command"]), short_provenance(numbers))),
         ),
     )
 
@@ -78,8 +82,8 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
         partial(plots.probability_map, np.array(behaviour["mean_probability"]), start_years),
         "Mean probability of each year after each start year, as a heat map with its diagonal.",
         "Mean probability of each year y (column) after each start year YY (row), under the softmax over the full"
-        " vocabulary. Right of the dashed diagonal lie the years after YY. Colours go by the square root and end at"
-        " the 99th percentile.",
+        " vocabulary. Right of the dashed diagonal lie the years after YY. The colour scale is the square root"
+        " of the probability, clipped at its 99th percentile.",
     )
     rows = tuple(
         (
@@ -101,7 +105,7 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
     caption = f"Means over {behaviour['n_prompts']:,} prompts, start years {shown_years(start_years)}"
     meaning = (
         "Probability difference: sum of p(y > YY) minus sum of p(y ≤ YY). Cutoff sharpness: p(YY + 1) minus p(YY − 1)."
-        " The 01-run and the average distribution do not know YY; both are scored against the true YY."
+        " Neither the corrupted run nor the average distribution depends on YY; both are scored against the true YY."
     )
     return (Gallery((picture,)), Table(caption, columns, rows), Text((meaning,)))
 

@@ -1,4 +1,4 @@
-"""The page of one neuron, from its numbers and nothing else."""
+"""The page of one neuron, made from its numbers alone."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -17,7 +17,6 @@ from neurons.report.blocks import (
     Picture,
     Section,
     Table,
-    Text,
     number,
     scientific,
 )
@@ -49,15 +48,15 @@ def neuron_page(
     following: str | None = None,
 ) -> Page:
     """numbers: of this neuron, by `neuron_numbers`; paged: the neurons that have a page in this report;
-    clustered: whether the clusters have."""
+    clustered: whether the clusters have one."""
     name = numbers["neuron"]
     return Page(
         key=neuron_key(name),
         title=name,
         lead=numbers["description"],
         sections=(
-            Section("Score", (_score(numbers, n_ranked, clustered),)),
-            Section("Direct effect on the years", (_effect_figures(numbers, start_years),)),
+            Section("Boosting score", (_score(numbers, n_ranked, clustered),)),
+            Section("Direct logit effect on the years", (_effect_figures(numbers, start_years),)),
             Section("Tuning and readout", (_factor_figures(numbers, start_years),)),
             *weight_sections(numbers),
             Section("Similar neurons", _similar(numbers, paged)),
@@ -73,12 +72,12 @@ def _link(name: str | None) -> PageLink | None:
 
 
 def _score(numbers: Numbers, n_ranked: int, clustered: bool) -> Facts:
-    interval = "not known with a single noun"
+    interval = "needs 2 centuries"
     if numbers["ci_low"] is not None:
         interval = f"{number(numbers['ci_low'])} to {number(numbers['ci_high'])} logits"
     entries: list[tuple[str, Inline]] = [
         ("boosting score", f"{number(numbers['score'])} logits"),
-        ("95 % interval over nouns", interval),
+        ("95 % interval over centuries", interval),
         ("static part", f"{number(numbers['static'])} logits"),
         ("year-specific part", f"{number(numbers['year_specific'])} logits"),
         ("rank", f"{numbers['rank']:,} of {n_ranked:,}"),
@@ -123,8 +122,8 @@ def _effect_figures(numbers: Numbers, start_years: Sequence[int]) -> Gallery:
             band="95 % interval",
         ),
         f"Contrast of {name} by start year, {_range(numbers['contrast'])} logits.",
-        "Contrast by start year: mean effect on the years after YY minus mean effect on the others. Its mean is"
-        " the boosting score.",
+        "Contrast by start year: mean effect on the logits of the years after YY minus that on the others. Its mean"
+        " over start years is the boosting score.",
     )
     return Gallery((effect_map, contrast, _by_distance(name, numbers["by_distance"])))
 
@@ -145,7 +144,8 @@ def _by_distance(name: str, numbers: Numbers) -> Picture:
             at=0,
         ),
         f"Mean effect of {name} against y − YY, {_range(numbers['mean'])} logits.",
-        "Effect against y − YY: mean over the cells of the map at the same distance from the diagonal.",
+        "Direct effect in logits against y − YY: mean and standard deviation over start years of the cells of the"
+        " effect map at the same distance from the diagonal.",
     )
 
 
@@ -169,20 +169,20 @@ def _factor_figures(numbers: Numbers, start_years: Sequence[int]) -> Gallery:
                     fit=np.array(numbers["fit"]["values"]) if numbers["fit"] else None,
                 ),
                 f"Tuning curve of {name}: activation by start year, {_range(numbers['tuning'])}.",
-                "Tuning: mean activation at END divided by the final LayerNorm's scale, by start year; the band is a"
-                " bootstrap over nouns.",
+                "Tuning curve: mean activation at END divided by the final LayerNorm's scale, by start year, with its"
+                " 95 % interval over centuries.",
             ),
             Picture(
                 f"{name}-readout",
                 partial(plots.readout_bars, readout),
                 f"Readout of {name}: logits per unit of activation for each year, {_range(numbers['readout'])}.",
-                "Readout: what one unit of a/σ adds to the logit of each year. The map is tuning times readout.",
+                "Readout: logits that one unit of a/σ adds to each year. The effect map is tuning curve times readout.",
             ),
             Picture(
                 f"{name}-digits",
                 partial(plots.digit_tables, by_year, readout),
                 f"Activation and readout of {name} by tens and last digit.",
-                "The same by digits: a row is a decade, a column a last digit. Grey: not measured.",
+                "Tuning curve and readout by digit: rows are decades, columns last digits. Grey: not measured.",
             ),
         )
     )
@@ -202,14 +202,14 @@ SIMILAR = {"w_in": "by w_in", "w_out": "by w_out", "tuning": "by tuning", "reado
 
 def _similar(numbers: Numbers, paged: frozenset[str]) -> tuple[Block, ...]:
     similar = numbers["similar"]
-    kinds = [kind for kind in SIMILAR if kind in similar]
+    measures = [measure for measure in SIMILAR if measure in similar]
     rows = tuple(
         tuple(cell for one in row for cell in (neuron_link(one["neuron"], paged), one["cosine"]))
-        for row in zip(*(similar[kind] for kind in kinds), strict=True)
+        for row in zip(*(similar[measure] for measure in measures), strict=True)
     )
-    columns = tuple(c for kind in kinds for c in (Column(SIMILAR[kind]), Column("cosine", "number")))
-    told = (
-        "Cosine with the other neurons of the cached layers: of what they read (w_in) and write (w_out), of the centred"
-        " tuning curves, and of the readouts centred over the years. Neurons with a page are linked."
+    columns = tuple(c for measure in measures for c in (Column(SIMILAR[measure]), Column("cosine", "number")))
+    caption = (
+        "Nearest neurons of the cached layers by cosine similarity of the input weights (w_in), the output weights"
+        " (w_out), the centred tuning curves, and the readouts centred over the years"
     )
-    return (Table("", columns, rows), Text((told,)))
+    return (Table(caption, columns, rows),)

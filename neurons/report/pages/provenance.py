@@ -1,4 +1,4 @@
-"""The page `provenance`: where every number comes from, and how to get there again. No page says when it was made."""
+"""The page `provenance`: origin of every number, and how to reproduce it. No page says when it was made."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -23,18 +23,18 @@ def provenance_page(numbers: Numbers) -> Page:
             ("prompt set, SHA-256", found["prompts_sha256"] or "not recorded"),
             ("cache file", found["cache_file"]),
             ("cache key, SHA-256", found["cache_key"]),
-            ("cache written", found["cache_written"] or "not known"),
+            ("cache written", found["cache_written"] or "unknown"),
         )
     )
     versions = Facts(tuple(found["versions"].items()))
     return Page(
         key=PROVENANCE,
         title="Provenance",
-        lead="Where every number of this report comes from, and how to get there again.",
+        lead="Model, prompts, cache, analyses and versions behind every number of this report.",
         sections=(
-            Section("How to reproduce", reproduce(numbers["command"])),
+            Section("Reproduction", reproduce(numbers["command"])),
             Section("Model, prompts and cache", (about,)),
-            Section("What was measured", (_analyses(found["analyses"]),)),
+            Section("Analyses", (_analyses(found["analyses"]),)),
             Section("Prompts", prompt_tables(numbers["prompts"])),
             Section("Versions", (versions,)),
         ),
@@ -42,19 +42,19 @@ def provenance_page(numbers: Numbers) -> Page:
 
 
 def reproduce(command: str) -> tuple[Block, ...]:
-    numbers = Text(("Every number of these pages: ", FileLink("report.json", "report.json"), "."))
+    numbers = Text(("All numbers of these pages: ", FileLink("report.json", "report.json"), "."))
     return (Code(command), numbers)
 
 
 def short_provenance(numbers: Numbers) -> Facts:
-    """For the pages that are read alone: a few facts, and the way to the others."""
+    """For pages read on their own: the main facts and a link to the rest."""
     found = numbers["provenance"]
     entries: list[tuple[str, Inline]] = [
         ("checkpoint, SHA-256", found["model_sha256"][:16]),
         ("prompt set, SHA-256", found["prompts_sha256"][:16] or "not recorded"),
         ("neurons", found["versions"]["neurons"]),
         ("command", numbers["command"]),
-        ("more", PageLink("provenance", PROVENANCE)),
+        ("details", PageLink("provenance", PROVENANCE)),
     ]
     return Facts(tuple(entries))
 
@@ -64,7 +64,7 @@ def _analyses(analyses: Mapping[str, str]) -> Table:
 
 
 def prompt_tables(prompts: Numbers) -> tuple[Block, ...]:
-    """What was asked: the template, and for each century its nouns and the start years left out."""
+    """The template, and for each century its nouns and the start years left out."""
     nouns = groupby(sorted(prompts["nouns"], key=lambda pair: pair["century"]), key=lambda pair: pair["century"])
     words = {century: ", ".join(pair["noun"] for pair in pairs) for century, pairs in nouns}
     rows = tuple(
@@ -82,7 +82,7 @@ def prompt_tables(prompts: Numbers) -> tuple[Block, ...]:
         Column("nouns"),
         Column("start years", "count"),
         Column("YY left out"),
-        Column("because, for example"),
+        Column("example of the reason"),
     )
     template: Inline = f"{prompts['n_prompts']:,} prompts of the form “{prompts['template']}”."
     return (Text((template,)), Table("Centuries, their nouns and the start years left out", columns, rows))

@@ -21,21 +21,21 @@ def neurons_section(effects: LogitEffects, ranking: Ranking, paged: frozenset[st
         "scores",
         partial(model_plots.score_distribution, ranking.score, ranking.boosting, ranking.suppressing),
         f"Distribution of the boosting scores of {len(ranking)} neurons.",
-        "Distribution of the boosting scores. A neuron is called when its interval excludes zero, its year-specific"
-        " part has the same sign, and q < 0.05.",
+        "Histogram of the boosting scores. A neuron is called boosting or suppressing when its interval excludes"
+        " zero, its year-specific part has the same sign, and q < 0.05.",
     )
     volcano = Picture(
         "significance",
         partial(model_plots.significance, ranking.score, ranking.q_value, ranking.boosting, ranking.suppressing),
         "Boosting score of each neuron against the q value of its year-specific part, with a line at q = 0.05.",
-        "Score against significance: one dot a neuron. q is that of boosting, so suppressing neurons lie low; the"
-        " dashed line is q = 0.05.",
+        "q value of the year-specific part against boosting score, one dot for each neuron. The test is one-sided"
+        " (boosting), so suppressing neurons lie low; the dashed line is q = 0.05.",
     )
     return (
         Gallery((distribution, volcano)),
         *_growth(effects, ranking),
         _ranked_table(ranking, paged),
-        Text(("Every neuron with all its columns: ", FileLink("ranking.csv", "ranking.csv"), ".")),
+        Text(("All neurons with all columns: ", FileLink("ranking.csv", "ranking.csv"), ".")),
     )
 
 
@@ -48,8 +48,8 @@ def _growth(effects: LogitEffects, ranking: Ranking) -> tuple[Gallery, ...]:
         "growth",
         lambda: plots.part_maps(_summed_maps(effects, boosting, counts), effects.start_years),
         f"Summed effect maps of the first {', '.join(map(str, counts))} boosting neurons.",
-        "No neuron computes greater-than alone: the summed maps of the first boosting neurons, centred over the"
-        " years, on one colour scale.",
+        "Sum of the effect maps of the first boosting neurons in rank order, centred over the years, on one colour"
+        " scale.",
         wide=True,
     )
     return (Gallery((picture,)),)
@@ -95,7 +95,7 @@ def _ranked_table(ranking: Ranking, paged: frozenset[str]) -> Table:
         Column("layer", "count"),
         Column("call"),
         Column("score", "number", "mean contrast over start years, logits"),
-        Column("95 % interval", "number", "bootstrap over nouns"),
+        Column("95 % interval", "number", "jackknife over centuries"),
         Column("static", "number", "mean activation times mean contrast"),
         Column("year-specific", "number", "covariance over start years of activation and contrast"),
         Column("p", "scientific", "one-sided; null: the neuron, tuned as it is, writes in a random direction"),

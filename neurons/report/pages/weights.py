@@ -1,5 +1,7 @@
-"""What the model's weights add to a neuron's page: what it writes on all tokens, prompts with their activations, and
-what it does on prompts of other kinds. From its numbers (`weight_numbers.py`) alone."""
+"""Sections of a neuron's page from the model's weights: vocabulary, strongest and weakest prompts, control prompts.
+
+Made from its numbers (`weight_numbers.py`) alone.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -27,10 +29,10 @@ Numbers = Mapping[str, Any]
 
 LISTED = 10
 """Tokens shown at each end; report.json has twice as many."""
-KINDS = {
-    "prediction": "prediction: raises few tokens much",
-    "suppression": "suppression: lowers few tokens much",
-    "entropy": "entropy-like: writes much, and the same on all tokens",
+CLASSES = {
+    "prediction": "prediction: raises few tokens strongly",
+    "suppression": "suppression: lowers few tokens strongly",
+    "entropy": "entropy-like: large norm, equal effect on all tokens",
     "none": "none of prediction, suppression, entropy-like",
 }
 
@@ -39,11 +41,11 @@ def weight_sections(numbers: Numbers) -> tuple[Section, ...]:
     """Those of which the numbers are known."""
     sections: list[Section] = []
     if numbers["weights"] or numbers["vocabulary"]:
-        sections.append(Section("What it writes on the vocabulary", _vocabulary(numbers)))
+        sections.append(Section("Direct effect on the vocabulary", _vocabulary(numbers)))
     if numbers["prompts"]:
         sections.append(Section("Strongest and weakest prompts", _prompts(numbers)))
     if numbers["controls"]:
-        sections.append(Section("On prompts of other kinds", _controls(numbers)))
+        sections.append(Section("Activation on control prompts", _controls(numbers)))
     return tuple(sections)
 
 
@@ -64,14 +66,14 @@ def _moments(weights: Numbers) -> Facts:
     years = weights["explained"]["years"]
     return Facts(
         (
-            ("kind, by its weights", KINDS[weights["kind"]]),
+            ("class, by its weights", CLASSES[weights["kind"]]),
             ("variance of the cosine", shown("variance")),
             ("skew", shown("skew")),
             ("kurtosis (normal: 3)", shown("kurtosis")),
             ("norm of w_out", f"{shown('norm')}, robust z {shown('norm_z')}"),
             ("cosine of w_in and w_out", shown("in_out_cosine")),
             ("variance of the logits", shown("logit_variance")),
-            ("of the variance, years against the rest", "undefined" if years is None else f"{years:.1%}"),
+            ("share of the variance between years and other tokens", "undefined" if years is None else f"{years:.1%}"),
         )
     )
 
@@ -88,7 +90,8 @@ def _histogram(name: str, found: Numbers) -> Picture:
         ),
         f"Histogram of the cosine of {name}'s output weights with each of {total:,} tokens, from"
         f" {number(found['edges'][0])} to {number(found['edges'][-1])}; the 100 years are marked.",
-        f"Cosine of w_out with the unembedding of each of {total:,} tokens; the count is on a logarithmic scale.",
+        f"Cosine of w_out with the unembedding of each of {total:,} tokens: number of tokens by cosine, on a"
+        " logarithmic scale.",
     )
 
 
@@ -101,20 +104,21 @@ def _tokens(found: Numbers) -> Table:
         Column("promoted"), Column("logits", "number"), Column("cosine", "number"),
         Column("suppressed"), Column("logits", "number"), Column("cosine", "number"),
     )  # fmt: skip
-    caption = "Tokens of the whole vocabulary; logits for each unit of a/σ, less the mean over all tokens"
+    caption = "Most promoted and most suppressed tokens of the vocabulary: logits per unit of a/σ, minus the mean"
+    " over all tokens"
     return Table(caption, columns, rows)
 
 
 def _prompts(numbers: Numbers) -> tuple[Block, ...]:
     found = numbers["prompts"]
-    told = Text(
+    note = Text(
         (
-            "Each token's background is the neuron's activation there: red above zero, blue below; the strongest carry"
-            " the number. In front: a/σ at the last token, by which the prompts are chosen.",
+            "Background of each token: the neuron's activation there, red above zero, blue below; the strongest are"
+            " printed. First column: a/σ at END, by which the prompts are chosen.",
         )
     )
     limit = max(abs(value) for end in found.values() for one in end for value in one["activation"]) or 1.0
-    return (told, *(_token_text(end, found[end], limit) for end in ("strongest", "weakest")))
+    return (note, *(_token_text(end, found[end], limit) for end in ("strongest", "weakest")))
 
 
 def _token_text(end: str, prompts: Sequence[Numbers], limit: float) -> TokenText:
@@ -122,7 +126,7 @@ def _token_text(end: str, prompts: Sequence[Numbers], limit: float) -> TokenText
         TokenRow(f"a/σ {number(one['strength'])}", tuple(zip(one["tokens"], one["activation"], strict=True)))
         for one in prompts
     )
-    return TokenText(f"{end.capitalize()}; the scale ends at ±{number(limit)}", rows, limit)
+    return TokenText(f"{end.capitalize()} prompts; colour scale ±{number(limit)}", rows, limit)
 
 
 def _controls(numbers: Numbers) -> tuple[Block, ...]:
@@ -135,9 +139,9 @@ def _controls(numbers: Numbers) -> tuple[Block, ...]:
             list(map(int, found[0]["labels"])),
             {kind: np.array(one["mean"]) for kind, one in by_year.items()},
         ),
-        f"Activation of {name} by the two digits YY on {len(by_year)} kinds of prompt: {', '.join(by_year)}.",
-        "Mean activation at END by the two digits YY. The tuning above is that of all nouns; here each kind has the"
-        " same nouns and century.",
+        f"Activation of {name} by the two digits YY on {len(by_year)} types of prompt: {', '.join(by_year)}.",
+        "Mean activation a/σ at END by the two digits YY. Nouns and century are the same on all types of prompt, and"
+        " fewer than those of the tuning curve above.",
     )
     rows = tuple(
         (one["kind"], one["about"], one["example"], one["summary"]["mean"], one["summary"]["min"],
@@ -145,11 +149,11 @@ def _controls(numbers: Numbers) -> tuple[Block, ...]:
         for one in found
     )  # fmt: skip
     columns = (
-        Column("kind"), Column("what it is"), Column("for example"),
-        Column("mean a/σ", "number"), Column("least", "number"), Column("greatest", "number"),
+        Column("prompts"), Column("description"), Column("example"),
+        Column("mean a/σ", "number"), Column("minimum", "number"), Column("maximum", "number"),
     )  # fmt: skip
     left_out = tuple(
-        Text((f"{kind} cannot be asked of this tokenizer: {reason}.",))
-        for kind, reason in numbers["controls_left_out"].items()
+        Text((f"{name} is not possible with this tokenizer: {reason}.",))
+        for name, reason in numbers["controls_left_out"].items()
     )
-    return (Gallery((picture,)), Table("Over all prompts of a kind", columns, rows), *left_out)
+    return (Gallery((picture,)), Table("Activation at END over all prompts of each type", columns, rows), *left_out)

@@ -194,7 +194,7 @@ function showBasket() {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = `${nameOf(i)} ×`;
-    button.setAttribute("aria-label", `take ${nameOf(i)} out of the basket`);
+    button.setAttribute("aria-label", `remove ${nameOf(i)} from the sum`);
     button.addEventListener("click", () => { basket.delete(i); showBasket(); });
     return button;
   });
