@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Attributed": "neurons.attribution.results",
+    "Attribution": "neurons.attribution.results",
     "Behaviour": "neurons.task.behaviour",
     "Cache": "neurons.cache.format",
     "Clustering": "neurons.clustering.results",
@@ -30,10 +32,14 @@ _HOMES = {
     "NeuronsError": "neurons.types",
     "Study": "neurons.study.study",
     "PromptSet": "neurons.task.prompt_set",
-    "Ranking": "neurons.decomposition.ranking",
+    "Ranking": "neurons.attribution.ranking_results",
+    "Recovery": "neurons.attribution.results",
+    "ShapleyValues": "neurons.attribution.results",
     "Task": "neurons.task.tasks",
     "Template": "neurons.task.templates",
     "Tuning": "neurons.clustering.results",
+    "attribute": "neurons.attribution.shares",
+    "attributed": "neurons.attribution.sets",
     "cache_activations": "neurons.cache.build",
     "cluster": "neurons.clustering.clusters",
     "compose": "neurons.regression.composition",
@@ -49,8 +55,9 @@ _HOMES = {
     "open_cache": "neurons.cache.format",
     "custom_task": "neurons.task.tasks",
     "plain_logit_lens": "neurons.decomposition.effects",
-    "rank": "neurons.decomposition.ranking",
+    "rank": "neurons.attribution.ranking",
     "screen": "neurons.intervention.screen",
+    "shapley": "neurons.attribution.shapley",
     "tune": "neurons.clustering.tuning",
     "year_spans": "neurons.task.prompts",
 }
@@ -58,6 +65,12 @@ _HOMES = {
 __all__ = ["__version__", *sorted(_HOMES)]
 
 if TYPE_CHECKING:
+    from neurons.attribution.ranking import rank
+    from neurons.attribution.ranking_results import Ranking
+    from neurons.attribution.results import Attributed, Attribution, Recovery, ShapleyValues
+    from neurons.attribution.sets import attributed
+    from neurons.attribution.shapley import shapley
+    from neurons.attribution.shares import attribute
     from neurons.cache.build import cache_activations
     from neurons.cache.format import Cache, open_cache
     from neurons.clustering.clusters import cluster
@@ -66,7 +79,6 @@ if TYPE_CHECKING:
     from neurons.decomposition.effects import LogitEffects, logit_effects, plain_logit_lens
     from neurons.decomposition.measured import measured_behaviour
     from neurons.decomposition.population import neuron_population
-    from neurons.decomposition.ranking import Ranking, rank
     from neurons.intervention.context import AblationContext, ablation_context
     from neurons.intervention.exact import group_effect, neuron_effects
     from neurons.intervention.results import NeuronEffects

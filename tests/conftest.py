@@ -17,11 +17,13 @@ from gpt2_files import write_gpt2_tokenizer
 from planted import Planted, write_kinds, write_planted
 from random_gpt2 import MINI, write_random_gpt2
 
+from neurons.attribution.results import Attributed
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.model.checkpoint import load_model
 from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer, load_tokenizer
+from neurons.study.study import Study
 from neurons.task.prompt_set import PromptSet
 from neurons.task.prompts import year_spans
 
@@ -92,6 +94,12 @@ def mini_prompts(mini_tokenizer: Gpt2Tokenizer) -> PromptSet:
 @pytest.fixture(scope="session")
 def mini_cache(mini_model: Model, mini_prompts: PromptSet, tmp_path_factory: pytest.TempPathFactory) -> Cache:
     return cache_activations(mini_model, mini_prompts, cache_dir=tmp_path_factory.mktemp("mini"))
+
+
+@pytest.fixture(scope="session")
+def mini_attributed(mini_cache: Cache) -> Attributed:
+    """The shares of mini's neurons, kept beside `mini_cache`: commands on it need no model."""
+    return Study(cache_dir=mini_cache.path.parent).attributed()
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,9 @@ class Right:
         made["prompts"] = neurons.year_spans(self.model.tokenizer, nouns=2, centuries=[17])
         made["effects"] = neurons.logit_effects(self.cache)
         made["ctx"] = neurons.ablation_context(self.model, self.cache, years=[31, 32], nouns=1)
+        made["attributed"] = neurons.attributed(
+            neurons.ablation_context(self.model, self.cache, years=self.effects.start_years)
+        )
         made["ranking"] = neurons.rank(self.effects)
         made["population"] = neurons.neuron_population(self.effects)
         few = self.population.take(np.arange(60))
@@ -86,6 +89,29 @@ def right(mini_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Right:
 Call = tuple[Callable[..., Any], dict[str, Any]]
 NEURON = "L11N1"
 CALLS: dict[str, Callable[["Right"], Call]] = {
+    "attribute": lambda r: (
+        neurons.attribute,
+        {"ctx": r.ctx, "measures": ("contrast",), "draws": 1, "seed": 0, "steps": 2, "progress": None},
+    ),
+    "attributed": lambda r: (neurons.attributed, {"ctx": r.ctx, "seed": 0, "progress": None}),
+    "shapley": lambda r: (
+        neurons.shapley,
+        {
+            "ctx": r.ctx,
+            "neurons": [NEURON],
+            "samples": 2,
+            "prompts": 2,
+            "measures": ("contrast",),
+            "seed": 0,
+            "progress": None,
+        },
+    ),
+    "Attributed.share": lambda r: (r.attributed.share, {"measure": "contrast"}),
+    "Attributed.recovery": lambda r: (r.attributed.recovery, {"measure": "cutoff_sharpness"}),
+    "Attribution.share_of": lambda r: (r.attributed.shares[0].share_of, {"neuron": NEURON}),
+    "Attribution.place_of": lambda r: (r.attributed.shares[0].place_of, {"start_year": 31}),
+    "Attribution.interval_at": lambda r: (r.attributed.shares[0].interval_at, {"start_year": 31}),
+    "Recovery.fewest": lambda r: (r.attributed.recoveries[0].fewest, {"part": 0.5}),
     "cache_activations": lambda r: (
         neurons.cache_activations,
         {
@@ -157,7 +183,14 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
     "plain_logit_lens": lambda r: (neurons.plain_logit_lens, {"cache": r.cache, "years": [31, 32]}),
     "rank": lambda r: (
         neurons.rank,
-        {"effects": r.effects, "start_year": 32, "progress": None},
+        {
+            "effects": r.effects,
+            "attribution": r.attributed,
+            "alone": None,
+            "start_year": 32,
+            "order": None,
+            "progress": None,
+        },
     ),
     "screen": lambda r: (neurons.screen, {"ctx": r.ctx, "intervention": neurons.Intervention(), "progress": None}),
     "tune": lambda r: (neurons.tune, {"population": r.few.take(np.arange(3)), "seed": 0, "progress": None}),

@@ -27,7 +27,7 @@ pytestmark = [
 HERE = Path(__file__).parent
 NUMERICAL = (
     "test_rounding.py", "comparison/test_check_maps.py", "comparison/test_checks.py", "decomposition/test_shapes.py",
-    "decomposition/test_significance.py", "decomposition/test_ranking.py", "decomposition/test_effects.py",
+    "decomposition/test_scores.py", "attribution/test_ranking.py", "decomposition/test_effects.py",
     "clustering/test_tuning.py", "clustering/test_clustering.py", "regression/test_composition.py",
     "model/test_forward.py",
 )  # fmt: skip

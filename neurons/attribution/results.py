@@ -2,16 +2,19 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
+from neurons.intervals import Cells, Interval, interval, year_means
+from neurons.rounding import descending, reaches
 from neurons.shown import Shown
-from neurons.types import InputError, Measure, NeuronId
+from neurons.types import InputError, Measure, NeuronId, check_choice, check_whole, told
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -20,7 +23,8 @@ class Attribution(Shown):
 
     by_century, written_by_century [C, Y, M]: share and written share, averaged over the prompts of a century
     and start year; NaN where there is none (n_prompts [C, Y] is 0). clean_by_century, floor_by_century [C, Y]: the
-    measure as it is, and with all neurons at a random other start year. steps: nodes of the integral.
+    measure as it is, and with all neurons at a random other start year. draws: other start years drawn for each
+    prompt; steps: nodes of the integral. A mean over centuries is `year_means`: every century counts the same.
     """
 
     model: str
@@ -56,7 +60,7 @@ class Attribution(Shown):
 
     @cached_property
     def by_start_year(self) -> Float[np.ndarray, "Y M"]:
-        """Share at each start year: the mean over its prompts."""
+        """Share at each start year: the mean over centuries."""
         return self._over_centuries(self.by_century)
 
     @cached_property
@@ -71,8 +75,28 @@ class Attribution(Shown):
 
     @cached_property
     def written_share(self) -> Float[np.ndarray, " M"]:
-        """Mean over start years; adds up to the same."""
+        """Mean written share over start years, in units of the measure; adds up to the same."""
         return self.written_by_start_year.mean(0)
+
+    @cached_property
+    def share_interval(self) -> Interval:
+        """The 95 % interval of each share, centuries as replicates; bounds are NaN with one century."""
+        return self.interval_at(None)
+
+    def interval_at(self, start_year: int | None) -> Interval:
+        """The same at one start year; None for the mean over start years."""
+        place = slice(None) if start_year is None else [self.place_of(start_year)]
+        return interval(self._cells(self.by_century), lambda mean: mean[place].mean(0))
+
+    @property
+    def ci_low(self) -> Float[np.ndarray, " M"]:
+        """Lower end of the 95 % interval of each share, over centuries."""
+        return self.share_interval.low
+
+    @property
+    def ci_high(self) -> Float[np.ndarray, " M"]:
+        """Upper end of the 95 % interval of each share, over centuries."""
+        return self.share_interval.high
 
     @cached_property
     def clean(self) -> Float[np.ndarray, " Y"]:
@@ -100,22 +124,67 @@ class Attribution(Shown):
         """One neuron's share; `InputError` for one that is not among those attributed."""
         return float(self.share[self._row(neuron)])
 
-    def order(self) -> Int[np.ndarray, " M"]:
-        """Rows of the neurons, largest share first; equal shares by layer and index."""
-        return np.argsort(-self.share, kind="stable")
+    def order(self, centuries: Bool[np.ndarray, " C"] | None = None) -> Int[np.ndarray, " M"]:
+        """Rows of the neurons, largest share first; equal shares by layer and index. centuries: from these alone."""
+        if centuries is None:
+            return descending(self.share)
+        some = Cells(self.by_century[centuries], self.n_prompts[centuries] > 0)
+        return descending(np.nanmean(year_means(some), 0))
+
+    def to_json(self) -> dict[str, Any]:
+        """All neurons, largest share first, in units of the measure."""
+        records = self.to_frame().to_dict("records")
+        return {
+            "model": self.model,
+            "measure": self.measure,
+            "layers": list(self.layers),
+            "start_years": list(self.start_years),
+            "centuries": list(self.centuries),
+            "prompts": int(self.n_prompts.sum()),
+            "draws": self.draws,
+            "seed": self.seed,
+            "steps": self.steps,
+            "clean": float(self.clean.mean()),
+            "floor": float(self.floor.mean()),
+            "sum_error": self.sum_error,
+            "neurons": [{key: None if value != value else value for key, value in one.items()} for one in records],
+        }
 
     def to_frame(self) -> "pd.DataFrame":
         """A row a neuron, largest share first, in units of the measure."""
         import pandas as pd
 
         order = self.order()
+        columns = {"share": self.share, "ci_low": self.ci_low, "ci_high": self.ci_high,
+                   "written_share": self.written_share}  # fmt: skip
         names = [str(self.neurons[row]) for row in order.tolist()]
-        return pd.DataFrame({"neuron": names, "share": self.share[order], "written_share": self.written_share[order]})
+        return pd.DataFrame({"neuron": names} | {name: values[order] for name, values in columns.items()})
+
+    def to_xarray(self) -> "xr.Dataset":
+        """Share and written share by start year and neuron, clean and floor by start year, in units of the measure."""
+        from neurons.labelled import labelled, together
+
+        unit, years, neurons = self.measure.replace("_", " "), self.start_years, self.neurons
+        found = {
+            "share": labelled(self.by_start_year, unit=unit, start_year=years, neuron=neurons),
+            "written_share": labelled(self.written_by_start_year, unit=unit, start_year=years, neuron=neurons),
+            "clean": labelled(self.clean, unit=unit, start_year=years),
+            "floor": labelled(self.floor, unit=unit, start_year=years),
+        }
+        return together(**found)
+
+    def place_of(self, start_year: int) -> int:
+        """Where a start year stands among those measured; `InputError` for one that is not."""
+        if check_whole("start_year", start_year) not in self.start_years:
+            first, last = self.start_years[0], self.start_years[-1]
+            raise InputError(f"start year {start_year} is not measured: choose within {first:02d}-{last:02d}")
+        return self.start_years.index(start_year)
 
     def _over_centuries(self, cells: Float[np.ndarray, "C Y ..."]) -> Float[np.ndarray, "Y ..."]:
-        """Mean over the prompts of each start year."""
-        weight = self.n_prompts / self.n_prompts.sum(0)
-        return np.einsum("cy...,cy->y...", np.nan_to_num(cells).astype(float), weight)
+        return year_means(self._cells(cells))
+
+    def _cells(self, cells: Float[np.ndarray, "C Y ..."]) -> Cells:
+        return Cells(cells, self.n_prompts > 0)
 
     def _row(self, neuron: str | NeuronId) -> int:
         found = NeuronId.parse(neuron)
@@ -127,8 +196,72 @@ class Attribution(Shown):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Recovery(Shown):
+    """What the first k neurons by share recover of clean minus floor when all others are at a random other year.
+
+    sizes [G]: k, ascending from 0 to all. recovered [G]: 0 is the floor, 1 the whole; the order comes from one half of
+    the centuries and is measured on the other, both ways. held_out is False where one century leaves no halves.
+    """
+
+    measure: Measure
+    sizes: Int[np.ndarray, " G"]
+    recovered: Float[np.ndarray, " G"]
+    held_out: bool
+
+    def summary(self) -> dict[str, object]:
+        return {"measure": self.measure, "k for 90 %": self.fewest(0.9), "held out": self.held_out}
+
+    def fewest(self, part: float) -> int | None:
+        """The first k that recover this part (0.9: 90 %); None where nothing moves. `InputError` for no such part.
+
+        Between the sizes that were run by straight line: where the curve bends down, k is a little too large.
+        """
+        if isinstance(part, bool) or not isinstance(part, int | float) or not 0 < part <= 1:
+            raise InputError(f"part must be a number above 0 and at most 1, not {told(part)}")
+        reached = [reaches(value, part) for value in self.recovered.tolist()]
+        if True not in reached:
+            return None
+        at = reached.index(True)
+        if at == 0:
+            return 0
+        (k0, k1), (r0, r1) = self.sizes[at - 1 : at + 1].tolist(), self.recovered[at - 1 : at + 1].tolist()
+        return int(np.ceil(round(k0 + (k1 - k0) * (part - r0) / (r1 - r0), 6)))
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a size: recovered as a part of clean minus floor."""
+        import pandas as pd
+
+        return pd.DataFrame({"k": self.sizes, "recovered": self.recovered})
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Attributed(Shown):
+    """What is kept of a study: shares in each measure, and what the first k of some recover."""
+
+    shares: tuple[Attribution, ...]
+    recoveries: tuple[Recovery, ...]
+
+    def summary(self) -> dict[str, object]:
+        return {"measures": [one.measure for one in self.shares], "draws": self.shares[0].draws}
+
+    def share(self, measure: Measure) -> Attribution:
+        """Shares in one measure."""
+        check_choice("measure", measure, Measure)
+        return next(one for one in self.shares if one.measure == measure)
+
+    def recovery(self, measure: Measure) -> Recovery:
+        """What the first k recover of one measure; `InputError` for the contrast, whose sets are not run."""
+        check_choice("measure", measure, Measure)
+        for one in self.recoveries:
+            if one.measure == measure:
+                return one
+        known = " or ".join(one.measure for one in self.recoveries)
+        raise InputError(f"no sets were run for the {measure}: choose {known}")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class ShapleyValues(Shown):
-    """Sampled Shapley values of n neurons in a measure, in its units, with the standard error of each."""
+    """Sampled Shapley values of n neurons in a measure, in its units: value [n], with its standard_error [n]."""
 
     measure: Measure
     neurons: tuple[NeuronId, ...]
@@ -145,3 +278,10 @@ class ShapleyValues(Shown):
 
         names = [str(neuron) for neuron in self.neurons]
         return pd.DataFrame({"neuron": names, "value": self.value, "standard_error": self.standard_error})
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "measure": self.measure,
+            "samples": self.samples,
+            "neurons": [{**row} for row in self.to_frame().to_dict("records")],
+        }

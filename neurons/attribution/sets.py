@@ -1,15 +1,33 @@
-"""Sets of neurons: the first k of an order kept and the rest at a random other year, or these ablated."""
+"""What sets of neurons recover: kept, or removed, with all others at a random other year; and how many it takes.
 
-from collections.abc import Sequence
+How many it takes is measured on centuries held out:
+
+1. The centuries are split in two halves, every other one. Neurons are ordered by their shares in one half.
+2. On the other half the first k run as they are and all others take the activations of a random other start year.
+3. Recovered is (with the first k - with none) over (with all - with none), both halves averaged.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from neurons.attribution.draws import DRAWS
 from neurons.attribution.end import blocks, with_kept
+from neurons.attribution.results import Attributed, Attribution, Recovery
+from neurons.attribution.shares import attribute
 from neurons.intervention.context import AblationContext
 from neurons.intervention.groups import MEASURES
-from neurons.types import Measure, Progress
+from neurons.types import Measure, Progress, check_is, check_whole
+
+RECOVERED: tuple[Measure, ...] = ("probability_difference", "cutoff_sharpness")
+"""Those in which sets are measured: both are of the whole answer."""
+SINGLY = 8
+GROWTH = 1.3
+"""Sizes of sets: every k up to `SINGLY`, then each so much larger than the last."""
+ONE_DRAW = 1
+"""Other start years for each prompt: differences between prompts' draws average out over some 2,000 prompts."""
 
 
 def first_of(order: Int[np.ndarray, " M"], sizes: Sequence[int]) -> Bool[np.ndarray, "G M"]:
@@ -45,3 +63,51 @@ def kept_measures(
         if progress:
             progress(done, len(ctx))
     return found
+
+
+def attributed(ctx: AblationContext, *, seed: int = 0, progress: Progress | None = None) -> Attributed:
+    """Shares in every measure, and what the first k recover of probability difference and cutoff sharpness.
+
+    Raises `InputError` where a noun has one start year alone in its century.
+    """
+    check_is("ctx", ctx, AblationContext, "what ablation_context returns")
+    check_whole("seed", seed, least=0)
+    shares = attribute(ctx, seed=seed, progress=progress)
+    return Attributed(tuple(shares.values()), recoveries(ctx, shares, seed=seed))
+
+
+def recoveries(
+    ctx: AblationContext, shares: Mapping[Measure, Attribution], *, seed: int = 0, draws: int = ONE_DRAW
+) -> tuple[Recovery, ...]:
+    """For each of `RECOVERED`, kept sets of growing size; with one century they are measured where they were chosen."""
+    sizes = set_sizes(len(ctx.cache.layers) * ctx.cache.d_mlp)
+    one = shares[RECOVERED[0]]
+    first = np.arange(len(one.centuries)) % 2 == 0
+    held_out = len(first) > 1
+    halves = [(first, ~first), (~first, first)] if held_out else [(first, first)]
+    found: dict[Measure, list[np.ndarray]] = {measure: [] for measure in RECOVERED}
+    for chosen_on, measured_on in halves:
+        some = _of_centuries(ctx, one.centuries, measured_on)
+        sets = np.concatenate([first_of(shares[measure].order(chosen_on), sizes.tolist()) for measure in RECOVERED])
+        values = kept_measures(some, sets, measures=RECOVERED, draws=draws, seed=seed)
+        for place, measure in enumerate(RECOVERED):
+            found[measure].append(values[measure].mean(1)[place * len(sizes) : (place + 1) * len(sizes)])
+    return tuple(Recovery(measure, sizes, _recovered(np.mean(found[measure], 0)), held_out) for measure in RECOVERED)
+
+
+def set_sizes(neurons: int) -> Int[np.ndarray, " G"]:
+    """From none to all of so many neurons."""
+    sizes = list(range(min(SINGLY, neurons) + 1))
+    while sizes[-1] < neurons:
+        sizes.append(min(neurons, int(np.ceil(sizes[-1] * GROWTH))))
+    return np.array(sizes)
+
+
+def _of_centuries(ctx: AblationContext, centuries: tuple[int, ...], some: Bool[np.ndarray, " C"]) -> AblationContext:
+    rows = ctx.rows[np.isin(ctx.cache.century[ctx.rows], np.array(centuries)[some])]
+    return replace(ctx, rows=rows, start_years=tuple(np.unique(ctx.cache.start_year[rows]).tolist()))
+
+
+def _recovered(values: np.ndarray) -> np.ndarray:
+    moved = values[-1] - values[0]
+    return (values - values[0]) / moved if moved else np.zeros(len(values))

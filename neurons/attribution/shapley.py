@@ -17,9 +17,10 @@ from jaxtyping import Float, Int
 from neurons.attribution.draws import noun_centuries
 from neurons.attribution.end import Block, block_of, with_kept
 from neurons.attribution.results import ShapleyValues
+from neurons.attribution.shares import check_ctx
 from neurons.intervention.context import AblationContext
 from neurons.intervention.groups import MEASURES
-from neurons.types import InputError, Measure, NeuronId, Progress
+from neurons.types import MOST_RESAMPLES, InputError, Measure, NeuronId, Progress, check_whole, parse_neurons
 
 PROMPTS = 24
 """Prompts of a sample, of as many start years."""
@@ -39,7 +40,13 @@ def shapley(
 
     Raises `InputError` for fewer than two samples, or for a neuron outside the cache.
     """
-    chosen = tuple(ctx.cache.check_neuron(neuron) for neuron in neurons)
+    check_ctx(ctx, measures, progress)
+    chosen = tuple(ctx.cache.check_neuron(neuron) for neuron in parse_neurons(neurons))
+    if not chosen:
+        raise InputError("no neuron named: name one or more like L9N12")
+    check_whole("samples", samples, least=2, most=MOST_RESAMPLES)
+    check_whole("prompts", prompts, least=1)
+    check_whole("seed", seed, least=0)
     rows = [ctx.cache.layers.index(neuron.layer) * ctx.cache.d_mlp + neuron.index for neuron in chosen]
     M = len(ctx.cache.layers) * ctx.cache.d_mlp
     rng = np.random.default_rng(seed)
@@ -90,8 +97,7 @@ def _estimate(
     rng: np.random.Generator,
     progress: Progress | None,
 ) -> dict[Measure, ShapleyValues]:
-    if samples < 2:
-        raise InputError(f"invalid samples {samples}: a standard error needs at least 2")
+    check_whole("samples", samples, least=2, most=MOST_RESAMPLES)
     total = np.zeros((len(measures), len(chosen)))
     squares = np.zeros_like(total)
     for sample, block in enumerate(_sampled(ctx, measures, samples, prompts, rng)):

@@ -26,10 +26,11 @@ from neurons.attribution.results import Attribution
 from neurons.intervention.context import AblationContext
 from neurons.intervention.groups import MEASURES
 from neurons.model.forward import normalise
-from neurons.types import InputError, Measure, Progress
+from neurons.types import InputError, Measure, Progress, check_choice, check_is, check_progress, check_whole, elements
 
 STEPS = (4, 6, 8, 12, 16, 24, 32, 48, 64)
 """Numbers of nodes tried, one after the other."""
+MOST_STEPS, MOST_DRAWS = 256, 64
 TOLERANCE = 0.005
 """Largest error of a sum of shares, as a part of what the measure moves between floor and clean."""
 
@@ -75,8 +76,11 @@ def attribute(
 
     Raises `InputError` for fewer than one draw or step, or a noun with one start year alone in its century.
     """
-    if steps is not None and steps < 1:
-        raise InputError(f"invalid steps {steps}: the integral needs at least 1")
+    check_ctx(ctx, measures, progress)
+    check_whole("draws", draws, least=1, most=MOST_DRAWS)
+    check_whole("seed", seed, least=0)
+    if steps is not None:
+        check_whole("steps", steps, least=1, most=MOST_STEPS)
     ladder = [steps] if steps else _enough_steps(ctx, measures, draws, seed)
     for tried in ladder:
         totals = Totals.empty(ctx, measures)
@@ -88,6 +92,17 @@ def attribute(
         if max(one.sum_error for one in found.values()) <= TOLERANCE:
             break
     return found
+
+
+def check_ctx(ctx: AblationContext, measures: Sequence[Measure], progress: Progress | None) -> None:
+    """Raise `InputError` for what is no context, a measure that is none, or none at all."""
+    check_is("ctx", ctx, AblationContext, "what ablation_context returns")
+    check_progress(progress)
+    named = elements("measures", measures, f"some of {', '.join(MEASURES)}")
+    if not named or len(set(map(str, named))) < len(named):
+        raise InputError(f"measures must be one or more of {', '.join(MEASURES)}, each once")
+    for measure in named:
+        check_choice("measure", measure, Measure)
 
 
 def _enough_steps(ctx: AblationContext, measures: Sequence[Measure], draws: int, seed: int) -> tuple[int, ...]:

@@ -54,7 +54,7 @@ def register(app: typer.Typer) -> None:
     app.command()(causal)
 
 
-@on_study()
+@on_study("attribution")
 def causal(
     study: Study,
     neurons: NeuronsOption = None,

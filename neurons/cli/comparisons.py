@@ -73,7 +73,7 @@ def print_transfer(found: "Transfer") -> None:
         ["task", "boosting", "suppressing", "rank correlation", "in both", "by chance", f"only {name}", "only here",
          "undecided", f"share of {name}'s", "share of its own"],
         [_agreement(task) for task in found.tasks],
-        caption="in both: boosting in each (q < 0.05 for both); only: boosting there, and the score reliably lower in"
+        caption="in both: boosting in each; only: boosting there, and the share reliably lower in"
         " the other; share of: the change of the probability difference when these neurons are resampled from the"
         " corrupted run, divided by that when all neurons of the layers are",
     )  # fmt: skip
@@ -115,7 +115,7 @@ def _some(neurons: tuple[object, ...]) -> str:
     return (", ".join(map(str, neurons[:NAMED])) or "none") + more
 
 
-@on_study("task", "template")
+@on_study("task", "template", "attribution")
 def check(
     study: Study,
     sample: Annotated[
@@ -234,7 +234,7 @@ def _print_pair(first: str, pair: "Pair") -> None:
         correlation = "-" if sharing.rank_correlation is None else f"{sharing.rank_correlation:+.3f}"
         same = "-" if pair.same_index is None else f"{pair.same_index:+.3f}"
         print(
-            f"  rank correlation of the scores: {correlation}; readouts of neurons of equal index: median cosine {same}"
+            f"  rank correlation of the shares: {correlation}; readouts of neurons of equal index: median cosine {same}"
         )
         for name, neurons in (("kept", sharing.both), ("lost", sharing.only_first), ("gained", sharing.only_second),
                               ("undecided", sharing.undecided)):  # fmt: skip

@@ -45,6 +45,10 @@ SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw
 DtypeOption = Annotated[
     Dtype, typer.Option("--dtype", help="Activations are stored as float32, or as float16 in half the space.")
 ]
+AttributionOption = Annotated[
+    bool,
+    typer.Option("--attribution/--no-attribution", help="Rank by share of the answer, or by direct effect alone."),
+]
 CacheDirOption = Annotated[Path, typer.Option("--cache-dir", envvar=folder.VARIABLE, help="Folder of the cache files.")]
 DeviceOption = Annotated[
     Device, typer.Option("--device", help="Where the model runs, when it must (mps is checked against the CPU).")
@@ -77,6 +81,7 @@ def common_options(
     task: TaskOption = None,
     template: TemplateOption = None,
     dtype: DtypeOption = DTYPE,
+    attribution: AttributionOption = True,
     cache_dir: CacheDirOption = folder.FOLDER,
     device: DeviceOption = "cpu",
 ) -> dict[str, Any]:
@@ -91,6 +96,7 @@ def common_options(
         "task": task,
         "template": template,
         "dtype": dtype,
+        "attribution": attribution,
         "cache_dir": cache_dir,
         "device": device,
         "bars": progress_bar,

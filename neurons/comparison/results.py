@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The part of a ranking that is compared, M neurons by layer and index: score and interval in logits, and the call.
+    """What is compared of a ranking, M neurons by layer and index.
 
-    p_value: one-sided for boosting.
+    score: direct effect on the contrast, in logits. share, with its interval ci_low, ci_high: what the verdicts are of.
     """
 
     layer: Int[np.ndarray, " M"]
     index: Int[np.ndarray, " M"]
     score: Float[np.ndarray, " M"]
+    share: Float[np.ndarray, " M"]
     ci_low: Float[np.ndarray, " M"]
     ci_high: Float[np.ndarray, " M"]
-    p_value: Float[np.ndarray, " M"]
     boosting: Bool[np.ndarray, " M"]
     suppressing: Bool[np.ndarray, " M"]
 
@@ -42,8 +42,8 @@ class Scores:
         return tuple(NeuronId(int(layer), int(index)) for layer, index in zip(self.layer, self.index, strict=True))
 
     def top_boosting(self, count: int | None = None) -> Bool[np.ndarray, " M"]:
-        """Return True for the boosting neurons, or for the `count` of them with the largest scores."""
-        order = descending(np.where(self.boosting, self.score, np.nan))
+        """Return True for the boosting neurons, or for the `count` of them with the largest shares."""
+        order = descending(np.where(self.boosting, self.share, np.nan))
         chosen = np.zeros(len(self), bool)
         chosen[order[:count]] = True
         return chosen & self.boosting
@@ -51,9 +51,9 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Sharing:
-    """Overlap of two rankings of the same M neurons; each list by the larger of the two scores, largest first.
+    """Overlap of two rankings of the same M neurons; each list by the larger of the two shares, largest first.
 
-    rank_correlation: Spearman's, of all scores; None if one of them is constant. n_first, n_second: how many
+    rank_correlation: Spearman's, of all shares; None if one of them is constant. n_first, n_second: how many
     boost in each. expected_both: how many would in both if the calls were independent.
     """
 

@@ -66,7 +66,7 @@ class Regression:
             return "nothing"
         best = self.terms[int(largest(np.array([term.alone for term in self.terms])))]
         if not reaches(best.alone, LEAST_ALONE):
-            return "nothing that has a name here"
+            return "no named shape"
         return WRITES.get(best.term, "a last-digit pattern")
 
     def record(self) -> list[dict[str, Any]]:

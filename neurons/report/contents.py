@@ -12,12 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from neurons.attribution.ranking_results import OrderComparison, Ranking
 from neurons.cache.format import Cache
 from neurons.circuit.results import CircuitStudy
 from neurons.clustering.results import Clustering, Tuning
 from neurons.comparison.results import Checks
 from neurons.decomposition.effects import LogitEffects
-from neurons.decomposition.ranking import Ranking
 from neurons.intervention.results import Ablations
 from neurons.regression.results import Composition
 from neurons.report.folder import FORMAT
@@ -32,9 +32,13 @@ from neurons.report.numbers import (
 from neurons.report.weight_numbers import FromWeights
 from neurons.types import NeuronId
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DIRECT_EFFECTS = "exact, in logits, through the final LayerNorm with its scale frozen; from the cache alone"
-RANKING = "boosting scores with a jackknife over centuries, and false discovery rate"
+BY_SHARE = (
+    "by share of the probability difference between a random other start year and the prompt's own, 95 % intervals over"
+    " centuries"
+)
+BY_DIRECT_EFFECT = "by direct effect, 95 % intervals over centuries; no attribution"
 SUPPRESSING_SHARE = 4
 """One page in this many is kept for the strongest suppressing neurons."""
 
@@ -52,6 +56,7 @@ class Contents:
     ablations: Ablations | None = None
     circuit: CircuitStudy | None = None
     checks: Checks | None = None
+    orders: OrderComparison | None = None
     tokens: tuple[str, ...] = ()
     seed: int = 0
 
@@ -90,6 +95,8 @@ class Contents:
             "behaviour": behaviour_numbers(self.effects),
             "layers": layer_numbers(self.effects),
             "called": called_numbers(self.ranking),
+            "orders": None if self.orders is None else self.orders.to_json(),
+            "answer": None if self.ranking.answer is None else dict(vars(self.ranking.answer)),
             "ranking": [self.ranking.record(row) for row in range(len(self.ranking))],
             "neurons": neuron_numbers(
                 self.effects, self.ranking, self.neurons, tuning=self.tuning, weights=self.weights,
@@ -100,7 +107,8 @@ class Contents:
 
     def analyses(self) -> dict[str, str]:
         """The analyses shown and how each was run, for the page of provenance."""
-        found = {"direct effects": DIRECT_EFFECTS, "ranking": RANKING}
+        by = BY_DIRECT_EFFECT if self.ranking.answer is None else BY_SHARE
+        found = {"direct effects": DIRECT_EFFECTS, "ranking": by}
         if self.clustering is not None:
             found["clusters and composition"] = f"seed {self.seed}, from the cache alone"
         if self.weights is not NOTHING_KEPT:

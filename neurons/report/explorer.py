@@ -20,14 +20,14 @@ import numpy as np
 from jaxtyping import Float, Int
 from markupsafe import Markup
 
+from neurons.attribution.ranking_results import Ranking
 from neurons.decomposition.effects import LogitEffects
-from neurons.decomposition.ranking import Ranking
 from neurons.report.folder import write_text
 from neurons.report.render import Site, environment, template_text
 from neurons.types import NeuronId
 
 EXPLORER = "explorer.html"
-SCORES = ("score", "static", "year_specific", "ci_low", "ci_high", "q_value")
+SCORES = ("share", "ci_low", "ci_high", "written_share", "score", "static", "year_specific")
 """Columns of the list, float32, as in the ranking."""
 
 Labels = Mapping[str, Mapping[NeuronId, str]]

@@ -1,7 +1,7 @@
 """Every number of the report, as plain dicts and lists: what the pages show and `report.json` holds.
 
 The pages are made from these and from nothing else, so the two cannot differ. Everything comes from the
-cache file. Arrays are rounded to `DIGITS` significant digits; scores and p values are not.
+cache file. Arrays are rounded to `DIGITS` significant digits; scores and shares are not.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from neurons.attribution.ranking_results import Ranking
 from neurons.cache.format import Cache
 from neurons.clustering.descriptions import describe_unfitted
 from neurons.clustering.results import NeuronTuning, Tuning
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.measured import mean_probability, measured_behaviour, measured_rows
 from neurons.decomposition.profiles import PartContrast, by_distance, contrast_by_part
-from neurons.decomposition.ranking import Ranking
 from neurons.report.weight_numbers import DIGITS, FromWeights
 from neurons.task.years import contrast_weights
 from neurons.types import NeuronId
@@ -72,6 +72,7 @@ def called_numbers(ranking: Ranking) -> dict[str, Any]:
         "suppressing": int(ranking.suppressing.sum()),
         "boosting_contrast": float(ranking.score[ranking.boosting].sum()),
         "contrast": float(ranking.score.sum()),
+        "boosting_share": None if ranking.answer is None else float(ranking.share[ranking.boosting].sum()),
     }
 
 

@@ -36,6 +36,8 @@ KEPT = {
     "statistics": ("neurons.weights.results:NeuronStatistics", "1"),
     "text": ("neurons.weights.results:TextStudy", "1"),
     "neighbours": ("neurons.weights.results:NeighboursOfAll", "1"),
+    "attribution": ("neurons.attribution.results:Attributed", "1"),
+    "orders": ("neurons.attribution.ranking_results:OrderComparison", "1"),
     "ablations": ("neurons.intervention.results:Ablations", "2"),
     "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "2"),
     "components": ("neurons.intervention.results:ComponentEffects", "1"),
@@ -46,6 +48,8 @@ KEPT = {
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
 gives other numbers."""
+OF_THE_RANKING = {"clusters", "composition", "circuit"}
+"""Results of neurons that the ranking chooses: by attribution or by direct effect."""
 OF_WEIGHTS = {"statistics", "text", "neighbours"}
 """Results that depend on neither start years nor seed."""
 
@@ -64,8 +68,11 @@ class Opened(Shown):
     model: `mini`, a GPT-2 of the hub, a checkpoint directory, or what `load_model` returned. layers: the MLP layers
     that are cached and analysed; default the last third. years: the start years measured; default those of 02-98 that
     have a prompt. nouns, centuries, seed: as in `year_spans`. task or template: other prompts; prompts: a prompt set
-    of your own. device: where the model runs. bars: opens a progress bar for each long computation; note: called with
+    of your own. attribution: whether the ranking is by attribution, which runs the model once; else by direct effect.
+    device: where the model runs. bars: opens a progress bar for each long computation; note: called with
     each message to the person. jobs, scheduler: where the cache is built, see docs/cluster.md.
+
+    `plan` is what the settings mean for this checkpoint: prompts, layers, start years, where the cache lies.
 
     Nothing is loaded or written here. Raises `InputError` for settings that do not fit the model, `CheckpointError`
     for a checkpoint that cannot be found or read.
@@ -84,6 +91,7 @@ class Opened(Shown):
         template: str | None = None,
         prompts: PromptSet | None = None,
         dtype: str = DTYPE,
+        attribution: bool = True,
         device: str = "cpu",
         cache_dir: str | os.PathLike[str] | None = None,
         jobs: int | None = None,
@@ -100,6 +108,7 @@ class Opened(Shown):
             task=task if isinstance(task, Task) else choose_task(task, template),
             prompts=prompts,
             dtype=check_dtype(dtype),
+            attribution=attribution,
             device=parse_device(device),
             cache_dir=default_folder() if cache_dir is None else Path(cache_dir),
         )
@@ -107,7 +116,6 @@ class Opened(Shown):
         self._models: dict[str, Model] = {}
         self._results: dict[str, Any] = {}
         self.plan: Plan = settings.on(self._find(model, settings.cache_dir))
-        """What the settings mean for this checkpoint: prompts, layers, start years, where the cache lies."""
         self.check_spread(jobs, scheduler)
 
     def _find(self, model: Any, cache_dir: Path) -> Checkpoint:
@@ -141,6 +149,7 @@ class Opened(Shown):
             task=chosen,
             prompts=settings.prompts if chosen is settings.task else None,
             dtype=settings.dtype,
+            attribution=settings.attribution,
             device=settings.device,
             cache_dir=settings.cache_dir,
             bars=self.bars,
@@ -268,4 +277,5 @@ class Opened(Shown):
 
     def _key(self, name: str) -> dict[str, Any]:
         """What a result depends on beside the cache: the weights' results on nothing."""
-        return {} if name in OF_WEIGHTS else self.plan.key
+        chosen = {"attribution": self.plan.settings.attribution} if name in OF_THE_RANKING else {}
+        return {} if name in OF_WEIGHTS else self.plan.key | chosen

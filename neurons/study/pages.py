@@ -30,6 +30,7 @@ def contents(study: "Study", neurons: Sequence[str | NeuronId], *, top: int, cau
         ablations=_ablations(study, run=causal),
         circuit=study.circuit() if circuit else study.kept("circuit"),
         checks=study.kept("check"),
+        orders=study.kept("orders"),
         tokens=study.plan.token_names,
         seed=study.plan.settings.seed,
     )
@@ -49,7 +50,7 @@ def python_command(study: "Study", *, causal: bool, circuit: bool) -> str:
     settings, plain = study.plan.settings, Settings()
     changed = [
         f"{name}={getattr(settings, name)!r}"
-        for name in ("layers", "years", "nouns", "centuries", "seed", "dtype")
+        for name in ("layers", "years", "nouns", "centuries", "seed", "dtype", "attribution")
         if getattr(settings, name) != getattr(plain, name)
     ]
     if settings.task.name in TASKS and settings.task != plain.task:

@@ -22,7 +22,7 @@ class Settings:
 
     layers: None for the last third of the model's. years: the start years measured, None for those of 02-98 that have
     a prompt. nouns, centuries, seed, task: as in `year_spans`; the seed also draws splits and subsamples. prompts: a
-    prompt set of your own in their place.
+    prompt set of your own in their place. attribution: whether the ranking is by attribution, or by direct effect.
     """
 
     layers: tuple[int, ...] | None = None
@@ -33,6 +33,7 @@ class Settings:
     task: Task = DEFAULT
     prompts: PromptSet | None = None
     dtype: Dtype = DTYPE
+    attribution: bool = True
     device: Device = "cpu"
     cache_dir: Path = field(default_factory=default_folder)
 

@@ -11,12 +11,11 @@ is computed. Imports inside the methods are for start-up time: a study of kept r
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurons.study import computed
-from neurons.study.opened import Opened
+from neurons.study.answered import Answered
 from neurons.task.intervention import Intervention
 from neurons.types import NeuronId
 
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
     from neurons.clustering.results import Clustering, Method, Tuning
     from neurons.comparison.model_results import Comparison
     from neurons.comparison.results import Checks, Transfer
-    from neurons.decomposition.effects import LogitEffects
     from neurons.decomposition.population import Population
-    from neurons.decomposition.ranking import Ranking
     from neurons.decomposition.results import MeasuredBehaviour
     from neurons.intervention.curve_results import Curves, PublishedCurve
     from neurons.intervention.results import Ablations, ComponentEffects
@@ -45,7 +42,7 @@ EXACT = 512
 REPORTS = "reports"
 
 
-class Study(Opened):
+class Study(Answered):
     """Every analysis of one model on one prompt set. The arguments are those of `Opened`."""
 
     # --- behaviour ----------------------------------------------------------------------------------
@@ -65,24 +62,11 @@ class Study(Opened):
 
     # --- effects, ranking, weights ------------------------------------------------------------------
 
-    def effects(self) -> "LogitEffects":
-        """Return the exact direct logit effects of every neuron, read from the cache when needed."""
-        from neurons.decomposition.effects import LogitEffects
-
-        return self._once("effects", lambda: LogitEffects(self.activations, self.years))
-
     def effect(self, neuron: str | NeuronId, start_year: int) -> "Float[np.ndarray, '100']":
         """Return one neuron's direct effect on the 100 years at one start year, measured or not, in logits."""
         from neurons.decomposition.effects import LogitEffects
 
         return LogitEffects(self.activations, self.plan.years).of_array(neuron, start_year=start_year)
-
-    def ranking(self, start_year: int | None = None) -> "Ranking":
-        """Every neuron in rank order; start_year: for one start year only."""
-        from neurons.decomposition.ranking import rank
-
-        make = partial(rank, self.effects(), start_year=start_year)
-        return self._once(f"ranking {start_year}", make)
 
     def neuron_statistics(self) -> "NeuronStatistics":
         """Measure the weights of the cached layers' neurons over the whole vocabulary."""

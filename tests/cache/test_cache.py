@@ -417,5 +417,5 @@ def test_a_file_of_each_version_opens_and_says_the_same(version: int) -> None:
     assert set(found.noun) == {"war", "siege"}
     assert found.scale[:3].tolist() == [0.7176480889320374, 0.7312999963760376, 0.7732169032096863]
     assert found.post(1).sum() == pytest.approx(10.652076721191406)
-    effect = logit_effects(found, years=[32]).of("L1N3", start_year=32)
+    effect = logit_effects(found, years=[32]).of_array("L1N3", start_year=32)
     assert effect[:2] == pytest.approx([-0.16845808923244476, -0.14776065945625305])

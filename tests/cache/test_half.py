@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from neurons.attribution.ranking import rank
+from neurons.attribution.ranking_results import Ranking
 from neurons.cache import compute
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache, reading, verify_cache
@@ -18,7 +20,6 @@ from neurons.cache.parts import parts_of
 from neurons.cache.plan import load_plan, plan_of, save_plan
 from neurons.decomposition.cells import Activations
 from neurons.decomposition.effects import LogitEffects, logit_effects
-from neurons.decomposition.ranking import Ranking, rank
 from neurons.model.forward import EndRun
 from neurons.model.model import Model
 from neurons.task.prompt_set import PromptSet

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +37,7 @@ def built(mini_cache: neurons.Cache) -> neurons.Cache:
 
 
 @pytest.fixture
-def folder(mini_cache: neurons.Cache) -> Path:
+def folder(mini_cache: neurons.Cache, mini_attributed: neurons.Attributed) -> Path:
     return mini_cache.path.parent
 
 
@@ -49,24 +48,49 @@ def test_cache_build_reuses_what_is_there(run: Run, built: neurons.Cache, folder
     assert found == {"path": str(built.path), "reused": True, "prompts": len(built), "layers": [8, 9, 10, 11]}
 
 
-def test_rank_json_lists_every_neuron_boosting_first(run: Run, built: neurons.Cache, folder: Path) -> None:
+def test_rank_json_lists_every_neuron_by_share(run: Run, built: neurons.Cache, folder: Path) -> None:
     _, out, err = run("rank", "--cache-dir", folder, "--json")
     found = json.loads(out)
     neurons_ = found["neurons"]
     assert err == ""
     assert len(neurons_) == 4 * built.d_mlp
     assert [n["rank"] for n in neurons_] == list(range(1, len(neurons_) + 1))
-    keys = {"neuron", "layer", "index", "rank", "score", "static", "year_specific", "ci_low", "ci_high", "p_value",
-            "q_value", "p_shift", "boosting", "suppressing"}  # fmt: skip
+    keys = {"neuron", "layer", "index", "rank", "share", "ci_low", "ci_high", "written_share", "sharpness_share",
+            "score", "static", "year_specific", "total", "indirect", "tuning_centre", "readout_edge", "edge_gap",
+            "boosting", "suppressing"}  # fmt: skip
     assert set(neurons_[0]) == keys
-    tie = float(np.finfo(np.float32).eps) * max(abs(n["score"]) for n in neurons_)
-    for first, second in pairwise(neurons_):
-        assert (not first["boosting"], -first["score"] - tie) <= (not second["boosting"], -second["score"])
+    shares = np.array([one["share"] for one in neurons_])
+    assert (np.diff(shares) <= 1e-6 * shares.max()).all()
+    moved = found["clean"]["probability_difference"] - found["floor"]["probability_difference"]
+    assert shares.sum() == pytest.approx(moved, rel=0.005)
+    assert set(found["k"]["probability_difference"]) == {"50", "80", "90"}
+    assert [set(one) for one in found["pairing"]] == [{"layer", "z", "p_value"}] * 4
+    assert found["alone"] is None
 
 
-def test_rank_prints_what_the_library_says(run: Run, built: neurons.Cache, folder: Path) -> None:
+def test_rank_without_attribution_says_so_and_runs_no_model(run: Run, built: neurons.Cache, folder: Path) -> None:
+    _, out, _ = run("rank", "--cache-dir", folder, "--no-attribution", "--json")
+    found = json.loads(out)
+    assert (found["order"], found["clean"], found["k"], found["neurons"][0]["share"]) == ("direct", None, None, None)
+    _, out, _ = run("rank", "--cache-dir", folder, "--no-attribution")
+    assert "no attribution" in " ".join(out.split())
+
+
+def test_rank_orders_by_what_is_asked(run: Run, built: neurons.Cache, folder: Path) -> None:
+    for order, key in (("direct", "year_specific"), ("sharpness", "sharpness_share")):
+        _, out, _ = run("rank", "--cache-dir", folder, "--order", order, "--json")
+        values = np.array([one[key] for one in json.loads(out)["neurons"]])
+        assert (np.diff(values) <= 1e-6 * values.max()).all()
+    code, _, err = run("rank", "--cache-dir", folder, "--order", "total")
+    assert code == 2
+    assert "order total needs numbers that are not there" in err
+
+
+def test_rank_prints_what_the_library_says(
+    run: Run, built: neurons.Cache, mini_attributed: neurons.Attributed, folder: Path
+) -> None:
     _, out, _ = run("rank", "--cache-dir", folder, "--json", "--top", "3")
-    ranking = neurons.rank(neurons.logit_effects(built))
+    ranking = neurons.rank(neurons.logit_effects(built), attribution=mini_attributed)
     assert json.loads(out)["neurons"] == [ranking.record(row) for row in range(3)]
 
 
@@ -80,7 +104,7 @@ def test_rank_of_one_start_year_scores_that_year_alone(run: Run, built: neurons.
 def test_effect_json_equals_the_library(run: Run, built: neurons.Cache, folder: Path) -> None:
     _, out, _ = run("effect", "L9N12", "--year", "32", "--cache-dir", folder, "--json")
     found = json.loads(out)
-    logits = neurons.logit_effects(built).of("L9N12", start_year=32)
+    logits = neurons.logit_effects(built).of_array("L9N12", start_year=32)
     assert found["neuron"] == "L9N12"
     assert found["start_year"] == 32
     assert found["logits"] == logits.tolist()

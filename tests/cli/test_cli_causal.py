@@ -101,7 +101,7 @@ def test_every_table_names_ablation_effect_measure_and_references(run: Run, more
     assert (code, err) == (0, "")
     for word in ("total effect", f"{more[1] if '--ablation' in more else 'resample'}-ablat", "contrast"):
         assert word in out
-    assert out.count("on the corrupted run") == out.count("for the average distribution") >= 2
+    assert out.count("on the corrupted run,") == out.count("for the average distribution") >= 2
 
 
 def test_interrupted_and_run_again_it_goes_on(

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from wide_cache import write_wide_cache
 
+from neurons.attribution.ranking import rank
+from neurons.attribution.results import Attributed
 from neurons.cache.format import Cache
 from neurons.cli.main import main
 from neurons.clustering.clusters import cluster
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.population import neuron_population
-from neurons.decomposition.ranking import rank
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -46,7 +47,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def folder(mini_cache: Cache) -> Path:
+def folder(mini_cache: Cache, mini_attributed: Attributed) -> Path:
     return mini_cache.path.parent
 
 
@@ -63,10 +64,12 @@ def alone(command: str, folder: Path) -> tuple[str, str, float]:
     return done.stdout, done.stderr.splitlines()[-1], time.perf_counter() - begin
 
 
-def test_cluster_prints_what_the_library_says(run: Run, mini_cache: Cache, folder: Path) -> None:
+def test_cluster_prints_what_the_library_says(
+    run: Run, mini_cache: Cache, mini_attributed: Attributed, folder: Path
+) -> None:
     code, out, _ = run("cluster", "--cache-dir", folder, "--json")
     effects = logit_effects(mini_cache)
-    ranking = rank(effects)
+    ranking = rank(effects, attribution=mini_attributed)
     called = (*ranking.boosting_neurons(), *ranking.suppressing_neurons())
     assert code == 0
     assert json.loads(out) == json.loads(json.dumps(cluster(neuron_population(effects), called).to_json()))

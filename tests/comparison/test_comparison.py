@@ -13,6 +13,7 @@ import pytest
 from random_gpt2 import MINI, write_random_gpt2
 from safetensors.numpy import load_file, save_file
 
+from neurons.attribution.ranking import rank
 from neurons.cache.format import Cache
 from neurons.cli.comparisons import folder_name
 from neurons.cli.main import main
@@ -20,7 +21,6 @@ from neurons.comparison.model_results import Comparison, Kind, Side
 from neurons.comparison.results import Scores
 from neurons.comparison.sides import compare_sides, cosine
 from neurons.decomposition.effects import logit_effects
-from neurons.decomposition.ranking import rank
 from neurons.report.folder import MARK
 from neurons.report.pages.comparison import comparison_page, write_comparison
 from neurons.report.render import Site, to_html
@@ -63,9 +63,9 @@ def side(name: str = "one", *, seed: int = 0, n_layers: int = 12, neurons: int =
             layer=np.repeat([n_layers - 2, n_layers - 1], neurons // 2),
             index=np.tile(np.arange(neurons // 2), 2),
             score=score,
+            share=score,
             ci_low=score - 0.1,
             ci_high=score + 0.1,
-            p_value=np.where(score > 1, 1e-6, 1.0),
             boosting=score > 1,
             suppressing=score < -1,
         ),

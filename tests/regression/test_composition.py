@@ -228,7 +228,7 @@ def test_shares_are_the_r2_lost_in_a_loop() -> None:
         (-1.0 * (np.arange(100) > YEARS[:, None] + 50), "the span limit"),
         (np.tile(np.arange(100.0), (97, 1)), "a bias to late years"),
         (np.tile(np.cos(np.arange(100) * np.pi / 5), (97, 1)), "a last-digit pattern"),
-        (np.random.default_rng(0).normal(size=(97, 100)), "nothing that has a name here"),
+        (np.random.default_rng(0).normal(size=(97, 100)), "no named shape"),
     ],
 )
 def test_maps_are_named_by_what_they_are(target: np.ndarray, words: str) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neurons.attribution.ranking import rank
+from neurons.attribution.ranking_results import Ranking
 from neurons.decomposition.effects import LogitEffects, logit_effects
-from neurons.decomposition.ranking import Ranking, rank
 from neurons.report.blocks import decimals_for, number
 from neurons.report.contents import Contents
 from neurons.report.explorer import EXPLORER, write_explorer
@@ -87,10 +88,10 @@ def next_frame(page) -> None:
 @browser_needed
 def test_index_sorts_by_a_column(page, report, ranking):
     page.goto((report / "index.html").as_uri())
-    page.locator("th", has_text="score").click()
+    page.locator("th", has_text="direct effect").click()
     page.locator("th[aria-sort=ascending]").wait_for()
     first = page.locator("table.interactive tbody tr").first.locator("td").nth(1).inner_text()
-    assert first == str(ranking.neurons[int(np.argmin(ranking.score))])
+    assert first == str(ranking.neurons[int(np.argmin(ranking.year_specific))])
 
 
 @browser_needed
@@ -117,12 +118,13 @@ def test_index_holds_every_neuron_and_finds_one(page, report, ranking):
     page.locator(".dt-search input").fill(str(ranking.neurons[last]))
     cells = page.locator("table.interactive tbody tr").first.locator("td").all_inner_texts()
     assert cells[:2] == [f"{last + 1:,}", str(ranking.neurons[last])]
-    assert cells[4] == number(ranking.score[last], decimals=decimals_for(widest(ranking)))
+    assert cells[4] == "–"
+    assert cells[8] == number(ranking.year_specific[last], decimals=decimals_for(widest(ranking)))
 
 
 def widest(ranking: Ranking) -> float:
     """The largest number of the ranked table."""
-    columns = ("score", "ci_low", "ci_high", "static", "year_specific")
+    columns = ("ci_low", "ci_high", "static", "year_specific")
     return max(np.abs(getattr(ranking, name)).max() for name in columns)
 
 
@@ -174,7 +176,7 @@ def test_neurons_are_taken_out_of_the_basket(explorer):
 @browser_needed
 def test_list_filters_by_label_and_chooses_a_neuron(explorer, ranking):
     explorer.locator(".filter", has_text="family").locator("select").select_option("step <b>")
-    explorer.locator("th", has_text="score").click()
+    explorer.locator("th", has_text="direct effect").click()
     explorer.locator("th[aria-sort=ascending]").wait_for()
     last = ranking.boosting_neurons()[-1]
     explorer.locator("#list tbody button").first.click()
@@ -235,11 +237,13 @@ def test_explorer_of_a_gpt2_small_is_small_enough(effects, monkeypatch, tmp_path
     factors = tuple(rng.standard_normal((M, width)).astype(np.float32) for width in (97, 100))
     monkeypatch.setattr("neurons.report.explorer._factors", lambda effects, ranking: factors)
     numbers = {name: rng.standard_normal(M) for name in
-               ("score", "static", "year_specific", "ci_low", "ci_high", "p_value", "q_value", "p_shift")}  # fmt: skip
+               ("share", "ci_low", "ci_high", "written_share", "sharpness_share", "score", "static", "year_specific",
+                "total", "indirect", "tuning_centre", "readout_edge", "edge_gap")}  # fmt: skip
     layer, index = np.divmod(np.arange(M), 3072)
     none = np.zeros(M, bool)
     years = tuple(range(2, 99))
-    ranking = Ranking("x", 1, (8, 9, 10, 11), years, None, layer + 8, index, **numbers, boosting=none, suppressing=none)
+    numbers |= {"layer": layer + 8, "index": index, "boosting": none, "suppressing": none}
+    ranking = Ranking("x", 1, (8, 9, 10, 11), years, None, "direct", None, (), **numbers)
     write_explorer(effects, ranking, tmp_path / "e.html", site=Site("x", ""))
     assert (tmp_path / "e.html").stat().st_size < MAX_BYTES
 

@@ -62,14 +62,8 @@ def test_every_axis_of_a_map_is_labelled_with_its_unit(effect):
 def test_score_distribution_counts_every_neuron_once():
     score = np.linspace(-1, 2, 50)
     boosting, suppressing = score > 1.5, score < -0.8
-    bars = model_plots.score_distribution(score, boosting, suppressing).axes[0].patches
+    bars = model_plots.score_distribution(score, boosting, suppressing, what="share").axes[0].patches
     assert sum(bar.get_height() for bar in bars) == 50
-
-
-def test_significance_line_is_at_five_percent():
-    score, q = np.array([0.1, -0.1, 0.0]), np.array([1e-3, 1.0, 0.0])
-    figure = model_plots.significance(score, q, q < 0.05, np.zeros(3, bool))
-    assert figure.axes[0].lines[0].get_ydata()[0] == pytest.approx(-np.log10(0.05))
 
 
 def test_digit_tables_have_a_row_a_decade():

@@ -33,10 +33,12 @@ def cluster_figures(found: Clustering) -> dict[str, Figure]:
     if not len(found.tuning):
         return {}
     figures = {"tuning": tuning_gallery(found.tuning), "scatter": cluster_scatter(found)}
+    if found.clusters:
+        figures["shares"] = share_bars(found)
     if len(found.merges):
         figures["dendrogram"] = cluster_dendrogram(found)
     if found.clusters:
-        figures |= {"medoids": cluster_gallery(found), "shares": share_bars(found)}
+        figures["medoids"] = cluster_gallery(found)
     return figures
 
 

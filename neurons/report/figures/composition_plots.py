@@ -42,16 +42,10 @@ def save_all(figures: Mapping[str, Figure], folder: Path) -> None:
 def composition_figures(found: Composition) -> dict[str, Figure]:
     """Every figure of a composition by file name."""
     figures = {"tuning": tuning_gallery(found.tuning)} if len(found.tuning) else {}
-    figures |= {
-        "singular-values": singular_values(found),
-        "components": components(found),
-        "terms": term_bars(found),
-        "signs": sign_curves(found),
-        "reconstruction-maps": reconstruction_maps(found),
-    }
+    figures |= {"singular-values": singular_values(found), "terms": term_bars(found), "signs": sign_curves(found)}
     if found.pursuit.r2_heldout:
         figures["reconstruction"] = reconstruction_curve(found)
-    return figures
+    return figures | {"components": components(found), "reconstruction-maps": reconstruction_maps(found)}
 
 
 @styled

@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
-from neurons.decomposition.significance import Q_BAR
 from neurons.report.figures.plots import (
     HEIGHT,
     LAYER_COLOURS,
@@ -22,9 +21,6 @@ from neurons.report.figures.plots import (
     plain_ticks,
     styled,
 )
-
-SMALLEST_Q = 1e-30
-"""Where the scale of significance ends."""
 
 
 @styled
@@ -66,9 +62,10 @@ def score_distribution(
     boosting: Bool[np.ndarray, " M"],
     suppressing: Bool[np.ndarray, " M"],
     *,
+    what: str,
     bins: int = 60,
 ) -> Figure:
-    """Histogram of the boosting scores, boosting and suppressing neurons in colour; the count axis is logarithmic."""
+    """Histogram of shares or direct effects, boosting and suppressing neurons in colour; the count axis is log."""
     figure = new_figure()
     axes = add_axes(figure)
     size = limit(score)
@@ -83,26 +80,6 @@ def score_distribution(
         label=[f"{name} ({int(chosen.sum())})" for name, chosen, _ in groups],
     )
     axes.set_yscale("log")
-    axes.set(xlabel="boosting score (logits)", ylabel="neurons", ylim=(0.7, None))
+    axes.set(xlabel=what, ylabel="neurons", ylim=(0.7, None))
     axes.legend(loc="best")
-    return figure
-
-
-@styled
-def significance(
-    score: Float[np.ndarray, " M"],
-    q_value: Float[np.ndarray, " M"],
-    boosting: Bool[np.ndarray, " M"],
-    suppressing: Bool[np.ndarray, " M"],
-) -> Figure:
-    """Score against -log10 q, one dot for each neuron, with the line at q = 0.05; the dots are drawn as an image."""
-    figure = new_figure()
-    axes = add_axes(figure)
-    height = -np.log10(np.maximum(q_value, SMALLEST_Q))
-    groups = ((~(boosting | suppressing), "#a6a6a6", 3), (boosting, RAISES, 6), (suppressing, LOWERS, 6))
-    for chosen, colour, size in groups:
-        axes.scatter(score[chosen], height[chosen], s=size, color=colour, linewidths=0, rasterized=True)
-    axes.axhline(-np.log10(Q_BAR), color="black", linewidth=0.7, dashes=(4, 2))
-    axes.set(xlabel="boosting score (logits)", ylabel="−log₁₀ q")
-    plain_ticks(axes, whole="")
     return figure

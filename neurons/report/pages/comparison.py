@@ -221,7 +221,7 @@ def _neurons(found: Comparison, place: int) -> Section:
     correlation = "undefined" if sharing.rank_correlation is None else number(sharing.rank_correlation, decimals=3)
     facts = Facts(
         (
-            ("rank correlation of the scores", correlation),
+            ("rank correlation of the shares", correlation),
             ("boosting in both", f"{len(sharing.both)} ({number(sharing.expected_both, decimals=1)} by chance)"),
             ("lost: boosting in the first alone", str(len(sharing.only_first))),
             ("gained: boosting in the second alone", str(len(sharing.only_second))),

@@ -62,7 +62,7 @@ def _clusters_page(found: Clustering) -> Page:
     figures = cluster_plots.cluster_figures(found)
     if found.clusters:
         figures.pop("tuning", None)  # each cluster's page shows its members' curves
-    sections.append(Section("Figures", (_gallery("clusters", figures, CLUSTER_CAPTIONS),)))
+    sections.append(Section("Similarity and effect maps", (_gallery("clusters", figures, CLUSTER_CAPTIONS),)))
     if found.notes:
         sections.append(Section("Notes", tuple(Text((note,)) for note in found.notes)))
     return Page("clusters", "Clusters", lead, tuple(sections), data=found.to_json())
@@ -140,7 +140,10 @@ def _cluster_page(found: Clustering, cluster: Cluster, paged: frozenset[str]) ->
 
 def composition_page(found: Composition) -> Page:
     """Composition of the greater-than map: parts, named shapes, sparse reconstruction, sign."""
-    terms = tuple((t.term, t.coefficient, t.ci_low, t.ci_high, t.share, t.alone) for t in found.whole.regression.terms)
+    terms = tuple(
+        (t.term.replace("_", " "), t.coefficient, t.ci_low, t.ci_high, t.share, t.alone)
+        for t in found.whole.regression.terms
+    )
     term_columns = (
         Column("term"), Column("coefficient", "number"), Column("95 % low", "number"), Column("95 % high", "number"),
         Column("share", "number", help="drop in R² without the term"),
@@ -158,7 +161,7 @@ def composition_page(found: Composition) -> Page:
                 Text(("The terms are correlated, so their shares need not sum to R².",)),
             ),
         ),
-        Section("Figures", (_gallery("composition", figures, COMPOSITION_CAPTIONS),)),
+        Section("Components, signs and reconstruction", (_gallery("composition", figures, COMPOSITION_CAPTIONS),)),
     ]
     if found.notes:
         sections.append(Section("Notes", tuple(Text((note,)) for note in found.notes)))

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from neurons.attribution.ranking_results import Ranking
 from neurons.cache.format import format_layers
 from neurons.decomposition.effects import LogitEffects
-from neurons.decomposition.ranking import Ranking
 from neurons.report.blocks import (
     INDEX,
     Block,
@@ -25,6 +25,7 @@ from neurons.report.blocks import (
 from neurons.report.figures import model_plots, plots
 from neurons.report.pages.provenance import prompt_tables, reproduce, short_provenance, shown_years
 from neurons.report.pages.ranking import centred, neurons_section
+from neurons.types import Measure
 
 RUNS = {
     "model": "clean run",
@@ -51,7 +52,10 @@ def index_page(
         sections=(
             Section("Greater-than behaviour", _behaviour(numbers["behaviour"], effects.start_years)),
             Section("Contrast by layer", _layers(effects, numbers["layers"])),
-            Section("Boosting and suppressing neurons", neurons_section(effects, ranking, frozenset(paged))),
+            Section(
+                "Boosting and suppressing neurons",
+                neurons_section(effects, ranking, frozenset(paged), numbers.get("orders")),
+            ),
             *summaries,
             *(
                 [Section("Other analyses", tuple(_pointer(page) for page in extra if "/" not in page.key))]
@@ -67,12 +71,22 @@ def index_page(
 def _lead(ranking: Ranking, numbers: Mapping[str, Any]) -> str:
     difference, called = numbers["behaviour"]["model"]["probability_difference"]["mean"], numbers["called"]
     side = "more probability on the later years than on the others" if difference >= 0 else "less on the later years"
+    done = (
+        f"the boosting ones add {number(called['boosting_contrast'])} of the {number(called['contrast'])} logits of"
+        " direct contrast that all of these neurons add"
+    )
+    if ranking.answer is not None:
+        main: Measure = "probability_difference"
+        clean, floor = ranking.answer.clean[main], ranking.answer.floor[main]
+        done = (
+            f"with all of them at a random other start year {number(floor)} of {number(clean)} is left, and the"
+            f" boosting ones have a share of {number(called['boosting_share'])} in the {number(clean - floor)} between"
+        )
     return (
         "Which MLP neurons raise the years after the start year? The model puts"
         f" {number(abs(difference))} {side}. Of {len(ranking):,} neurons in layers {format_layers(ranking.layers)},"
-        f" {called['boosting']:,} boost and {called['suppressing']:,} suppress the later years: the boosting ones add"
-        f" {number(called['boosting_contrast'])} of the {number(called['contrast'])} logits of contrast that all of"
-        " these neurons add. What happens when one is removed is another question, which the causal analysis answers."
+        f" {called['boosting']:,} boost and {called['suppressing']:,} suppress the later years: {done}. What"
+        " happens when one is removed alone is another question, which the causal analysis answers."
     )
 
 

@@ -18,7 +18,6 @@ from neurons.report.blocks import (
     Section,
     Table,
     number,
-    scientific,
 )
 from neurons.report.figures import plots
 from neurons.report.numbers import call_of
@@ -74,16 +73,19 @@ def _link(name: str | None) -> PageLink | None:
 def _score(numbers: Numbers, n_ranked: int, clustered: bool) -> Facts:
     interval = "needs 2 centuries"
     if numbers["ci_low"] is not None:
-        interval = f"{number(numbers['ci_low'])} to {number(numbers['ci_high'])} logits"
+        interval = f"{number(numbers['ci_low'])} to {number(numbers['ci_high'])}"
     entries: list[tuple[str, Inline]] = [
-        ("boosting score", f"{number(numbers['score'])} logits"),
+        ("share of the probability difference", _or_dash(numbers["share"])),
         ("95 % interval over centuries", interval),
+        ("written share", _or_dash(numbers["written_share"])),
+        ("share of the cutoff sharpness", _or_dash(numbers["sharpness_share"])),
+        ("direct effect, year-specific", f"{number(numbers['year_specific'])} logits"),
         ("static part", f"{number(numbers['static'])} logits"),
-        ("year-specific part", f"{number(numbers['year_specific'])} logits"),
+        ("total effect, alone", _or_dash(numbers["total"])),
+        ("tuning centre", _year(numbers["tuning_centre"])),
+        ("readout edge", _year(numbers["readout_edge"])),
         ("rank", f"{numbers['rank']:,} of {n_ranked:,}"),
         ("call", call_of(numbers)),
-        ("p, one-sided", scientific(numbers["p_value"])),
-        ("q, false discovery rate", scientific(numbers["q_value"])),
     ]
     if numbers["fit"]:
         entries += [
@@ -94,6 +96,14 @@ def _score(numbers: Numbers, n_ranked: int, clustered: bool) -> Facts:
         name, page = f"cluster {numbers['cluster']}", f"clusters/cluster-{numbers['cluster']}"
         entries.append(("cluster", PageLink(name, page) if clustered else name))
     return Facts(tuple(entries))
+
+
+def _or_dash(value: float | None) -> str:
+    return "–" if value is None else number(value)
+
+
+def _year(value: int | None) -> str:
+    return "–" if value is None else f"{value:02d}"
 
 
 def _family(family: str, r2: float | None) -> str:
@@ -123,7 +133,7 @@ def _effect_figures(numbers: Numbers, start_years: Sequence[int]) -> Gallery:
         ),
         f"Contrast of {name} by start year, {_range(numbers['contrast'])} logits.",
         "Contrast by start year: mean effect on the logits of the years after YY minus that on the others. Its mean"
-        " over start years is the boosting score.",
+        " over start years is the static and the year-specific part together.",
     )
     return Gallery((effect_map, contrast, _by_distance(name, numbers["by_distance"])))
 

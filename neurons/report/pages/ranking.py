@@ -1,42 +1,93 @@
 """The neurons of the index: how their scores are spread, how their maps add up, and the ranked table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
+from neurons.attribution.ranking import LEVELS
+from neurons.attribution.ranking_results import Ranking
 from neurons.decomposition.effects import LogitEffects
-from neurons.decomposition.ranking import Ranking
 from neurons.report.blocks import Block, Column, FileLink, Gallery, Picture, Span, Table, Text
 from neurons.report.figures import model_plots, plots
 from neurons.report.numbers import call_of
 from neurons.report.pages.neuron import neuron_link
 from neurons.types import NeuronId
 
+RULE = {
+    True: "Boosting: among the first that recover 90 % of clean minus floor on centuries held out, and interval above"
+    " zero. Suppressing: share and interval below zero, the fewest that hold 90 % of the negative sum.",
+    False: "No attribution: verdicts are of the direct effect, the fewest that hold 90 % of its positive and of its"
+    " negative sum, with an interval that excludes zero.",
+}
 GROWTH = (1, 4, 16, 64, 256, 1024)
 
 
-def neurons_section(effects: LogitEffects, ranking: Ranking, paged: frozenset[str]) -> tuple[Block, ...]:
+def neurons_section(
+    effects: LogitEffects, ranking: Ranking, paged: frozenset[str], orders: Mapping[str, Any] | None
+) -> tuple[Block, ...]:
+    what = "direct effect (logits)" if ranking.answer is None else "share of the probability difference"
     distribution = Picture(
         "scores",
-        partial(model_plots.score_distribution, ranking.score, ranking.boosting, ranking.suppressing),
-        f"Distribution of the boosting scores of {len(ranking)} neurons.",
-        "Histogram of the boosting scores. A neuron is called boosting or suppressing when its interval excludes"
-        " zero, its year-specific part has the same sign, and q < 0.05.",
-    )
-    volcano = Picture(
-        "significance",
-        partial(model_plots.significance, ranking.score, ranking.q_value, ranking.boosting, ranking.suppressing),
-        "Boosting score of each neuron against the q value of its year-specific part, with a line at q = 0.05.",
-        "q value of the year-specific part against boosting score, one dot for each neuron. The test is one-sided"
-        " (boosting), so suppressing neurons lie low; the dashed line is q = 0.05.",
+        partial(model_plots.score_distribution, ranking.judged, ranking.boosting, ranking.suppressing, what=what),
+        f"Distribution of the {what} of {len(ranking)} neurons.",
+        f"Distribution of the {what}. {RULE[ranking.answer is not None]}",
     )
     return (
-        Gallery((distribution, volcano)),
+        Gallery((distribution,)),
+        *_answer(ranking),
+        *_orders(orders),
         *_growth(effects, ranking),
         _ranked_table(ranking, paged),
         Text(("All neurons with all columns: ", FileLink("ranking.csv", "ranking.csv"), ".")),
     )
+
+
+def _answer(ranking: Ranking) -> tuple[Block, ...]:
+    """What shares add up to, and how many neurons it takes."""
+    if ranking.answer is None:
+        return ()
+    about = ranking.answer
+    rows = tuple(
+        (name.replace("_", " "), clean, about.floor[name], *(about.k.get(name, {}).get(level) for level in LEVELS))
+        for name, clean in about.clean.items()
+    )
+    columns = (
+        Column("measure"),
+        Column("clean", "number", "as it is"),
+        Column("floor", "number", "all neurons of the layers at a random other start year"),
+        *(
+            Column(f"k for {level} %", "count", "first neurons that recover so much of clean minus floor")
+            for level in LEVELS
+        ),
+    )
+    meaning = (
+        "Shares add up to clean minus floor. k: the first neurons by share run as they are, all others take a random"
+        " other start year; ordered on one half of the centuries, measured on the other. The sum is certain,"
+        " membership is not: other sets of this size may recover as much."
+    )
+    return (Table("How much the neurons of these layers do, and how many it takes", columns, rows), Text((meaning,)))
+
+
+def _orders(orders: Mapping[str, Any] | None) -> tuple[Block, ...]:
+    """What the first k of each order recover, where orders were compared."""
+    if orders is None:
+        return ()
+    ks = [key for key in orders["orders"][0] if key.startswith("kept_")]
+    rows = tuple(
+        (one["order"], one["correlation"], one["sum"], *(one[key] for key in ks), one["cpr"], one["cmd"])
+        for one in orders["orders"]
+    )
+    columns = (
+        Column("order"),
+        Column("correlation", "number", "Spearman's, with the share"),
+        Column("sum", "number", "of the scores, where they are in units of the measure"),
+        *(Column(key.replace("_", " "), "number", "part of clean minus floor recovered by the first k") for key in ks),
+        Column("CPR", "number", "area under the recovered part over the fraction of neurons kept"),
+        Column("CMD", "number", "area between the recovered part and 1"),
+    )
+    return (Table("Shares beside their approximations and plain scores", columns, rows),)
 
 
 def _growth(effects: LogitEffects, ranking: Ranking) -> tuple[Gallery, ...]:
@@ -80,12 +131,14 @@ def _ranked_table(ranking: Ranking, paged: frozenset[str]) -> Table:
             neuron_link(record["neuron"], paged),
             record["layer"],
             call_of(record),
-            record["score"],
+            record["share"],
             Span(record["ci_low"], record["ci_high"]),
-            record["static"],
+            record["written_share"],
+            record["sharpness_share"],
             record["year_specific"],
-            record["p_value"],
-            record["q_value"],
+            record["static"],
+            record["tuning_centre"],
+            record["readout_edge"],
         )
         for record in records
     )
@@ -94,12 +147,14 @@ def _ranked_table(ranking: Ranking, paged: frozenset[str]) -> Table:
         Column("neuron"),
         Column("layer", "count"),
         Column("call"),
-        Column("score", "number", "mean contrast over start years, logits"),
-        Column("95 % interval", "number", "jackknife over centuries"),
-        Column("static", "number", "mean activation times mean contrast"),
-        Column("year-specific", "number", "covariance over start years of activation and contrast"),
-        Column("p", "scientific", "one-sided; null: the neuron, tuned as it is, writes in a random direction"),
-        Column("q", "scientific", "Benjamini-Hochberg"),
+        Column("share", "number", "of the probability difference"),
+        Column("95 % interval", "number", "over centuries"),
+        Column("written", "number", "share with later neurons held: what it writes itself"),
+        Column("sharpness", "number", "share of the cutoff sharpness"),
+        Column("direct effect", "number", "logits; covariance over start years of activation and contrast"),
+        Column("static", "number", "logits; mean activation times mean contrast: looks at no start year"),
+        Column("centre", "count", "start year at which its tuning is furthest from its mean"),
+        Column("edge", "count", "year that best parts its readout"),
     )
-    caption = f"All {len(ranking):,} neurons of the cached layers in rank order, scores in logits"
+    caption = f"All {len(ranking):,} neurons of the cached layers in rank order"
     return Table(caption, columns, rows, interactive=True, filters=("layer", "call"))

@@ -166,15 +166,15 @@ function oncePerFrame(work) {
   };
 }
 
-const digits = (value) => value.toPrecision(3).replace("-", "−");
+const digits = (value) => (Number.isNaN(value) ? "–" : value.toPrecision(3).replace("-", "−"));
 
 function choose(i) {
   chosen = i;
   element("chosen").textContent = nameOf(i);
   element("name").value = nameOf(i);
   element("unknown").textContent = "";
-  element("facts").textContent = `${CALLS[data.call[i]]}, rank ${i + 1} of ${M}: score ${digits(data.score[i])} logits, ` +
-    `static ${digits(data.static[i])}, year-specific ${digits(data.year_specific[i])}, q ${digits(data.q_value[i])}`;
+  element("facts").textContent = `${CALLS[data.call[i]]}, rank ${i + 1} of ${M}: share ${digits(data.share[i])}, ` +
+    `direct effect ${digits(data.year_specific[i])} logits, static ${digits(data.static[i])}`;
   drawMap("map", summedMap([i]));
   drawCurves();
 }
@@ -241,10 +241,10 @@ function listNeurons() {
       },
       { title: "layer", data: null, type: "num", render: layers },
       text("call", calls),
-      number("score", data.score),
+      number("share", data.share),
+      number("written share", data.written_share),
+      number("direct effect", data.year_specific),
       number("static", data.static),
-      number("year-specific", data.year_specific),
-      number("q", data.q_value),
       ...labels.map(([title, of]) => text(title, of)),
     ],
   });

@@ -1,0 +1,106 @@
+"""Which neurons write the answer: effects, shares, sets, orders and the ranking. Part of `Study`."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from neurons.study.opened import Opened
+from neurons.types import InputError, NeuronId
+
+if TYPE_CHECKING:
+    from neurons.attribution.ranking_results import Order, OrderComparison, Ranking
+    from neurons.attribution.results import Attributed, Attribution, ShapleyValues
+    from neurons.decomposition.effects import LogitEffects
+    from neurons.decomposition.pairing import Pairing
+    from neurons.types import Measure
+
+
+class Answered(Opened):
+    """A study's answer to the question which neurons write the later year."""
+
+    def effects(self) -> "LogitEffects":
+        """Exact direct logit effects of every neuron, read from the cache when asked for."""
+        from neurons.decomposition.effects import LogitEffects
+
+        return self._once("effects", lambda: LogitEffects(self.activations, self.years))
+
+    def attributed(self) -> "Attributed":
+        """Shares of every neuron in every measure, and how many neurons it takes; runs the model once."""
+
+        def make() -> "Attributed":
+            from neurons.attribution.sets import attributed
+
+            with self.bars("attributing the answer to neurons") as progress:
+                return attributed(self.context(), seed=self.plan.settings.seed, progress=progress)
+
+        return self._keep("attribution", make)
+
+    def attribution(self, measure: "Measure" = "probability_difference") -> "Attribution":
+        """Every neuron's share and written share in one measure, with intervals over centuries."""
+        return self.attributed().share(measure)
+
+    def sufficient_set(
+        self, part: float = 0.9, *, measure: "Measure" = "probability_difference"
+    ) -> tuple[NeuronId, ...]:
+        """The first neurons by share that recover this part of clean minus floor on centuries held out.
+
+        measure: probability_difference or cutoff_sharpness. Raises `InputError` where no set does.
+        """
+        found = self.attributed()
+        k = found.recovery(measure).fewest(part)
+        if k is None:
+            raise InputError(f"no set of neurons recovers {part:.0%} of the {measure}: it does not move")
+        share = found.share(measure)
+        return tuple(share.neurons[row] for row in share.order()[:k].tolist())
+
+    def shapley(
+        self,
+        neurons: Sequence[str | NeuronId],
+        *,
+        samples: int = 100,
+        measure: "Measure" = "probability_difference",
+    ) -> "ShapleyValues":
+        """Sampled Shapley values of chosen neurons among all of the layers, with standard errors; runs the model."""
+        from neurons.attribution.shapley import shapley
+
+        named, seed = tuple(map(self.check_neuron, neurons)), self.plan.settings.seed
+        with self.bars("sampling Shapley values") as progress:
+            found = shapley(self.context(), named, samples=samples, measures=[measure], seed=seed, progress=progress)
+        return found[measure]
+
+    def ranking(self, start_year: int | None = None, *, order: "Order | None" = None) -> "Ranking":
+        """Every neuron in rank order, by share of the answer; start_year: for one start year only.
+
+        order: by attribution, direct effect, sharpness or total effect.
+        """
+        from neurons.attribution.ranking import rank
+
+        found = self.attributed() if self.plan.settings.attribution else None
+        compared: OrderComparison | None = self.kept("orders") if found is not None else None
+        alone = compared.effects_alone if compared is not None else None
+        make = partial(rank, self.effects(), attribution=found, alone=alone, start_year=start_year, order=order)
+        return self._once(f"ranking {start_year} {order} {alone is not None}", make)
+
+    def approximations(self, *, exact: bool = False) -> "OrderComparison":
+        """Shares of the probability difference beside their approximations and plain scores: what the first k recover.
+
+        exact: also each neuron alone, which takes as many runs as there are neurons; the ranking then has `total`,
+        `indirect` and `alone`. Kept.
+        """
+
+        def make() -> "OrderComparison":
+            from neurons.attribution.orders import compare_orders
+            from neurons.decomposition.scores import direct_scores
+
+            direct, seed = direct_scores(self.effects()).year_specific, self.plan.settings.seed
+            with self.bars("comparing orders of neurons") as progress:
+                return compare_orders(
+                    self.context(), self.attribution(), direct, exact=exact, seed=seed, progress=progress
+                )
+
+        return self._keep("orders", make, fits=lambda kept: not exact or kept.effects_alone is not None)
+
+    def pairing(self) -> "dict[int, Pairing]":
+        """For each layer, whether its neurons write on the start years that they are tuned to."""
+        found = self.ranking()
+        return dict(zip(found.layers, found.pairing, strict=True))
