@@ -258,7 +258,8 @@ def test_the_numbers_of_a_side_are_those_of_the_other_commands(
     one = json.loads(run(capsys, "compare", "mini", "mini", *where, "--json").out)["models"][0]
     caching = where[:-2]
     ranking = json.loads(run(capsys, "rank", *caching, "--json").out)["neurons"]
-    behaviour = json.loads(run(capsys, "behaviour", *caching, "--json").out)
+    plain = [word for word in caching if word != "--no-attribution"]
+    behaviour = json.loads(run(capsys, "behaviour", *plain, "--json").out)
     composition = json.loads(run(capsys, "compose", *caching, "--json").out)
     assert one["boosting"] == sum(neuron["boosting"] for neuron in ranking)
     assert one["quantiles"]["1"] == max(neuron["score"] for neuron in ranking)

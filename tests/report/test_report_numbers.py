@@ -16,6 +16,7 @@ from neurons.clustering.clusters import cluster
 from neurons.clustering.results import Clustering
 from neurons.decomposition.effects import LogitEffects, logit_effects
 from neurons.decomposition.population import neuron_population
+from neurons.report.blocks import with_space
 from neurons.report.contents import Contents
 from neurons.report.pages.index import index_page
 from neurons.report.pages.neuron import neuron_page
@@ -227,7 +228,7 @@ def test_tokens_and_controls_on_the_pages_are_those_of_report_json(report, pages
         numbers, page = report["neurons"][name], pages[name]
         for place, row in enumerate(page.table("promoted")):
             up, down = numbers["vocabulary"]["promoted"][place], numbers["vocabulary"]["suppressed"][place]
-            assert row[0].replace("␣", " ") == up["token"]
+            assert row[0] == with_space(up["token"])
             assert all(
                 agrees(text, value)
                 for text, value in zip(

@@ -15,6 +15,7 @@ from neurons.cli.main import main
 from neurons.shown import WIDTH, Shown
 from neurons.study.opened import Opened
 from neurons.study.study import Study
+from neurons.types import NeuronId
 
 YEARS = tuple(range(5, 96, 10))
 NEURONS = ["L9N43", "L10N18"]
@@ -26,7 +27,13 @@ METHODS: dict[str, Callable[[Study], Any]] = {
     "behaviour": lambda study: study.behaviour(resample=True),
     "effects": lambda study: study.effects(),
     "effect": lambda study: study.effect("L9N43", 45),
+    "attributed": lambda study: study.attributed(),
+    "attribution": lambda study: study.attribution(),
+    "sufficient_set": lambda study: study.sufficient_set(0.5),
+    "shapley": lambda study: study.shapley(NEURONS, samples=3),
+    "approximations": lambda study: study.approximations(),
     "ranking": lambda study: study.ranking(),
+    "pairing": lambda study: study.pairing(),
     "neuron_statistics": lambda study: study.neuron_statistics(),
     "texts": lambda study: study.texts([study.check_neuron(NEURONS[0])]),
     "neighbours": lambda study: study.neighbours([study.check_neuron(NEURONS[0])]),
@@ -70,10 +77,12 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
 }
 """The command of a method, and which part of what it prints is the method's."""
 TABLES = (
+    "attribution", "shapley", "approximations",
     "behaviour", "ranking", "neuron_statistics", "texts", "ablate", "ablations", "curves", "published_curve", "tuning",
     "components", "clusters", "composition", "circuit", "inputs", "checks", "tasks", "compare",
 )  # fmt: skip
 LABELLED = {
+    "attribution": ("start_year", "neuron"),
     "ablate": ("neuron", "start_year"),
     "published_curve": ("k",),
     "population": ("start_year", "neuron", "year"),
@@ -196,7 +205,7 @@ def test_what_a_method_returns_shows_itself_in_one_line(name: str, results: Resu
             assert len(repr(one)) < WIDTH
             assert "<table>" in one._repr_html_()
         else:
-            assert isinstance(one, np.ndarray | dict | Path)
+            assert isinstance(one, np.ndarray | dict | Path | NeuronId)
 
 
 @pytest.mark.parametrize("nouns", [1, 2])
