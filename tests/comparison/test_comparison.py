@@ -29,7 +29,7 @@ from neurons.types import InputError, NeuronId, OutputError
 
 ZEROED = tuple(map(NeuronId.parse, ("L11N106", "L11N252")))
 NASTY = '../<b>"a" & $x$</b>'
-FEW = ("--nouns", "4", "--centuries", "draw", "--layers", "11")
+FEW = ("--nouns", "4", "--centuries", "draw", "--layers", "11", "--no-attribution")
 
 
 def zeroed_mini(folder: Path, neurons: Sequence[NeuronId] = ZEROED) -> Path:

@@ -164,7 +164,7 @@ def test_every_called_neuron_of_a_planted_model_has_its_numbers_on_its_page(plan
         page = neuron_page(neuron, found["start_years"], n_ranked=len(ranked), paged=frozenset())
         shown = " ".join(Reader(to_html(page, site)).texts)
         record = ranked.record(ranked.row_of(name))
-        assert all(f"{number(record[key])} logits" in shown for key in ("score", "static", "year_specific"))
+        assert all(f"{number(record[key])} logits" in shown for key in ("static", "year_specific"))
         assert f"{record['rank']} of {len(ranked)}" in shown
 
 
