@@ -39,7 +39,7 @@ FilesArgument = Annotated[
 
 
 @app.command()
-@on_options("years", "attribution")
+@on_options("years", "no_attribution")
 def build(
     options: dict[str, Any],
     jobs: JobsOption = None,
@@ -58,7 +58,7 @@ def build(
 
 
 @app.command()
-@on_study("years", "device", "attribution")
+@on_study("years", "device", "no_attribution")
 def path(study: Study, as_json: JsonOption = False) -> None:
     """Print the path of the cache of these options, whether it exists or not."""
     if as_json:

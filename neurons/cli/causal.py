@@ -54,7 +54,7 @@ def register(app: typer.Typer) -> None:
     app.command()(causal)
 
 
-@on_study("attribution")
+@on_study("no_attribution")
 def causal(
     study: Study,
     neurons: NeuronsOption = None,

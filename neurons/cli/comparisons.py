@@ -115,7 +115,7 @@ def _some(neurons: tuple[object, ...]) -> str:
     return (", ".join(map(str, neurons[:NAMED])) or "none") + more
 
 
-@on_study("task", "template", "attribution")
+@on_study("task", "template", "no_attribution")
 def check(
     study: Study,
     sample: Annotated[

@@ -65,7 +65,7 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-@on_study("attribution")
+@on_study("no_attribution")
 def behaviour(
     study: Study,
     resample: Annotated[
@@ -247,7 +247,7 @@ def _verdict(record: dict[str, Any]) -> str:
     return "boosting" if record["boosting"] else "suppressing" if record["suppressing"] else ""
 
 
-@on_study("years", "attribution")
+@on_study("years", "no_attribution")
 def effect(
     study: Study,
     neuron: Annotated[str, typer.Argument(help="A neuron by layer and index, like L9N12.")],

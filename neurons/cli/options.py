@@ -45,9 +45,9 @@ SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw
 DtypeOption = Annotated[
     Dtype, typer.Option("--dtype", help="Activations are stored as float32, or as float16 in half the space.")
 ]
-AttributionOption = Annotated[
+NoAttributionOption = Annotated[
     bool,
-    typer.Option("--attribution/--no-attribution", help="Rank by share of the answer, or by direct effect alone."),
+    typer.Option("--no-attribution", help="Rank by direct effect, from the cache alone: no shares of the answer."),
 ]
 CacheDirOption = Annotated[Path, typer.Option("--cache-dir", envvar=folder.VARIABLE, help="Folder of the cache files.")]
 DeviceOption = Annotated[
@@ -81,7 +81,7 @@ def common_options(
     task: TaskOption = None,
     template: TemplateOption = None,
     dtype: DtypeOption = DTYPE,
-    attribution: AttributionOption = True,
+    no_attribution: NoAttributionOption = False,
     cache_dir: CacheDirOption = folder.FOLDER,
     device: DeviceOption = "cpu",
 ) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def common_options(
         "task": task,
         "template": template,
         "dtype": dtype,
-        "attribution": attribution,
+        "attribution": not no_attribution,
         "cache_dir": cache_dir,
         "device": device,
         "bars": progress_bar,

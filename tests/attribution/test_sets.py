@@ -11,7 +11,8 @@ from oracle import relative
 from random_gpt2 import write_random_gpt2
 
 from neurons.attribution.draws import random_years
-from neurons.attribution.sets import first_of, kept_measures
+from neurons.attribution.results import Recovery
+from neurons.attribution.sets import attributed, first_of, kept_measures, set_sizes
 from neurons.attribution.shapley import shapley, shapley_by_permutation
 from neurons.cache.build import cache_activations
 from neurons.intervention.context import AblationContext, ablation_context
@@ -91,9 +92,57 @@ def test_sampled_values_are_the_same_each_time(two_years: AblationContext) -> No
 
 
 def test_one_sample_has_no_standard_error(two_years: AblationContext) -> None:
-    with pytest.raises(InputError, match="at least 2"):
+    with pytest.raises(InputError, match="samples must be a whole number from 2"):
         shapley(two_years, ["L1N0"], samples=1)
 
 
 def test_the_first_of_an_order_are_kept() -> None:
     assert first_of(np.array([2, 0, 1]), [0, 1, 2]).tolist() == [[False] * 3, [False, False, True], [True, False, True]]
+
+
+# --- how many it takes -----------------------------------------------------------------------------
+
+
+def test_recovery_is_measured_on_the_centuries_that_did_not_choose(two_years: AblationContext) -> None:
+    """Both halves by hand: each ordered by the mean share in its centuries, measured on the prompts of the other."""
+    found, ctx = attributed(two_years), two_years
+    one, measure = found.share("probability_difference"), "probability_difference"
+    first, recovered = np.arange(len(one.centuries)) % 2 == 0, []
+    for chosen_on in (first, ~first):
+        order = np.argsort(-one.by_century[chosen_on].mean((0, 1)), kind="stable")
+        rows = ctx.rows[np.isin(ctx.cache.century[ctx.rows], np.array(one.centuries)[~chosen_on])]
+        sets = first_of(order, set_sizes(2 * N).tolist())
+        recovered.append(kept_measures(replace(ctx, rows=rows), sets, draws=1)[measure].mean(1))
+    values = np.mean(recovered, 0)
+    expected = (values - values[0]) / (values[-1] - values[0])
+    assert found.recovery(measure).held_out
+    assert found.recovery(measure).recovered == pytest.approx(expected, abs=1e-9)
+
+
+def test_with_one_century_nothing_is_held_out(two_years: AblationContext) -> None:
+    century = two_years.cache.century[two_years.rows]
+    alone = replace(two_years, rows=two_years.rows[century == century[0]])
+    assert not any(one.held_out for one in attributed(alone).recoveries)
+
+
+@pytest.mark.parametrize(("part", "k"), [(0.5, 1), (0.8, 2), (0.9, 3), (1.0, 4), (0.0625, 1)])
+def test_k_lies_on_the_line_between_the_sizes_that_were_run(part: float, k: int) -> None:
+    sizes, recovered = np.array([0, 1, 2, 4]), np.array([0, 0.5, 0.8, 1.0])
+    assert Recovery("probability_difference", sizes, recovered, held_out=True).fewest(part) == k
+
+
+def test_where_nothing_moves_no_set_recovers_it() -> None:
+    assert Recovery("probability_difference", np.arange(3), np.zeros(3), held_out=True).fewest(0.9) is None
+
+
+@pytest.mark.parametrize("part", [0.0, 1.5, float("nan")])
+def test_a_part_that_is_none_is_refused(part: float) -> None:
+    with pytest.raises(InputError, match="part must be a number above 0 and at most 1"):
+        Recovery("probability_difference", np.arange(3), np.arange(3) / 2, held_out=True).fewest(part)
+
+
+def test_sizes_grow_from_none_to_all() -> None:
+    assert set_sizes(5).tolist() == list(range(6))
+    sizes = set_sizes(1024)
+    assert (sizes[0], sizes[8], sizes[-1]) == (0, 8, 1024)
+    assert (sizes[9:] <= np.ceil(sizes[8:-1] * 1.3)).all()
