@@ -51,7 +51,7 @@ def test_the_documents_commands_and_options_exist(line: str) -> None:
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]  # type: ignore[attr-defined]
     assert not hasattr(command, "commands"), f"{line}: names no command"
-    options = {name for parameter in command.params for name in parameter.opts}
+    options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if word.startswith("--")} <= options
 
 
@@ -62,6 +62,11 @@ def program(command: Any, name: str = "neurons") -> Iterator[tuple[str, Any]]:
         yield from program(inner, f"{name} {word}")
 
 
+def documented(parameter: Any) -> list[str]:
+    """The options of a parameter; of a switch that is on by default, the one that turns it off."""
+    return [option for option in parameter.secondary_opts or parameter.opts if option.startswith("-")]
+
+
 COMMANDS = dict(program(get_command(build_app())))
 
 
@@ -69,13 +74,15 @@ COMMANDS = dict(program(get_command(build_app())))
 def test_every_command_and_option_is_in_the_document_of_commands(name: str) -> None:
     text = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
     assert name in text
-    options = {option for parameter in COMMANDS[name].params for option in parameter.opts if option.startswith("-")}
+    options = {option for parameter in COMMANDS[name].params for option in documented(parameter)}
     assert {option for option in options if not re.search(rf"(?<![\w-]){option}(?![\w-])", text)} == set()
 
 
 def test_every_option_in_the_document_of_commands_exists() -> None:
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", (ROOT / "docs/commands.md").read_text(encoding="utf-8")))
-    options = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts}
+    options = {
+        option for command in COMMANDS.values() for parameter in command.params for option in documented(parameter)
+    }
     assert named - options == {"--help"}
 
 

@@ -177,7 +177,9 @@ def test_a_year_that_was_left_out_is_not_ranked_for(run: Run, gappy: Cache) -> N
 
 def test_two_nouns_rank_with_gpt2_s_tokenizer(run: Run, gpt2_tokenizer_folder: Path, tmp_path: Path) -> None:
     folder = write_random_gpt2(tmp_path / "tiny", tokenizer=gpt2_tokenizer_folder)
-    code, out, err = run("rank", "--nouns", "2", "--model", folder, "--cache-dir", tmp_path / "cache", "--json")
+    code, out, err = run(
+        "rank", "--nouns", "2", "--centuries", "draw", "--model", folder, "--cache-dir", tmp_path / "cache", "--json"
+    )
     assert code == 0, err
     left_out = sorted(set(range(2, 99)) - set(json.loads(out)["start_years"]))
     assert 40 in left_out

@@ -82,7 +82,7 @@ OUT_OF_RANGE = [
     ("rank --years 1732", "start year 1732 cannot be measured", "choose within 01-98"),
     ("rank --year 1732", "start year 1732 is not measured", "choose within 02-98"),
     ("effect L9N43 --year 1732", "start year 1732 has no later year", "00 to 98"),
-    ("causal --on-nouns 4", "4 nouns asked for", "1 to 3"),
+    ("causal --on-nouns 21", "21 nouns asked for", "1 to 3"),
     ("causal --neurons L9N43;L10N18", "invalid neuron 'L9N43;L10N18'", "like L9N12"),
     ("causal --ablation zeor", "'zeor' is not one of", "'resample', 'mean', 'zero'"),
     ("compose --neuron L2N1", "L2N1 is outside the chosen layers", "choose layers with it"),

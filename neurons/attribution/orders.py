@@ -96,7 +96,7 @@ def _curves(
 
 
 def _variance(ctx: AblationContext) -> Float[np.ndarray, " M"]:
-    return np.concatenate([ctx.cache.post(layer)[ctx.rows].var(0, dtype=float) for layer in ctx.cache.layers])
+    return np.concatenate([ctx.activations.layer(layer).variance for layer in ctx.cache.layers])
 
 
 def _matched(

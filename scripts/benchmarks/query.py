@@ -2,12 +2,11 @@
 
 import json
 import subprocess
-from collections.abc import Callable
 
 import numpy as np
 
 import neurons
-from benchmarks.pairs import Row, Turns, alternate, difference, row, timed
+from benchmarks.pairs import Row, Turns, alternate, difference, row
 from benchmarks.setting import Setting, environment, python
 from neurons.model.files import find_checkpoint
 from neurons.task.years import contrast_weights
@@ -19,14 +18,11 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 TransformerBridge.boot_transformers(sys.argv[1], device="cpu")
 """
-RESAMPLES = 2000
 SUBSET = 512
-"""Neurons of each of scipy's turns."""
-BATCH = 20
-"""Resamples that scipy holds at once."""
+"""Neurons of each of the peer's turns."""
 YEAR = 32
-INTERVAL_TOLERANCE = 0.25
-"""Ends of an interval differ by less than this share of the widest one: both sides draw their own 2,000 resamples."""
+INTERVAL_TOLERANCE = 1e-3
+"""Ends of an interval differ by less than this share of the widest one: sums of float32 in another order."""
 
 
 def rows(setting: Setting) -> list[Row]:
@@ -77,76 +73,54 @@ def _by_the_bridge(setting: Setting, neuron: NeuronId) -> np.ndarray:
 
 def _ranking(setting: Setting) -> Row:
     count = len(setting.layers) * setting.cache.d_mlp
-    asked = ("-m", "neurons", "rank", *setting.options)
-    bootstrap = _scipy(setting)
-    turns = Turns(lambda _: command(*asked), bootstrap, peer_share=min(SUBSET, setting.cache.d_mlp) / count)
-    times, _ = alternate(turns)
-    simple, _ = timed(lambda: _shortcut(setting))
+    asked = ("-m", "neurons", "rank", "--no-attribution", *setting.options)
+    times, _ = alternate(
+        Turns(
+            lambda _: command(*asked),
+            lambda _: _jackknife(setting),
+            peer_share=min(SUBSET, setting.cache.d_mlp) / count,
+        )
+    )
     return row(
         "rank",
         times,
-        work=f"`neurons rank` from an existing cache, whole process: {count:,} neurons, {RESAMPLES:,} resamples",
-        peer_is="scipy.stats.bootstrap of the same score, vectorised, in this process",
-        found=_intervals_apart(command(*asked, "--json"), bootstrap(0), setting),
+        work=f"`neurons rank --no-attribution` from an existing cache, whole process: {count:,} neurons",
+        peer_is="the same intervals by pandas means and a numpy least squares without each century, in this process",
+        found=_intervals_apart(command(*asked, "--json"), _jackknife(setting), setting),
         tolerance=INTERVAL_TOLERANCE,
-        at_least=20,
-        aim=50,
+        at_least=1,
         most_seconds=5,
-        notes=[
-            f"scipy timed on {SUBSET} neurons, {BATCH} resamples a batch: each resample averages the prompts of the"
-            " nouns drawn at each start year, because nouns lack some",
-            "where no noun lacks a year it is enough to resample the nouns' own scores: scipy then takes"
-            f" {simple:.1f} s for all neurons, without reading the file, p values or the table",
-        ],
+        notes=[f"the peer timed on {SUBSET} neurons"],
     )
 
 
-def _cells(setting: Setting, layer: int, neurons_: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """a/sigma of each noun and start year [nouns, Y, N] (0 where missing), which are there, and contrasts [N, Y]."""
-    effects = neurons.logit_effects(setting.cache)
-    activation, years = effects.activation(layer, neurons_), list(effects.start_years)
-    nouns = np.unique(setting.cache.noun, return_inverse=True)[1]
-    cells = np.zeros((nouns.max() + 1, len(years), activation.shape[1]), np.float32)
-    there = np.zeros(cells.shape[:2], np.float32)
-    for row_, year in enumerate(setting.cache.start_year.tolist()):
-        if year in years:
-            cells[nouns[row_], years.index(year)] = activation[row_]
-            there[nouns[row_], years.index(year)] = 1
-    return cells, there, effects.readout(layer, neurons_) @ contrast_weights(years).T
+def _jackknife(setting: Setting) -> np.ndarray:
+    """Ends [2, n] of the intervals of year-specific parts, for the first n = SUBSET neurons of the first layer."""
+    import pandas as pd
+    from scipy.stats import t as student
 
+    effects, cache = neurons.logit_effects(setting.cache), setting.cache
+    years, layer, first = np.array(effects.start_years), setting.layers[0], slice(0, SUBSET)
+    values = effects.readout(layer, first).astype(float) @ contrast_weights(years.tolist()).T / len(years)
+    prompts = pd.DataFrame(effects.activation(layer, first)).astype(float)
+    means = prompts.groupby([cache.century, cache.start_year]).mean()
+    century, year = (means.index.get_level_values(level).to_numpy() for level in (0, 1))
+    measured = np.isin(year, years)
 
-def _scipy(setting: Setting) -> Callable[[int], np.ndarray]:
-    """Intervals [2, n] of the first n = SUBSET neurons of the first layer, or of all that it has."""
-    from scipy.stats import bootstrap
-
-    cells, there, contrasts = _cells(setting, setting.layers[0], slice(0, SUBSET))
-
-    def score(drawn: np.ndarray, axis: int) -> np.ndarray:
-        """Of nouns drawn [B, 1, nouns]: [B, neurons]. A year that no drawn noun has is left out."""
-        drawn = np.moveaxis(np.atleast_2d(drawn.astype(int)), axis, -1).reshape(-1, drawn.shape[axis])
-        counts = there[drawn].sum(1)[..., None]
-        tuning = np.divide(
-            cells[drawn].sum(1), counts, where=counts > 0, out=np.zeros((*counts.shape[:2], cells.shape[2]), np.float32)
+    def specific(kept: np.ndarray) -> np.ndarray:
+        X = np.concatenate([year[kept, None] == years, century[kept, None] == np.unique(century[kept])], 1).astype(
+            float
         )
-        return np.einsum("byn,ny->nb", tuning, contrasts) / (counts > 0).sum((1, 2))
+        X = np.concatenate([X, [np.arange(X.shape[1]) >= len(years)]])  # effects of centuries add up to zero
+        y = np.concatenate([means.to_numpy()[kept], np.zeros((1, means.shape[1]))])
+        tuning = np.linalg.lstsq(X, y)[0][: len(years)]
+        return ((tuning - tuning.mean(0)).T * values).sum(1)
 
-    def work(turn: int) -> np.ndarray:
-        found = bootstrap(
-            (np.arange(len(cells)),), score, axis=-1, vectorized=True, n_resamples=RESAMPLES, batch=BATCH,
-            method="percentile", rng=np.random.default_rng(turn),
-        )  # fmt: skip
-        return np.stack([found.confidence_interval.low, found.confidence_interval.high]).reshape(2, cells.shape[2])
-
-    return work
-
-
-def _shortcut(setting: Setting) -> None:
-    """All neurons at once, each noun's own score resampled."""
-    from scipy.stats import bootstrap
-
-    count = len(setting.layers) * setting.cache.d_mlp
-    scores = np.random.default_rng(0).normal(size=(len(setting.rows_of_noun), count)).astype(np.float32)
-    bootstrap((scores,), np.mean, axis=0, vectorized=True, n_resamples=RESAMPLES, batch=BATCH, method="percentile")
+    without = np.stack([specific(measured & (century != one)) for one in np.unique(century[measured])])
+    C = len(without)
+    half = student.ppf(0.975, C - 1) * np.sqrt((C - 1) / C * ((without - without.mean(0)) ** 2).sum(0))
+    whole = specific(measured)
+    return np.stack([whole - half, whole + half])
 
 
 def _intervals_apart(printed: bytes, intervals: np.ndarray, setting: Setting) -> float:

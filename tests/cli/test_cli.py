@@ -121,11 +121,12 @@ def test_behaviour_reaches_the_bars_of_the_card(run: Run, built: neurons.Cache, 
 
 
 def test_the_cards_numbers_are_what_the_command_prints(run: Run, folder: Path) -> None:
-    _, out, _ = run(*"behaviour --resample --nouns 20 --centuries draw --json --cache-dir".split(), folder)
+    _, out, _ = run("behaviour", "--resample", "--json", "--cache-dir", folder)
     found = json.loads(out)
-    rows = {"model": found, "counterfactual (the 01-run, scored against the true YY)": found["counterfactual"],
+    rows = {"clean run": found,
+            "corrupted run (YY replaced by 01, scored against the true YY)": found["counterfactual"],
             "average distribution (of all start years)": found["average_distribution"],
-            "MLPs 8-11 resampled from the 01-run at END": found["mlps_resampled"]}  # fmt: skip
+            "MLPs 8-11 at END from the corrupted run": found["mlps_resampled"]}  # fmt: skip
     card = (BUNDLED["mini"] / "README.md").read_text(encoding="utf-8")
     for name, values in rows.items():
         numbers = [values[measure]["mean"] for measure in ("probability_difference", "cutoff_sharpness")]

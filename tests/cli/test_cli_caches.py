@@ -77,7 +77,7 @@ def test_verify_tells_every_file_s_state(run: Run, copy: Path) -> None:
     states = {Path(entry["path"]).name: entry["state"] for entry in json.loads(out)}
     assert code == 1
     assert states[copy.name] == "good"
-    assert "it is no cache" in states[other.name]
+    assert "not a cache" in states[other.name]
 
 
 def test_delete_asks_and_takes_no_for_an_answer(run: Run, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

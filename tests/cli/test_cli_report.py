@@ -15,6 +15,7 @@ from neurons.cli.report import _command
 from neurons.comparison.published import PROBABILITY_DIFFERENCE, judge_number
 from neurons.comparison.results import Checks
 from neurons.report.folder import place_of
+from neurons.study.opened import KEPT
 from neurons.study.study import Study
 
 FEW = ["--nouns", "3", "--centuries", "draw", "--layers", "10-11", "--top", "2"]
@@ -112,7 +113,7 @@ def test_kept_checks_are_a_page(folder: Path, tmp_path: Path) -> None:
     study = Study(nouns=3, centuries="draw", layers=[10, 11], cache_dir=folder / "cache")
     line = judge_number("probability difference", 0.8, 0.01, PROBABILITY_DIFFERENCE)
     made_up = Checks("mini", True, 60, 60, 0, (line,), ((0.5, 0.01),))
-    path = keep_result(study.cache, "check", study.plan.key, made_up)
+    path = keep_result(study.cache, "check", study.plan.key, made_up, version=KEPT["check"][1])
     assert run("report", *FEW, "--cache-dir", folder / "cache", "--report-dir", tmp_path) == 0
     path.unlink()
     assert "1 of 1 judged measurements agree" in (tmp_path / "mini" / "check.html").read_text()

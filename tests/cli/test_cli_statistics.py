@@ -24,7 +24,7 @@ def folder(mini_cache: neurons.Cache, tmp_path: Path) -> Path:
 def test_statistics_are_made_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert neurons.Study(cache_dir=folder).kept("statistics") is None
     made = neurons.Study(cache_dir=folder).neuron_statistics()
-    monkeypatch.setattr(neurons.Study, "_make_statistics", None)
+    monkeypatch.setattr("neurons.study.computed.statistics", None)
     found = neurons.Study(cache_dir=folder).neuron_statistics()
     assert found.layers == made.layers
     assert found.kurtosis.tobytes() == made.kurtosis.tobytes()
@@ -44,7 +44,7 @@ def test_rank_stats_adds_what_the_weights_show_and_keeps_it(
     first = json.loads(rank("--json"))["neurons"][0]
     expected = neurons.neuron_statistics(neurons.load_model("mini"), range(8, 12)).record(first["neuron"])
     assert first["statistics"] == expected
-    monkeypatch.setattr(neurons.Study, "_make_statistics", None)
+    monkeypatch.setattr("neurons.study.computed.statistics", None)
     table = rank()
     assert f"{expected['kurtosis']:.2f}" in table
     assert "cos in/out" in table
