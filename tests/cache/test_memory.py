@@ -55,7 +55,13 @@ def test_a_build_is_flat_in_the_number_of_prompts(built: dict[int, float]) -> No
 
 @pytest.mark.parametrize(
     "command",
-    [["rank", "--no-attribution"], ["behaviour"], ["effect", "L2N1", "--year", "32"], ["cluster"], ["compose"]],
+    [
+        ["rank", "--no-attribution"],
+        ["behaviour"],
+        ["effect", "L2N1", "--year", "32"],
+        ["cluster", "--no-attribution"],
+        ["compose", "--no-attribution"],
+    ],
     ids=lambda c: c[0],
 )
 def test_an_analysis_is_flat_in_the_number_of_prompts(

@@ -53,9 +53,9 @@ def folder(mini_cache: Cache, mini_attributed: Attributed) -> Path:
 
 def alone(command: str, folder: Path) -> tuple[str, str, float]:
     """The command in a process of its own: standard output, last line of standard error, seconds."""
-    begin = time.perf_counter()
+    begin, options = time.perf_counter(), ["--cache-dir", str(folder), "--no-attribution", "--json"]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", LIMITS, command, "--cache-dir", str(folder), "--json"],
+        [sys.executable, "-W", "error", "-c", LIMITS, command, *options],
         env=os.environ | {"OMP_NUM_THREADS": "2", "COLUMNS": "80"},
         capture_output=True,
         text=True,
