@@ -163,6 +163,7 @@ def every_pairing(truth: CircuitCase) -> CircuitCase:
     return replace(truth, prompts=of_rows(truth.prompts, rows[at]), other=other)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("circuit", "seed"), [(c, s) for c in ("responding", "crowded") for s in SEEDS])
 def test_sampled_shapley_values_are_within_three_standard_errors(circuit: str, seed: int, tmp_path: Path) -> None:
     """A sample pairs each prompt with any other start year, so the truth is the mean over all pairings."""

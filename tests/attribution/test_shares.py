@@ -20,6 +20,7 @@ from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.groups import MEASURES
 from neurons.model.checkpoint import load_model
 from neurons.model.model import Model
+from neurons.rounding import RESOLUTION
 from neurons.task.prompts import year_spans
 from neurons.types import InputError, Measure
 
@@ -143,7 +144,10 @@ def test_a_noun_with_one_start_year_is_an_error(mini_few: AblationContext) -> No
         random_years(prompts_alone(cache, np.arange(1)))
 
 
-@pytest.mark.parametrize(("options", "message"), [({"draws": 0}, "at least 1 other"), ({"steps": 0}, "at least 1")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"draws": 0}, "draws must be a whole number from 1"), ({"steps": 0}, "steps must be a whole number from 1")],
+)
 def test_no_draw_or_step_is_an_error(mini_few: AblationContext, options: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         attribute(mini_few, **options)

@@ -179,7 +179,7 @@ def test_a_killed_worker_process_is_one_line() -> None:
 
 @pytest.mark.parametrize("jobs", [0, -1])
 def test_a_number_of_jobs_that_cannot_be_meant_is_refused(jobs: int) -> None:
-    with pytest.raises(InputError, match=f"{jobs} jobs"):
+    with pytest.raises(InputError, match=f"invalid jobs {jobs}: it must be at least 1"):
         is_spread(jobs, None)
 
 

@@ -117,7 +117,7 @@ def test_each_neuron_s_effect_equals_plain_hooks(
     assert_equals_hooks(ctx, effect, DOUBLE if precision == "double" else SINGLE)
 
 
-@pytest.mark.parametrize("precision", ["single", "double"])
+@pytest.mark.parametrize("precision", ["single", pytest.param("double", marks=pytest.mark.long)])
 def test_each_neuron_s_effect_equals_plain_hooks_in_gpt2_s_shape(gpt2_few: AblationContext, precision: str) -> None:
     if precision == "double":
         model = gpt2_few.model.to(torch.float64)
