@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pytest
 from planted import MINI, Planted
 from planted_circuits import write_crowded, write_linear, write_responding
 from shapley_oracle import EndRun, every_set, path_shares, shapley_of_values, values_of_sets
@@ -26,6 +27,8 @@ MEASURES = ("probability_difference", "cutoff_sharpness", "contrast")
 DECOYS = ("orthogonal", "constant")
 LATE = (8, 9, 10, 11)
 SEEDS = (0, 1, 2)
+EACH_SEED = [pytest.param(seed, marks=[pytest.mark.long] if seed else []) for seed in SEEDS]
+"""Each takes a minute in all: `make test` runs the first."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from circuit_cases import CIRCUITS, LATE, MEASURES, OWN_MEASURE, SEEDS, CircuitCase, circuit_case, of_rows, table
+from circuit_cases import (
+    CIRCUITS,
+    EACH_SEED,
+    LATE,
+    MEASURES,
+    OWN_MEASURE,
+    SEEDS,
+    CircuitCase,
+    circuit_case,
+    of_rows,
+    table,
+)
 
 from neurons.attribution.draws import random_years
 from neurons.attribution.results import Attribution
@@ -23,7 +34,7 @@ from neurons.types import Measure, NeuronId
 
 ORACLE = 1e-8
 """Relative to the largest share: float64 on both sides."""
-EVERY = [(circuit, seed) for circuit in CIRCUITS for seed in SEEDS]
+EVERY = [pytest.param(c, seed, marks=[pytest.mark.long] if seed else []) for c in CIRCUITS for seed in SEEDS]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +98,7 @@ def test_both_shares_are_the_oracles(case, circuit: str, seed: int) -> None:
             assert np.abs(difference).max() < ORACLE * max(map(abs, expected.values()))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", EACH_SEED)
 def test_shares_are_shapley_values_where_the_circuit_is_linear(case, seed: int) -> None:
     one = case("linear", seed)
     for n, value in one.truth.shapley("contrast").items():
@@ -112,7 +123,7 @@ def test_decoys_get_nothing(case, circuit: str, seed: int) -> None:
         assert max(abs(one.found[measure].share_of(n)) for n in one.truth.decoys) < 1e-6
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", EACH_SEED)
 @pytest.mark.parametrize("role", ["twin", "pair"])
 def test_each_of_two_equal_neurons_has_half(case, role: str, seed: int) -> None:
     one = case("responding", seed)
@@ -122,7 +133,7 @@ def test_each_of_two_equal_neurons_has_half(case, role: str, seed: int) -> None:
         assert share(a) == pytest.approx((share(a) + share(b)) / 2, abs=1e-12)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", EACH_SEED)
 def test_the_relay_has_a_share_and_writes_none(case, seed: int) -> None:
     one = case("responding", seed)
     (relay,) = one.truth.planted.roles["relay"]
@@ -144,7 +155,7 @@ def test_sets_are_of_planted_neurons_and_miss_none_that_matters(case, circuit: s
     assert len(missed) <= 1
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", EACH_SEED)
 def test_a_set_without_the_backup_is_faithful_and_incomplete(case, seed: int) -> None:
     one, measure = case("responding", seed), "probability_difference"
     (main,), (backup,) = one.truth.planted.roles["main"], one.truth.planted.roles["backup"]

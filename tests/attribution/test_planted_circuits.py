@@ -7,7 +7,17 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from circuit_cases import CIRCUITS, DECOYS, LATE, MEASURES, OWN_MEASURE, SEEDS, CircuitCase, circuit_case, table
+from circuit_cases import (
+    CIRCUITS,
+    DECOYS,
+    EACH_SEED,
+    LATE,
+    MEASURES,
+    OWN_MEASURE,
+    CircuitCase,
+    circuit_case,
+    table,
+)
 from hooked import HookedModel
 from planted import MEASURED, contrasts
 from shapley_oracle import enumerate_shapley, every_set, shapley_of_values, values_of_sets
@@ -79,7 +89,7 @@ def test_shares_sum_to_clean_minus_floor(case: Case, circuit: str, held: bool) -
 # --- what every circuit has ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", EACH_SEED)
 @pytest.mark.parametrize("circuit", CIRCUITS)
 def test_only_the_ten_planted_neurons_do_anything(case: Case, circuit: str, seed: int) -> None:
     """Decoys move the final LayerNorm's scale by 1e-8, of logits near 10; neurons that were not planted, nothing."""
@@ -91,7 +101,7 @@ def test_only_the_ten_planted_neurons_do_anything(case: Case, circuit: str, seed
         assert {x for n, x in shares.items() if n not in (*one.players, *one.decoys)} == {0.0}
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", EACH_SEED)
 @pytest.mark.parametrize("circuit", CIRCUITS)
 def test_decoys_have_shapley_value_zero_whatever_is_kept(case: Case, circuit: str, seed: int) -> None:
     one = case(circuit, seed)
@@ -103,7 +113,7 @@ def test_decoys_have_shapley_value_zero_whatever_is_kept(case: Case, circuit: st
         assert np.abs(found[:, :5]).max() > 1e-2
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", EACH_SEED)
 @pytest.mark.parametrize("circuit", CIRCUITS)
 def test_orthogonal_decoys_are_tuned_and_write_much(case: Case, circuit: str, seed: int) -> None:
     one = case(circuit, seed)
@@ -114,7 +124,7 @@ def test_orthogonal_decoys_are_tuned_and_write_much(case: Case, circuit: str, se
         assert float(write.detach().norm()) == pytest.approx(0.1, rel=1e-6)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", EACH_SEED)
 def test_where_it_is_linear_both_shares_and_single_effects_are_the_shapley_values(case: Case, seed: int) -> None:
     one = case("linear", seed)
     shapley, clean = one.shapley("contrast"), one.clean_and_floor("contrast")[0]
@@ -125,7 +135,7 @@ def test_where_it_is_linear_both_shares_and_single_effects_are_the_shapley_value
     assert max(abs(alone[n] - shapley[n]) for n in one.players) < 1e-6
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", EACH_SEED)
 @pytest.mark.parametrize("circuit", CIRCUITS)
 def test_the_table_of_each_circuit(case: Case, circuit: str, seed: int) -> None:
     """Printed (pytest -rP); by either value the planted neurons come first."""
@@ -141,7 +151,7 @@ def test_the_table_of_each_circuit(case: Case, circuit: str, seed: int) -> None:
 # --- neurons that act through each other -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", EACH_SEED)
 @pytest.mark.parametrize(("circuit", "role"), [("linear", "twin"), ("responding", "twin"), ("responding", "pair")])
 def test_equal_neurons_have_equal_values(case: Case, circuit: str, role: str, seed: int) -> None:
     one = case(circuit, seed)
@@ -153,7 +163,7 @@ def test_equal_neurons_have_equal_values(case: Case, circuit: str, role: str, se
         assert shares[a] == pytest.approx(shares[b], abs=1e-12)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", EACH_SEED)
 def test_one_of_the_pair_is_enough(case: Case, seed: int) -> None:
     """Weights are stored in float32: what is written in one direction leaks into others by 1e-7."""
     one, measure = case("responding", seed), "probability_difference"
@@ -166,7 +176,7 @@ def test_one_of_the_pair_is_enough(case: Case, seed: int) -> None:
     assert one.shapley(measure)[a] > 0.01
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", EACH_SEED)
 def test_the_relay_writes_nothing_and_has_a_share(case: Case, seed: int) -> None:
     one, measure = case("responding", seed), "probability_difference"
     (relay,), (relayed,) = one.planted.roles["relay"], one.planted.roles["relayed"]
@@ -176,7 +186,7 @@ def test_the_relay_writes_nothing_and_has_a_share(case: Case, seed: int) -> None
     assert shapley[relay] == pytest.approx(shapley[relayed], abs=1e-5), "neither does anything without the other"
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", EACH_SEED)
 def test_the_backup_acts_when_main_is_ablated_and_writes_the_same(case: Case, seed: int) -> None:
     """Rounding of weights that read beside the large constant moves pre-activations by 1e-4, answers by 1e-3."""
     one, measure = case("responding", seed), "probability_difference"
@@ -188,7 +198,7 @@ def test_the_backup_acts_when_main_is_ablated_and_writes_the_same(case: Case, se
     assert (clean - one.without(main, backup, measure=measure))[seen].mean() > 0.1
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", EACH_SEED)
 def test_all_but_the_backup_are_faithful_and_incomplete(case: Case, seed: int) -> None:
     one, measure = case("responding", seed), "probability_difference"
     (main,), (backup,) = one.planted.roles["main"], one.planted.roles["backup"]
@@ -214,7 +224,7 @@ def direct_p_value(case: CircuitCase, neuron: NeuronId) -> float:
     return float((1 + (null @ score >= write @ score).sum()) / 5000)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", EACH_SEED)
 def test_smooth_decoys_fool_a_test_of_the_direct_effect_and_do_next_to_nothing(case: Case, seed: int) -> None:
     one, measure = case("crowded", seed), "probability_difference"
     clean, floor = one.clean_and_floor(measure)

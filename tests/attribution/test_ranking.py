@@ -32,7 +32,7 @@ def ranking(effects: LogitEffects, mini_attributed: Attributed) -> Ranking:
 # --- planted truth ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))])
 def test_the_planted_neurons_come_first_and_nothing_else_boosts(
     planted_case: Callable[[int], PlantedCase], seed: int
 ) -> None:
@@ -53,7 +53,7 @@ def test_the_planted_neurons_come_first_and_nothing_else_boosts(
     assert max(test.p_value for test in found.pairing) < 0.05
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))])
 def test_without_attribution_the_direct_effect_finds_them(
     planted_case: Callable[[int], PlantedCase], seed: int
 ) -> None:
