@@ -105,7 +105,7 @@ def test_index_sorts_from_the_keyboard(page, report):
 @browser_needed
 def test_index_filters_by_call(page, report, ranking):
     page.goto((report / "index.html").as_uri())
-    page.locator(".filter", has_text="call").locator("select").select_option("suppressing")
+    page.locator(".filter", has_text="verdict").locator("select").select_option("suppressing")
     rows = page.locator("table.interactive tbody tr")
     assert rows.count() == int(ranking.suppressing.sum())
 

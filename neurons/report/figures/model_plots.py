@@ -71,7 +71,7 @@ def score_distribution(
     size = limit(score)
     edges = np.linspace(-size, size, bins + 1)
     neither = ~(boosting | suppressing)
-    groups = [("not called", neither, "#bdbdbd"), ("boosting", boosting, RAISES), ("suppressing", suppressing, LOWERS)]
+    groups = [("neither", neither, "#bdbdbd"), ("boosting", boosting, RAISES), ("suppressing", suppressing, LOWERS)]
     axes.hist(
         [score[chosen] for _, chosen, _ in groups],
         edges.tolist(),

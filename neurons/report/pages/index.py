@@ -79,14 +79,15 @@ def _lead(ranking: Ranking, numbers: Mapping[str, Any]) -> str:
         main: Measure = "probability_difference"
         clean, floor = ranking.answer.clean[main], ranking.answer.floor[main]
         done = (
-            f"with all of them at a random other start year {number(floor)} of {number(clean)} is left, and the"
-            f" boosting ones have a share of {number(called['boosting_share'])} in the {number(clean - floor)} between"
+            f"with all of them at a random other start year the probability difference is {number(floor)} in place of"
+            f" {number(clean)}; of the {number(clean - floor)} between, the boosting neurons have a share of"
+            f" {number(called['boosting_share'])}"
         )
     return (
         "Which MLP neurons raise the years after the start year? The model puts"
         f" {number(abs(difference))} {side}. Of {len(ranking):,} neurons in layers {format_layers(ranking.layers)},"
-        f" {called['boosting']:,} boost and {called['suppressing']:,} suppress the later years: {done}. What"
-        " happens when one is removed alone is another question, which the causal analysis answers."
+        f" {called['boosting']:,} boost and {called['suppressing']:,} suppress the later years: {done}. The"
+        " effect of ablating one neuron alone is another quantity, which the page on ablation reports."
     )
 
 

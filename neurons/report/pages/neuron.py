@@ -54,7 +54,7 @@ def neuron_page(
         title=name,
         lead=numbers["description"],
         sections=(
-            Section("Boosting score", (_score(numbers, n_ranked, clustered),)),
+            Section("Share and direct effect", (_score(numbers, n_ranked, clustered),)),
             Section("Direct logit effect on the years", (_effect_figures(numbers, start_years),)),
             Section("Tuning and readout", (_factor_figures(numbers, start_years),)),
             *weight_sections(numbers),
@@ -85,7 +85,7 @@ def _score(numbers: Numbers, n_ranked: int, clustered: bool) -> Facts:
         ("tuning centre", _year(numbers["tuning_centre"])),
         ("readout edge", _year(numbers["readout_edge"])),
         ("rank", f"{numbers['rank']:,} of {n_ranked:,}"),
-        ("call", call_of(numbers)),
+        ("verdict", call_of(numbers)),
     ]
     if numbers["fit"]:
         entries += [

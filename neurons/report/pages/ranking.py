@@ -146,7 +146,7 @@ def _ranked_table(ranking: Ranking, paged: frozenset[str]) -> Table:
         Column("rank", "count"),
         Column("neuron"),
         Column("layer", "count"),
-        Column("call"),
+        Column("verdict"),
         Column("share", "number", "of the probability difference"),
         Column("95 % interval", "number", "over centuries"),
         Column("written", "number", "share with later neurons held: what it writes itself"),
@@ -157,4 +157,4 @@ def _ranked_table(ranking: Ranking, paged: frozenset[str]) -> Table:
         Column("edge", "count", "year that best parts its readout"),
     )
     caption = f"All {len(ranking):,} neurons of the cached layers in rank order"
-    return Table(caption, columns, rows, interactive=True, filters=("layer", "call"))
+    return Table(caption, columns, rows, interactive=True, filters=("layer", "verdict"))
