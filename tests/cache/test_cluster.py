@@ -86,7 +86,8 @@ def test_the_callers_own_joblib_backend_is_used(
     document = (Path(__file__).parents[2] / "docs/cluster.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"^```python\n(.*?)^```", document, flags=re.M | re.S)
     places = {"tcp://host:8786": running.address, "/shared/checkpoint": str(checkpoint),
-              "range(8, 12)": "[0, 1]", "/shared/cache": str(tmp_path / "cache")}  # fmt: skip
+              "range(8, 12)": "[0, 1]", "nouns=6": "nouns=6, centuries='draw'",
+              "/shared/cache": str(tmp_path / "cache")}  # fmt: skip
     for there, here in places.items():
         assert there in example
         example = example.replace(there, here)
