@@ -26,10 +26,10 @@ pytestmark = [
 
 HERE = Path(__file__).parent
 NUMERICAL = (
-    "test_rounding.py", "comparison/test_check_maps.py", "comparison/test_checks.py", "decomposition/test_shapes.py",
-    "decomposition/test_scores.py", "attribution/test_ranking.py", "decomposition/test_effects.py",
-    "clustering/test_tuning.py", "clustering/test_clustering.py", "regression/test_composition.py",
-    "model/test_forward.py",
+    "test_rounding.py", "test_intervals.py", "comparison/test_check_maps.py", "comparison/test_checks.py",
+    "decomposition/test_shapes.py", "decomposition/test_scores.py", "decomposition/test_effects.py",
+    "decomposition/test_pairing.py", "attribution/test_ranking.py", "clustering/test_tuning.py",
+    "clustering/test_clustering.py", "regression/test_composition.py", "model/test_forward.py",
 )  # fmt: skip
 """The tests of numbers and of what is decided by them."""
 RELATIVE, ABSOLUTE = 1e-5, 1e-6

@@ -21,6 +21,8 @@ from neurons.types import Progress
 LIKENESS_BAR = 0.5
 UNSPLIT = 0.8
 SUBSAMPLE = 0.8
+TIE = 1e-9
+"""Between the first and the last of equal distances."""
 CUTS = (*range(2, 21), 25, 30, 40, 50, 75, 100)
 """Numbers of clusters tried for the agglomerative clustering."""
 
@@ -82,10 +84,25 @@ def _hdbscan(likeness: Likeness, smallest: int) -> tuple[Labels, Float[np.ndarra
     """Run HDBSCAN. A similarity of 0.8 counts as distance 0, so that chance does not split a tight cluster."""
     from sklearn.cluster import HDBSCAN
 
-    distance = np.maximum(1 - likeness, 1 - UNSPLIT)
-    np.fill_diagonal(distance, 0)
-    found = HDBSCAN(metric="precomputed", min_cluster_size=smallest, copy=True).fit(distance)
+    reach = _mutual_reachability(np.maximum(1 - likeness, 1 - UNSPLIT), smallest)
+    found = HDBSCAN(metric="precomputed", min_cluster_size=smallest, min_samples=1, copy=True).fit(reach)
     return found.labels_.astype(int), found.probabilities_
+
+
+def _mutual_reachability(distance: Float[np.ndarray, "M M"], neighbours: int) -> Float[np.ndarray, "M M"]:
+    """The distance, or where it is larger that of either neuron to its `neighbours`th, itself counted (Campello 2013).
+
+    Many are equal, and HDBSCAN sorts them in an order that depends on the processor: equal ones are parted by `TIE`,
+    in the order of their neurons.
+    """
+    M = len(distance)
+    np.fill_diagonal(distance, 0)
+    core = np.partition(distance, min(neighbours, M) - 1, axis=0)[min(neighbours, M) - 1]
+    reach = np.maximum(distance, np.maximum(core[:, None], core))
+    place = np.triu(np.arange(M * M, dtype=float).reshape(M, M), 1)
+    reach += TIE * (place + place.T) / (M * M)
+    np.fill_diagonal(reach, 0)
+    return reach
 
 
 def _merges(likeness: Likeness) -> Float[np.ndarray, "K 4"]:
