@@ -86,21 +86,22 @@ def _hdbscan(likeness: Likeness, smallest: int) -> tuple[Labels, Float[np.ndarra
 
     reach = _mutual_reachability(np.maximum(1 - likeness, 1 - UNSPLIT), smallest)
     found = HDBSCAN(metric="precomputed", min_cluster_size=smallest, min_samples=1, copy=True).fit(reach)
-    return found.labels_.astype(int), found.probabilities_
+    return found.labels_.astype(int), found.probabilities_.round(6)  # parted ties move them by some 1e-9
 
 
 def _mutual_reachability(distance: Float[np.ndarray, "M M"], neighbours: int) -> Float[np.ndarray, "M M"]:
     """The distance, or where it is larger that of either neuron to its `neighbours`th, itself counted (Campello 2013).
 
-    Many are equal, and HDBSCAN sorts them in an order that depends on the processor: equal ones are parted by `TIE`,
-    in the order of their neurons.
+    Many are equal, and HDBSCAN sorts them in an order that depends on the processor: equal ones are parted by `TIE`, in
+    a random order from a seed. (In the order of their neurons, a continuum of neurons in order would seem a cluster.)
     """
     M = len(distance)
     np.fill_diagonal(distance, 0)
     core = np.partition(distance, min(neighbours, M) - 1, axis=0)[min(neighbours, M) - 1]
     reach = np.maximum(distance, np.maximum(core[:, None], core))
-    place = np.triu(np.arange(M * M, dtype=float).reshape(M, M), 1)
-    reach += TIE * (place + place.T) / (M * M)
+    pairs = np.triu_indices(M, 1)
+    reach[pairs] += TIE * np.random.default_rng(M).random(len(pairs[0]))
+    reach[pairs[::-1]] = reach[pairs]
     np.fill_diagonal(reach, 0)
     return reach
 
