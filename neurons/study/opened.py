@@ -41,8 +41,8 @@ KEPT = {
     "ablations": ("neurons.intervention.results:Ablations", "2"),
     "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "2"),
     "components": ("neurons.intervention.results:ComponentEffects", "1"),
-    "clusters": ("neurons.clustering.results:Clustering", "2"),
-    "composition": ("neurons.regression.results:Composition", "2"),
+    "clusters": ("neurons.clustering.results:Clustering", "3"),
+    "composition": ("neurons.regression.results:Composition", "3"),
     "circuit": ("neurons.circuit.results:CircuitStudy", "2"),
     "check": ("neurons.comparison.results:Checks", "2"),
 }
