@@ -32,14 +32,14 @@ _HOMES = {
     "NeuronsError": "neurons.types",
     "Study": "neurons.study.study",
     "PromptSet": "neurons.task.prompt_set",
-    "Ranking": "neurons.attribution.ranking_results",
+    "Ranking": "neurons.ranking.results",
     "Recovery": "neurons.attribution.results",
     "ShapleyValues": "neurons.attribution.results",
     "Task": "neurons.task.tasks",
     "Template": "neurons.task.templates",
     "Tuning": "neurons.clustering.results",
     "attribute": "neurons.attribution.shares",
-    "attributed": "neurons.attribution.sets",
+    "attributed": "neurons.ranking.sets",
     "cache_activations": "neurons.cache.build",
     "cluster": "neurons.clustering.clusters",
     "compose": "neurons.regression.composition",
@@ -55,7 +55,7 @@ _HOMES = {
     "open_cache": "neurons.cache.format",
     "custom_task": "neurons.task.tasks",
     "plain_logit_lens": "neurons.decomposition.effects",
-    "rank": "neurons.attribution.ranking",
+    "rank": "neurons.ranking.ranking",
     "screen": "neurons.intervention.screen",
     "shapley": "neurons.attribution.shapley",
     "tune": "neurons.clustering.tuning",
@@ -65,10 +65,7 @@ _HOMES = {
 __all__ = ["__version__", *sorted(_HOMES)]
 
 if TYPE_CHECKING:
-    from neurons.attribution.ranking import rank
-    from neurons.attribution.ranking_results import Ranking
     from neurons.attribution.results import Attributed, Attribution, Recovery, ShapleyValues
-    from neurons.attribution.sets import attributed
     from neurons.attribution.shapley import shapley
     from neurons.attribution.shares import attribute
     from neurons.cache.build import cache_activations
@@ -85,6 +82,9 @@ if TYPE_CHECKING:
     from neurons.intervention.screen import screen
     from neurons.model.checkpoint import load_model
     from neurons.model.model import Model
+    from neurons.ranking.ranking import rank
+    from neurons.ranking.results import Ranking
+    from neurons.ranking.sets import attributed
     from neurons.regression.composition import compose
     from neurons.regression.results import Composition
     from neurons.study.study import Study

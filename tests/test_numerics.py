@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 NUMERICAL = (
     "test_rounding.py", "test_intervals.py", "comparison/test_check_maps.py", "comparison/test_checks.py",
     "decomposition/test_shapes.py", "decomposition/test_scores.py", "decomposition/test_effects.py",
-    "decomposition/test_pairing.py", "attribution/test_ranking.py", "clustering/test_tuning.py",
+    "decomposition/test_pairing.py", "ranking/test_ranking.py", "clustering/test_tuning.py",
     "clustering/test_clustering.py", "regression/test_composition.py", "model/test_forward.py",
 )  # fmt: skip
 """The tests of numbers and of what is decided by them."""

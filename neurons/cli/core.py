@@ -4,19 +4,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neurons.attribution.ranking_results import Order
 from neurons.cache.format import format_layers
 from neurons.cli.common import JsonOption, print_json, print_table
 from neurons.cli.options import on_study
 from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
+from neurons.ranking.results import Order
 from neurons.study.study import Study
 from neurons.task.years import contrast_weights, spans
 from neurons.types import InputError, Measure, NeuronId
 from neurons.weights.results import NeuronStatistics
 
 if TYPE_CHECKING:
-    from neurons.attribution.ranking_results import OrderComparison, Ranking
     from neurons.attribution.results import ShapleyValues
+    from neurons.ranking.results import OrderComparison, Ranking
 
 SHAPLEY = 50
 """Neurons whose Shapley values are sampled."""

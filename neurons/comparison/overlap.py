@@ -13,8 +13,8 @@ Shares are of the probability difference; where rankings are by direct effect, t
 import numpy as np
 from jaxtyping import Bool, Float
 
-from neurons.attribution.ranking_results import Ranking
 from neurons.comparison.results import Scores, Sharing
+from neurons.ranking.results import Ranking
 from neurons.rounding import above, cleared, descending, is_nothing
 from neurons.types import InputError, NeuronId
 

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from neurons.attribution.ranking_results import Ranking
 from neurons.clustering.results import Clustering
 from neurons.comparison.model_results import Comparison, Kind, Match, Pair, Side
 from neurons.comparison.overlap import scores_of, share
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.results import MeasuredBehaviour
+from neurons.ranking.results import Ranking
 from neurons.regression.results import Composition
 from neurons.rounding import largest
 from neurons.types import InputError

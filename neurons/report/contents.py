@@ -12,13 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from neurons.attribution.ranking_results import OrderComparison, Ranking
 from neurons.cache.format import Cache
 from neurons.circuit.results import CircuitStudy
 from neurons.clustering.results import Clustering, Tuning
 from neurons.comparison.results import Checks
 from neurons.decomposition.effects import LogitEffects
 from neurons.intervention.results import Ablations
+from neurons.ranking.results import OrderComparison, Ranking
 from neurons.regression.results import Composition
 from neurons.report.folder import FORMAT
 from neurons.report.numbers import (

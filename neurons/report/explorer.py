@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from markupsafe import Markup
 
-from neurons.attribution.ranking_results import Ranking
 from neurons.decomposition.effects import LogitEffects
+from neurons.ranking.results import Ranking
 from neurons.report.folder import write_text
 from neurons.report.render import Site, environment, template_text
 from neurons.types import NeuronId

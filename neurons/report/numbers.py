@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from neurons.attribution.ranking_results import Ranking
 from neurons.cache.format import Cache
 from neurons.clustering.descriptions import describe_unfitted
 from neurons.clustering.results import NeuronTuning, Tuning
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.measured import mean_probability, measured_behaviour, measured_rows
 from neurons.decomposition.profiles import PartContrast, by_distance, contrast_by_part
+from neurons.ranking.results import Ranking
 from neurons.report.weight_numbers import DIGITS, FromWeights
 from neurons.task.years import contrast_weights
 from neurons.types import NeuronId

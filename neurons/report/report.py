@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from neurons.attribution.ranking_results import COLUMNS, Ranking
+from neurons.ranking.results import COLUMNS, Ranking
 from neurons.report.blocks import INDEX, FileLink, Page, PageLink, Section
 from neurons.report.contents import Contents
 from neurons.report.explorer import EXPLORER, write_explorer

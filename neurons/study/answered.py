@@ -8,10 +8,10 @@ from neurons.study.opened import Opened
 from neurons.types import InputError, NeuronId
 
 if TYPE_CHECKING:
-    from neurons.attribution.ranking_results import Order, OrderComparison, Ranking
     from neurons.attribution.results import Attributed, Attribution, ShapleyValues
     from neurons.decomposition.effects import LogitEffects
     from neurons.decomposition.pairing import Pairing
+    from neurons.ranking.results import Order, OrderComparison, Ranking
     from neurons.types import Measure
 
 
@@ -28,7 +28,7 @@ class Answered(Opened):
         """Shares of every neuron in every measure, and how many neurons it takes; runs the model once."""
 
         def make() -> "Attributed":
-            from neurons.attribution.sets import attributed
+            from neurons.ranking.sets import attributed
 
             with self.bars("attributing the answer to neurons") as progress:
                 return attributed(self.context(), seed=self.plan.settings.seed, progress=progress)
@@ -73,7 +73,7 @@ class Answered(Opened):
 
         order: by attribution, direct effect, sharpness or total effect.
         """
-        from neurons.attribution.ranking import rank
+        from neurons.ranking.ranking import rank
 
         found = self.attributed() if self.plan.settings.attribution else None
         compared: OrderComparison | None = self.kept("orders") if found is not None else None
@@ -89,8 +89,8 @@ class Answered(Opened):
         """
 
         def make() -> "OrderComparison":
-            from neurons.attribution.orders import compare_orders
             from neurons.decomposition.scores import direct_scores
+            from neurons.ranking.orders import compare_orders
 
             direct, seed = direct_scores(self.effects()).year_specific, self.plan.settings.seed
             with self.bars("comparing orders of neurons") as progress:

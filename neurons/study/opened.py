@@ -37,7 +37,7 @@ KEPT = {
     "text": ("neurons.weights.results:TextStudy", "1"),
     "neighbours": ("neurons.weights.results:NeighboursOfAll", "1"),
     "attribution": ("neurons.attribution.results:Attributed", "1"),
-    "orders": ("neurons.attribution.ranking_results:OrderComparison", "1"),
+    "orders": ("neurons.ranking.results:OrderComparison", "1"),
     "ablations": ("neurons.intervention.results:Ablations", "2"),
     "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "2"),
     "components": ("neurons.intervention.results:ComponentEffects", "1"),

@@ -11,7 +11,6 @@ from oracle import relative
 from random_gpt2 import write_random_gpt2
 
 from neurons.attribution.draws import noun_centuries, random_years
-from neurons.attribution.sets import first_of, kept_measures
 from neurons.attribution.shapley import shapley_by_permutation
 from neurons.attribution.shares import attribute
 from neurons.cache.build import cache_activations
@@ -20,6 +19,7 @@ from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.groups import MEASURES
 from neurons.model.checkpoint import load_model
 from neurons.model.model import Model
+from neurons.ranking.sets import first_of, kept_measures
 from neurons.rounding import RESOLUTION
 from neurons.task.prompts import year_spans
 from neurons.types import InputError, Measure

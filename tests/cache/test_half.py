@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from neurons.attribution.ranking import rank
-from neurons.attribution.ranking_results import Ranking
 from neurons.cache import compute
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache, reading, verify_cache
@@ -22,6 +20,8 @@ from neurons.decomposition.cells import Activations
 from neurons.decomposition.effects import LogitEffects, logit_effects
 from neurons.model.forward import EndRun
 from neurons.model.model import Model
+from neurons.ranking.ranking import rank
+from neurons.ranking.results import Ranking
 from neurons.task.prompt_set import PromptSet
 from neurons.task.prompts import year_spans
 from neurons.task.years import contrast_weights

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from wide_cache import write_wide_cache
 
-from neurons.attribution.ranking import rank
 from neurons.attribution.results import Attributed
 from neurons.cache.format import Cache
 from neurons.cli.main import main
 from neurons.clustering.clusters import cluster
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.population import neuron_population
+from neurons.ranking.ranking import rank
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -10,13 +10,13 @@ from conftest import PlantedCase
 from populations import KINDS, TUNED, YEARS, of_kinds, permuted, population
 from sklearn.metrics import adjusted_rand_score
 
-from neurons.attribution.ranking import rank
 from neurons.cache.format import Cache
 from neurons.clustering.clusters import cluster
 from neurons.clustering.partition import _cut, _dense, _merges
 from neurons.clustering.similarity import best_jaccard, mean_likeness, readout_likeness, with_tuning
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.population import Population, neuron_population
+from neurons.ranking.ranking import rank
 from neurons.types import InputError, NeuronId
 
 SEEDS = (0, 1, 2)

@@ -9,7 +9,6 @@ from conftest import PlantedCase
 from populations import KINDS, YEARS, of_kinds, permuted, population
 from scipy import stats
 
-from neurons.attribution.ranking import rank
 from neurons.cache.format import Cache
 from neurons.clustering.families import FAMILIES, n_parameters
 from neurons.clustering.heuristics import matches
@@ -17,6 +16,7 @@ from neurons.clustering.results import Tuning
 from neurons.clustering.tuning import is_constant, tune, year_fold
 from neurons.decomposition.effects import logit_effects, plain_logit_lens
 from neurons.decomposition.population import Population, neuron_population, strongest
+from neurons.ranking.ranking import rank
 from neurons.types import InputError
 
 SEEDS = (0, 1, 2)

@@ -13,7 +13,6 @@ import pytest
 from random_gpt2 import MINI, write_random_gpt2
 from safetensors.numpy import load_file, save_file
 
-from neurons.attribution.ranking import rank
 from neurons.cache.format import Cache
 from neurons.cli.comparisons import folder_name
 from neurons.cli.main import main
@@ -21,6 +20,7 @@ from neurons.comparison.model_results import Comparison, Kind, Side
 from neurons.comparison.results import Scores
 from neurons.comparison.sides import compare_sides, cosine
 from neurons.decomposition.effects import logit_effects
+from neurons.ranking.ranking import rank
 from neurons.report.folder import MARK
 from neurons.report.pages.comparison import comparison_page, write_comparison
 from neurons.report.render import Site, to_html

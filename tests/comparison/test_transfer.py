@@ -11,8 +11,6 @@ import pytest
 from conftest import LATE
 from planted import Planted, write_two_tasks
 
-from neurons.attribution.ranking import rank
-from neurons.attribution.ranking_results import Ranking
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.cli.main import main
@@ -26,6 +24,8 @@ from neurons.intervention.groups import group_measures
 from neurons.model.checkpoint import load_model
 from neurons.model.files import BUNDLED
 from neurons.model.model import Model
+from neurons.ranking.ranking import rank
+from neurons.ranking.results import Ranking
 from neurons.study.study import Study
 from neurons.task.prompts import year_spans
 from neurons.task.tasks import TASKS
@@ -89,7 +89,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def ranked(cache: Cache) -> Ranking:
     """Boosting are all that add anything: the verdict's 90 % leaves out the weakest of those planted."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("neurons.attribution.ranking.HELD", 0.9999)
+        patch.setattr("neurons.ranking.ranking.HELD", 0.9999)
         return rank(logit_effects(cache))
 
 

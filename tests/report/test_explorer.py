@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neurons.attribution.ranking import rank
-from neurons.attribution.ranking_results import Ranking
 from neurons.decomposition.effects import LogitEffects, logit_effects
+from neurons.ranking.ranking import rank
+from neurons.ranking.results import Ranking
 from neurons.report.blocks import decimals_for, number
 from neurons.report.contents import Contents
 from neurons.report.explorer import EXPLORER, write_explorer

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neurons.attribution.ranking import rank
-from neurons.attribution.ranking_results import COLUMNS, Ranking
 from neurons.cache.format import Cache
 from neurons.clustering.clusters import cluster
 from neurons.clustering.results import Clustering
 from neurons.decomposition.cells import Activations
 from neurons.decomposition.effects import LogitEffects, logit_effects
 from neurons.decomposition.population import neuron_population
+from neurons.ranking.ranking import rank
+from neurons.ranking.results import COLUMNS, Ranking
 from neurons.regression.composition import compose
 from neurons.regression.results import Composition
 from neurons.report import markdown

@@ -10,12 +10,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from neurons.attribution.ranking import rank
-from neurons.attribution.ranking_results import Ranking
 from neurons.clustering.clusters import cluster
 from neurons.clustering.results import Clustering
 from neurons.decomposition.effects import LogitEffects, logit_effects
 from neurons.decomposition.population import neuron_population
+from neurons.ranking.ranking import rank
+from neurons.ranking.results import Ranking
 from neurons.report.blocks import with_space
 from neurons.report.contents import Contents
 from neurons.report.pages.index import index_page

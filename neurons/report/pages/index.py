@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from neurons.attribution.ranking_results import Ranking
 from neurons.cache.format import format_layers
 from neurons.decomposition.effects import LogitEffects
+from neurons.ranking.results import Ranking
 from neurons.report.blocks import (
     INDEX,
     Block,

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from neurons.attribution.ranking import LEVELS
-from neurons.attribution.ranking_results import Ranking
 from neurons.decomposition.effects import LogitEffects
+from neurons.ranking.ranking import LEVELS
+from neurons.ranking.results import Ranking
 from neurons.report.blocks import Block, Column, FileLink, Gallery, Picture, Span, Table, Text
 from neurons.report.figures import model_plots, plots
 from neurons.report.numbers import call_of

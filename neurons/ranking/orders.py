@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.attribution.approximations import alone, gradients_between_inputs, one_gradient, relp
-from neurons.attribution.ranking_results import FRACTIONS, SIZES, OrderComparison
 from neurons.attribution.results import Attribution
-from neurons.attribution.sets import first_of, kept_measures
 from neurons.intervention.context import AblationContext
+from neurons.ranking.results import FRACTIONS, SIZES, OrderComparison
+from neurons.ranking.sets import first_of, kept_measures
 from neurons.rounding import descending
 from neurons.types import Measure, Progress
 

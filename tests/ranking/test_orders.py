@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neurons.attribution.orders import _matched, compare_orders, order_sizes
-from neurons.attribution.ranking_results import FRACTIONS, OrderComparison
 from neurons.attribution.shares import attribute
 from neurons.cache.format import Cache
 from neurons.intervention.context import ablation_context
 from neurons.model.model import Model
+from neurons.ranking.orders import _matched, compare_orders, order_sizes
+from neurons.ranking.results import FRACTIONS, OrderComparison
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from neurons.attribution.ranking_results import Answer, Order, Ranking
 from neurons.attribution.results import Attributed
 from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.pairing import fewest
 from neurons.decomposition.scores import DirectScores, direct_scores
+from neurons.ranking.results import Answer, Order, Ranking
 from neurons.rounding import above, descending
 from neurons.types import InputError, Measure, Progress, check_choice, check_is
 

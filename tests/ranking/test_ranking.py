@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from conftest import PlantedCase
 
-from neurons.attribution.ranking import HELD, rank
-from neurons.attribution.ranking_results import COLUMNS, Ranking
 from neurons.attribution.results import Attributed
-from neurons.attribution.sets import attributed
 from neurons.cache.format import Cache
 from neurons.decomposition.effects import LogitEffects, logit_effects
 from neurons.intervention.context import ablation_context
+from neurons.ranking.ranking import HELD, rank
+from neurons.ranking.results import COLUMNS, Ranking
+from neurons.ranking.sets import attributed
 from neurons.rounding import RESOLUTION
 from neurons.study.study import Study
 from neurons.types import InputError, NeuronId
