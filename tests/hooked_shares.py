@@ -38,6 +38,13 @@ class HookedShares:
         held: dict[int, Tensor] | None = None,
     ) -> Tensor:  # fmt: skip
         """The measure of each prompt with masks [P, N] on the neurons of each layer."""
+        return self._measure(measure, self.logits(tokens, masks, other, held), year)
+
+    def logits(
+        self, tokens: np.ndarray, masks: dict[int, Tensor], other: dict[int, Tensor],
+        held: dict[int, Tensor] | None = None,
+    ) -> Tensor:  # fmt: skip
+        """The logits [P, V] at END with masks."""
         handles = []
         for layer in self.layers:
 
@@ -50,7 +57,7 @@ class HookedShares:
         logits = self._logits(tokens)
         for handle in handles:
             handle.remove()
-        return self._measure(measure, logits, year)
+        return logits
 
     def shares(
         self, measure: str, tokens: np.ndarray, year: np.ndarray, others: np.ndarray, nodes: list[tuple[float, float]],

@@ -148,33 +148,6 @@ def _rank_json(
     return found | ({} if compared is None else {"approximations": compared.to_json()})
 
 
-def _print_shapley(ranking: "Ranking", values: "ShapleyValues") -> None:
-    """The largest differences first."""
-    share = {neuron: float(ranking.share[ranking.row_of(neuron)]) for neuron in values.neurons}
-    found = zip(values.neurons, values.value.tolist(), values.standard_error.tolist(), strict=True)
-    rows = sorted(found, key=lambda row: -abs(row[1] - share[row[0]]))
-    print_table(
-        f"Shapley values of the first {len(rows)} neurons, {values.samples} samples",
-        ["neuron", "share", "Shapley value", "standard error"],
-        [[str(neuron), _signed(share[neuron]), _signed(value), f"{error:.4f}"] for neuron, value, error in rows],
-        left=1,
-        caption="of the probability difference; largest difference first",
-    )
-
-
-def _print_orders(compared: "OrderComparison") -> None:
-    frame = compared.to_frame()
-    rows = [[row[0], *("–" if value != value else f"{value:+.3f}" for value in row[1:])] for row in frame.to_numpy()]
-    print_table(
-        "Shares beside their approximations and plain scores",
-        list(frame.columns),
-        rows,
-        left=1,
-        caption="kept_k: part of clean minus floor that the first k recover; cpr: area under it over the fraction of"
-        " neurons kept; cmd: area between it and 1",
-    )
-
-
 def print_ranking(ranking: "Ranking", top: int, statistics: NeuronStatistics | None) -> None:
     records = [ranking.record(row) for row in range(min(len(ranking), top))]
     rows = [

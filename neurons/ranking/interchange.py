@@ -1,0 +1,144 @@
+"""Interchange: do the first neurons carry the start year? (Geiger et al. 2021)
+
+1. The first k neurons by share take their activations at END from a prompt of another start year: the same noun and
+   century, so that nothing but YY differs. Everything else stays in the prompt's own run and responds.
+2. The answer is scored for the year that was transplanted and for the prompt's own, and compared with the other
+   prompt's own answer by their total variation.
+3. A curve over k, each prompt with one other; and two maps, start year by transplanted year, at one k: each cell is a
+   pair of prompts of one noun and century, drawn from those that have both.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from neurons.attribution.draws import noun_centuries
+from neurons.intervention.context import PROMPT_BLOCK, AblationContext
+from neurons.ranking.patched import Runs, answers, log_answer, post_of, runs, scores, total_variation
+from neurons.ranking.set_results import Interchange
+from neurons.ranking.sets import first_of, sampled, set_sizes
+from neurons.types import InputError, Measure, Progress, check_is, check_whole
+
+SCORED: Measure = "probability_difference"
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Prompts, rows of the cache, and those that their neurons take activations from."""
+
+    rows: Int[np.ndarray, " P"]
+    others: Int[np.ndarray, " P"]
+
+    def pieces(self) -> Iterator["Pairs"]:
+        for start in range(0, len(self.rows), PROMPT_BLOCK):
+            part = slice(start, start + PROMPT_BLOCK)
+            yield Pairs(self.rows[part], self.others[part])
+
+
+def interchange(
+    ctx: AblationContext,
+    order: Int[np.ndarray, " M"],
+    k: int | None,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Interchange:
+    """Interchange the first neurons of an order. k: of the maps, which are empty where there is none.
+
+    progress: pairs of prompts done. Raises `InputError` where a noun has one measured start year alone in its century.
+    """
+    check_is("ctx", ctx, AblationContext, "what ablation_context returns")
+    check_whole("seed", seed, least=0)
+    sizes = set_sizes(len(order))
+    measured = sampled(ctx, len(sizes), seed=seed)
+    chosen = first_of(order, [k or 0])
+    groups, rng = _groups(ctx), np.random.default_rng(seed)
+    curve = np.zeros((3, len(sizes), len(ctx.cache)))
+    Y = len(ctx.start_years)
+    maps, cell = np.full((2, Y, Y), np.nan), _cells(ctx, groups, rng)
+    done, total = 0, len(measured) + int((cell >= 0).sum()) * bool(k)
+    for number, group in enumerate(groups):
+        known = runs(ctx, group)
+        along = _next_in_circle(group, rng)
+        own = Pairs(group, along)
+        own = Pairs(*(rows[np.isin(group, measured.rows)] for rows in (own.rows, own.others)))
+        for pairs in own.pieces():
+            curve[:, :, pairs.rows] = _exchanged(ctx, known, pairs, first_of(order, sizes.tolist()))
+        across = _pairs_of(ctx, group, cell == number) if k else Pairs(group[:0], group[:0])
+        for pairs in across.pieces():
+            at = _at(ctx, pairs.rows), _at(ctx, pairs.others)
+            maps[:, *at] = _exchanged(ctx, known, pairs, chosen)[:2, 0]
+        done += len(own.rows) + len(across.rows)
+        if progress:
+            progress(done, total)
+    means = (curve[..., measured.rows] @ measured.averaging.T).mean(-1)
+    return Interchange(
+        start_years=ctx.start_years,
+        n_prompts=len(measured),
+        sizes=sizes,
+        **dict(zip(("for_transplanted", "for_own", "total_variation"), means, strict=True)),
+        k=k,
+        map_for_transplanted=maps[0],
+        map_for_own=maps[1],
+    )
+
+
+def _groups(ctx: AblationContext) -> list[Int[np.ndarray, " g"]]:
+    """Measured rows by noun and century."""
+    found = [np.sort(rows[np.isin(rows, ctx.rows)]) for rows in noun_centuries(ctx.cache)]
+    found = [rows for rows in found if len(rows)]
+    alone = next((rows for rows in found if len(rows) < 2), None)
+    if alone is not None:
+        noun, century = ctx.cache.noun[alone[0]], int(ctx.cache.century[alone[0]])
+        raise InputError(
+            f"noun {noun!r} has one measured start year in century {century}, so there is no other to take activations"
+            " from: measure more start years"
+        )
+    return found
+
+
+def _next_in_circle(rows: Int[np.ndarray, " g"], rng: np.random.Generator) -> Int[np.ndarray, " g"]:
+    """Another row for each: the one before it in a random order."""
+    order = rng.permutation(len(rows))
+    found = np.empty_like(rows)
+    found[order] = rows[np.roll(order, 1)]
+    return found
+
+
+def _cells(ctx: AblationContext, groups: list[np.ndarray], rng: np.random.Generator) -> Int[np.ndarray, "Y Y"]:
+    """For each start year and transplanted year the number of a group that has both, drawn at random; -1 for none."""
+    held = np.zeros((len(groups), len(ctx.start_years)), bool)
+    for number, group in enumerate(groups):
+        held[number, _at(ctx, group)] = True
+    both = held[:, :, None] & held[:, None]
+    drawn = np.where(both, rng.random(both.shape), -1.0).argmax(0)
+    return np.where(both.any(0), drawn, -1)
+
+
+def _pairs_of(ctx: AblationContext, group: Int[np.ndarray, " g"], cells: Bool[np.ndarray, "Y Y"]) -> Pairs:
+    """The pairs of a group that fill these cells."""
+    row_of = np.full(len(ctx.start_years), -1)
+    row_of[_at(ctx, group)] = group
+    own, other = np.nonzero(cells)
+    return Pairs(row_of[own], row_of[other])
+
+
+def _at(ctx: AblationContext, rows: Int[np.ndarray, " P"]) -> Int[np.ndarray, " P"]:
+    return np.searchsorted(ctx.start_years, ctx.cache.start_year[rows])
+
+
+def _exchanged(
+    ctx: AblationContext, known: Runs, pairs: Pairs, sets: Bool[np.ndarray, "G M"]
+) -> Float[np.ndarray, "3 G P"]:
+    """Scores for the transplanted and the own year, and total variation to the other prompt's own answer."""
+    own, other = known.of(pairs.rows), known.of(pairs.others)
+    target = log_answer(ctx.model, other.after[-1])
+    year, other_year = ctx.cache.start_year[pairs.rows], ctx.cache.start_year[pairs.others]
+    found = np.zeros((3, len(sets), len(pairs.rows)))
+    for part, log_p in answers(ctx, own, sets, post_of(ctx, other)):
+        found[0, part] = scores(log_p, [SCORED], other_year, ctx.year_ids)[0]
+        found[1, part] = scores(log_p, [SCORED], year, ctx.year_ids)[0]
+        found[2, part] = total_variation(target, log_p)
+    return found
