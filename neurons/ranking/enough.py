@@ -25,6 +25,8 @@ from neurons.types import Bars, Progress, check_is, check_whole, no_bars
 
 SUBSETS = 100
 """Random K within C."""
+PER_YEAR = 4
+"""Most prompts of each start year, of each half of the centuries: differences between them are small beside sets'."""
 
 
 def set_study(ctx: AblationContext, attributed: Attributed, *, seed: int = 0, bars: Bars = no_bars) -> SetStudy:
@@ -73,28 +75,36 @@ def _curves(ctx: AblationContext, attributed: Attributed, seed: int, bars: Bars)
     for chosen_on, some in halves(ctx, shares[0].centuries):
         own = [share.order(chosen_on) for share in shares]
         orders = [order for first in own for order in (first, *matched_orders(first, variance, ctx.cache.d_mlp, seed))]
-        sets = np.concatenate([first_of(order, sizes.tolist()) for order in orders])
-        measured = sampled(some, 2 * len(sets), seed=seed)
+        kept = np.stack([first_of(order, sizes.tolist()) for order in orders]).reshape(
+            len(RECOVERED), -1, *sizes.shape, len(own[0])
+        )
+        sets = np.concatenate([kept[:, 1:], ~kept], 1)
+        measured = sampled(some, sets.shape[0] * sets.shape[1] * len(sizes), most=PER_YEAR, seed=seed)
         n_prompts += len(measured)
-        with bars(f"{2 * len(sets)} sets of neurons") as progress:
-            both = kept_measures(
-                measured, np.concatenate([sets, ~sets]), measures=RECOVERED, draws=ONE_DRAW, seed=seed,
+        with bars("sets of neurons") as progress:
+            values = kept_measures(
+                measured,
+                sets.reshape(-1, sets.shape[-1]),
+                measures=RECOVERED,
+                draws=ONE_DRAW,
+                seed=seed,
                 progress=progress,
-            )  # fmt: skip
-        shape = 2, len(RECOVERED), -1, len(sizes)
-        found.append([both[measure].mean(1).reshape(shape)[:, place] for place, measure in enumerate(RECOVERED)])
-    values = np.mean(found, 0)
-    curves = tuple(
-        SetCurve(measure, sizes, *_parts(values[place, :, 0]), *_parts(values[place, :, 1:]))
-        for place, measure in enumerate(RECOVERED)
-    )
-    return curves, n_prompts
+            )
+        found.append([values[m].mean(1).reshape(sets.shape[:3])[place] for place, m in enumerate(RECOVERED)])
+    curves = []
+    for share, values in zip(shares, np.mean(found, 0), strict=True):
+        random, removed = np.split(_parts(values), [len(values) // 2])
+        curves.append(
+            SetCurve(
+                share.measure, sizes, attributed.recovery(share.measure).recovered, removed[0], random, removed[1:]
+            )
+        )
+    return tuple(curves), n_prompts
 
 
-def _parts(values: Float[np.ndarray, "2 *S G"]) -> Float[np.ndarray, "2 *S G"]:
-    """Measures kept and removed as parts of clean minus floor."""
-    kept = values[0].reshape(-1, values.shape[-1])[0]
-    floor, clean = kept[0], kept[-1]
+def _parts(values: Float[np.ndarray, "S G"]) -> Float[np.ndarray, "S G"]:
+    """Measures as parts of clean minus floor; those of the first run from the floor to the whole."""
+    floor, clean = values[0, 0], values[0, -1]
     return (values - floor) / (clean - floor) if clean != floor else np.zeros_like(values)
 
 
@@ -106,7 +116,7 @@ def _members(ctx: AblationContext, share: Attribution, k: int, seed: int, bars: 
     out[np.arange(k), order] = True
     out[k:, order] = subsets
     sets = np.concatenate([np.stack([np.zeros_like(inside), inside, np.ones_like(inside)]), inside & ~out, ~out[k:]])
-    measured = sampled(ctx, len(sets), seed=seed)
+    measured = sampled(ctx, len(sets), most=2 * PER_YEAR, seed=seed)
     with bars(f"{len(sets)} sets within the first {k}") as progress:
         values = kept_measures(
             measured, sets, measures=[share.measure], draws=ONE_DRAW, seed=seed, progress=progress

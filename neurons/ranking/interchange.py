@@ -37,6 +37,15 @@ class Pairs:
             yield Pairs(self.rows[part], self.others[part])
 
 
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Measured rows of one noun and century; its pairs for the curve and for the maps."""
+
+    rows: Int[np.ndarray, " g"]
+    along: Pairs
+    across: Pairs
+
+
 def interchange(
     ctx: AblationContext,
     order: Int[np.ndarray, " M"],
@@ -51,26 +60,20 @@ def interchange(
     """
     check_is("ctx", ctx, AblationContext, "what ablation_context returns")
     check_whole("seed", seed, least=0)
-    sizes = set_sizes(len(order))
+    sizes, Y = set_sizes(len(order)), len(ctx.start_years)
     measured = sampled(ctx, len(sizes), seed=seed)
-    chosen = first_of(order, [k or 0])
-    groups, rng = _groups(ctx), np.random.default_rng(seed)
-    curve = np.zeros((3, len(sizes), len(ctx.cache)))
-    Y = len(ctx.start_years)
-    maps, cell = np.full((2, Y, Y), np.nan), _cells(ctx, groups, rng)
-    done, total = 0, len(measured) + int((cell >= 0).sum()) * bool(k)
-    for number, group in enumerate(groups):
-        known = runs(ctx, group)
-        along = _next_in_circle(group, rng)
-        own = Pairs(group, along)
-        own = Pairs(*(rows[np.isin(group, measured.rows)] for rows in (own.rows, own.others)))
-        for pairs in own.pieces():
-            curve[:, :, pairs.rows] = _exchanged(ctx, known, pairs, first_of(order, sizes.tolist()))
-        across = _pairs_of(ctx, group, cell == number) if k else Pairs(group[:0], group[:0])
-        for pairs in across.pieces():
+    plan = _plan(ctx, measured, with_maps=bool(k), seed=seed)
+    sets, chosen = first_of(order, sizes.tolist()), first_of(order, [k or 0])
+    curve, maps = np.zeros((3, len(sizes), len(ctx.cache))), np.full((2, Y, Y), np.nan)
+    done, total = 0, sum(len(one.along.rows) + len(one.across.rows) for one in plan)
+    for one in plan:
+        known = runs(ctx, one.rows)
+        for pairs in one.along.pieces():
+            curve[:, :, pairs.rows] = _exchanged(ctx, known, pairs, sets)
+        for pairs in one.across.pieces():
             at = _at(ctx, pairs.rows), _at(ctx, pairs.others)
             maps[:, *at] = _exchanged(ctx, known, pairs, chosen)[:2, 0]
-        done += len(own.rows) + len(across.rows)
+        done += len(one.along.rows) + len(one.across.rows)
         if progress:
             progress(done, total)
     means = (curve[..., measured.rows] @ measured.averaging.T).mean(-1)
@@ -83,6 +86,17 @@ def interchange(
         map_for_transplanted=maps[0],
         map_for_own=maps[1],
     )
+
+
+def _plan(ctx: AblationContext, measured: AblationContext, *, with_maps: bool, seed: int) -> list[Group]:
+    """Every pair of prompts that is run."""
+    groups, rng = _groups(ctx), np.random.default_rng(seed)
+    cell = _cells(ctx, groups, rng) if with_maps else np.full((len(ctx.start_years),) * 2, -1)
+    plan = []
+    for number, rows in enumerate(groups):
+        others, is_measured = _next_in_circle(rows, rng), np.isin(rows, measured.rows)
+        plan.append(Group(rows, Pairs(rows[is_measured], others[is_measured]), _pairs_of(ctx, rows, cell == number)))
+    return plan
 
 
 def _groups(ctx: AblationContext) -> list[Int[np.ndarray, " g"]]:

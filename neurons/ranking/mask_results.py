@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Start = Literal["cold", "warm", "without"]
 """All gates alike; in the order of the shares; all alike, and the first k by share closed for good."""
 STARTS: tuple[Start, ...] = get_args(Start)
-SEEDS = 5
-"""Seeds of each start, unless others are asked for."""
+SEEDS, STEPS = 5, 600
+"""Seeds of each start, and steps of each, unless others are asked for."""
 PARTS = {"50": 0.5, "80": 0.8, "90": 0.9}
 
 
@@ -54,13 +54,25 @@ class LearnedMasks(Shown):
                 "overlap with shares": f"{cold.mean():.2f}"}  # fmt: skip
 
     def fewest(self, start: Start, part: float) -> list[int | None]:
-        """For each seed the first k by gate that recover this part; None where none do."""
-        curves = self.recovered[STARTS.index(start)]
-        return [Recovery("probability_difference", self.sizes, one, held_out=True).fewest(part) for one in curves]
+        """For each seed the first k by gate that recover this part; None where none do.
+
+        Of those learned without the first k by share, only the rest counts.
+        """
+        sizes = self.sizes_of(start)
+        curves = self.recovered[STARTS.index(start), :, : len(sizes)]
+        return [Recovery("probability_difference", sizes, one, held_out=True).fewest(part) for one in curves]
+
+    def sizes_of(self, start: Start) -> Int[np.ndarray, " g"]:
+        """The sizes at which only neurons whose gates could open are counted."""
+        return self.sizes[self.sizes <= len(self.by_share) - (self.k if start == "without" else 0)]
 
     def at(self, start: Start, k: int) -> Float[np.ndarray, " S"]:
         """The part that the first k of each seed recover, by straight line between sizes."""
         return np.array([np.interp(k, self.sizes, one) for one in self.recovered[STARTS.index(start)]])
+
+    def share_at(self, k: int) -> float:
+        """The part that the first k by share recover, on the same prompts."""
+        return float(np.interp(k, self.sizes, self.share_recovered))
 
     def overlap_with_shares(self, start: Start) -> Float[np.ndarray, " S"]:
         """The share of the first k of each seed that are among the first k by share."""
@@ -103,11 +115,13 @@ class LearnedMasks(Shown):
             "sizes": self.sizes.tolist(),
             "share_recovered": self.share_recovered.tolist(),
             "overlap_among": {start: self.overlap_among(start) for start in STARTS},
-            "runs": [
-                record | {"curve": curve.tolist(), "neurons": [str(self.neurons[row]) for row in order[: self.k]]}
-                for record, curve, order in zip(
-                    self._records(), self.recovered.reshape(-1, len(self.sizes)),
-                    self.orders.reshape(-1, len(self.neurons)), strict=True,
-                )
-            ],
-        }  # fmt: skip
+            "runs": self._runs(),
+        }
+
+    def _runs(self) -> list[dict[str, Any]]:
+        curves, orders = (values.reshape(-1, values.shape[-1]) for values in (self.recovered, self.orders))
+        runs = self._records()
+        for run, curve, order in zip(runs, curves, orders, strict=True):
+            run["curve"] = curve[: len(self.sizes_of(run["start"]))].tolist()
+            run["neurons"] = [str(self.neurons[row]) for row in order[: self.k].tolist()]
+        return runs

@@ -85,8 +85,8 @@ def scores(
 
 
 def divergence(reference: Float[Tensor, "P V"], log_p: Float[Tensor, "n P V"]) -> Float[np.ndarray, "n P"]:
-    """KL from the reference to each answer, in nats."""
-    found: np.ndarray = (reference.exp() * (reference - log_p)).sum(-1).numpy(force=True)
+    """KL from the reference to each answer, in nats; what rounding leaves below 0 is 0."""
+    found: np.ndarray = (reference.exp() * (reference - log_p)).sum(-1).clamp(min=0).numpy(force=True)
     return found
 
 

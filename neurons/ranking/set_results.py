@@ -29,8 +29,8 @@ class SetCurve:
     """Parts recovered with the first k neurons by share alone (kept) and with all others (removed), on centuries that
     did not choose the order.
 
-    sizes [G]: k, from 0 to all. kept, removed [G]. random_kept, random_removed [S, G]: the same of S orders in which
-    neurons are exchanged at random within layer and fifth of activation variance.
+    sizes [G]: k, from 0 to all. kept [G]: on all prompts, as `Recovery` has it; removed [G]. random_kept,
+    random_removed [S, G]: the same of S orders with neurons exchanged at random within layer and fifth of variance.
     """
 
     measure: Measure
@@ -143,7 +143,7 @@ class PatchedRuns:
 class SetStudy(Shown):
     """What sets of the first neurons by share recover, lose and carry.
 
-    n_prompts: on which the curves were measured, a sample where there are many sets. members, runs: of the set that
+    n_prompts: on which the curves but `kept` were measured. members, runs: of the set that
     recovers 90 %; None and empty where no set does.
     """
 
@@ -187,8 +187,8 @@ class SetStudy(Shown):
         }
 
 
-@dataclass(frozen=True, eq=False)
-class OtherPrompts:
+@dataclass(frozen=True, eq=False, repr=False)
+class OtherPrompts(Shown):
     """What the first k by share of the study's prompts recover on prompts of another template.
 
     clean, floor: each measure on these prompts. recoveries: of each measure, the order that of its shares.
@@ -199,6 +199,10 @@ class OtherPrompts:
     clean: dict[Measure, float]
     floor: dict[Measure, float]
     recoveries: tuple[Recovery, ...]
+
+    def summary(self) -> dict[str, object]:
+        main = self.recoveries[0]
+        return {"prompts": self.name, "measure": main.measure, "k for 90 %": main.fewest(0.9)}
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {one.measure: {"sizes": one.sizes.tolist(), "recovered": one.recovered.tolist()}

@@ -126,10 +126,13 @@ def recovered(values: Float[np.ndarray, " G"]) -> Float[np.ndarray, " G"]:
     return (values - values[0]) / moved if moved else np.zeros(len(values))
 
 
-def sampled(ctx: AblationContext, sets: int, *, seed: int = 0) -> AblationContext:
-    """The context itself where so many sets on all of its prompts are within `WORK`, else on a sample of them."""
+def sampled(ctx: AblationContext, sets: int, *, most: int | None = None, seed: int = 0) -> AblationContext:
+    """The context itself where so many sets on all of its prompts are within `WORK`, else on a sample of them.
+
+    most: prompts of each start year.
+    """
     count = np.unique(ctx.start_year, return_counts=True)[1]
-    per_year = max(1, int(WORK // (sets * len(count) * work_of_answer(ctx))))
+    per_year = max(1, min(most or len(ctx), int(WORK // (sets * len(count) * work_of_answer(ctx)))))
     return ctx if per_year >= count.max() else balanced(ctx, per_year, seed=seed)
 
 

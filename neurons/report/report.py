@@ -27,6 +27,7 @@ from neurons.report.pages.composition import cluster_pages, clusters_section, co
 from neurons.report.pages.index import index_page
 from neurons.report.pages.neuron import neuron_page
 from neurons.report.pages.provenance import provenance_page, short_provenance
+from neurons.report.pages.sets import sets_sections
 from neurons.report.render import Site, html_file, write_assets, write_page
 from neurons.types import FileFormat, NeuronId, Progress
 
@@ -80,9 +81,9 @@ def _analysis_pages(contents: Contents) -> list[Page]:
 
 def _pages(contents: Contents, numbers: Mapping[str, Any], linked: Sequence[Page]) -> list[Page]:
     """The index, a page for each neuron, and the pages that they link."""
-    summaries: tuple[Section, ...] = ()
+    summaries = sets_sections(contents.sets, contents.elsewhere, contents.interchange, contents.masks)
     if contents.clustering is not None and contents.composition is not None:
-        summaries = (clusters_section(contents.clustering, contents.composition, contents.paged),)
+        summaries += (clusters_section(contents.clustering, contents.composition, contents.paged),)
     index = index_page(
         contents.effects, contents.ranking, numbers, paged=list(numbers["neurons"]), extra=linked, summaries=summaries
     )

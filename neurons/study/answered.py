@@ -171,21 +171,22 @@ class Answered(Opened):
             except InputError as error:
                 self.note(f"{task.name} is left out: {error}")
 
-    def masks(self, *, seeds: int | None = None) -> "LearnedMasks":
+    def masks(self, *, seeds: int | None = None, steps: int | None = None) -> "LearnedMasks":
         """Learn masks by gradient from several starts and seeds: is the set of the first neurons the only one?
 
-        seeds: of each start, default five; those of the last call are kept.
+        seeds: of each start, default 5; steps: of the optimiser, default 600. Those of the last call are kept.
         """
-        from neurons.ranking.mask_results import SEEDS
+        from neurons.ranking.mask_results import SEEDS, STEPS
 
-        wanted = SEEDS if seeds is None else seeds
+        wanted = SEEDS if seeds is None else seeds, STEPS if steps is None else steps
 
         def make() -> "LearnedMasks":
             from neurons.ranking.masks import learned_masks
 
             with self.bars("learning masks") as progress:
                 return learned_masks(
-                    self.context(), self.attributed(), seeds=wanted, seed=self.plan.settings.seed, progress=progress
-                )
+                    self.context(), self.attributed(), seeds=wanted[0], steps=wanted[1],
+                    seed=self.plan.settings.seed, progress=progress,
+                )  # fmt: skip
 
-        return self._keep("masks", make, fits=lambda kept: kept.seeds == wanted)
+        return self._keep("masks", make, fits=lambda kept: (kept.seeds, kept.steps) == wanted)

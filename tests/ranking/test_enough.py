@@ -21,6 +21,7 @@ from neurons.intervention.context import AblationContext, ablation_context
 from neurons.model.checkpoint import load_model
 from neurons.ranking import enough
 from neurons.ranking.enough import on_other_prompts, set_study
+from neurons.ranking.orders import matched_orders, variance_of
 from neurons.ranking.set_results import Members, SetCurve, SetStudy
 from neurons.ranking.sets import attributed, first_of, set_sizes
 from neurons.task.prompts import year_spans
@@ -50,16 +51,16 @@ def found(small: AblationContext, shares: Attributed) -> SetStudy:
     return set_study(small, shares)
 
 
-def hooked(ctx: AblationContext, sets: np.ndarray, seed: int = 0) -> np.ndarray:
-    """[G]: the probability difference with each set kept, by the oracle."""
+def hooked(ctx: AblationContext, sets: np.ndarray, *, measure: str = MAIN) -> np.ndarray:
+    """[G]: the measure with each set kept, by the oracle."""
     oracle = hooked_shares(ctx.model, LAYERS, ctx.year_ids)
     tokens, year = ctx.tokens[ctx.rows], ctx.cache.start_year[ctx.rows]
-    other = oracle.post(ctx.tokens[random_years(ctx.cache, draws=1, seed=seed)[0, ctx.rows]])
+    other = oracle.post(ctx.tokens[random_years(ctx.cache, draws=1)[0, ctx.rows]])
     values = []
     for kept in sets:
         parts = zip(LAYERS, np.split(kept, 2), strict=True)
         masks = {layer: torch.as_tensor(part).double().expand(len(tokens), -1) for layer, part in parts}
-        values.append((ctx.averaging @ oracle.values(MAIN, tokens, year, masks, other).numpy()).mean())
+        values.append((ctx.averaging @ oracle.values(measure, tokens, year, masks, other).numpy()).mean())
     return np.array(values)
 
 
@@ -68,7 +69,7 @@ def hooked(ctx: AblationContext, sets: np.ndarray, seed: int = 0) -> np.ndarray:
 
 def test_kept_is_the_recovery_on_centuries_held_out(found: SetStudy, shares: Attributed) -> None:
     for curve in found.curves:
-        np.testing.assert_allclose(curve.kept, shares.recovery(curve.measure).recovered, atol=1e-9)
+        np.testing.assert_array_equal(curve.kept, shares.recovery(curve.measure).recovered)
         assert curve.fewest(0.9) == shares.recovery(curve.measure).fewest(0.9)
 
 
@@ -189,6 +190,18 @@ def test_random_curves_go_from_the_floor_to_the_whole_and_back(found: SetStudy) 
         assert curve.random_kept.shape == (5, len(curve.sizes))
         np.testing.assert_allclose(curve.random_kept[:, [0, -1]], [[0, 1]] * 5, atol=1e-9)
         np.testing.assert_allclose(curve.random_removed[:, [0, -1]], [[1, 0]] * 5, atol=1e-9)
+
+
+def test_random_sets_equal_hooks(small: AblationContext, found: SetStudy, shares: Attributed) -> None:
+    share, halves = shares.share("cutoff_sharpness"), []
+    for chosen_on in (np.array([True, False]), np.array([False, True])):
+        rows = small.rows[np.isin(small.cache.century[small.rows], np.array(share.centuries)[~chosen_on])]
+        third = matched_orders(share.order(chosen_on), variance_of(small), N, 0)[2]
+        sets = first_of(third, set_sizes(2 * N).tolist())
+        halves.append([hooked(replace(small, rows=rows), one, measure=share.measure) for one in (sets, ~sets)])
+    kept, removed = np.mean(halves, 0)
+    for values, expected in ((kept, found.curves[1].random_kept[2]), (removed, found.curves[1].random_removed[2])):
+        np.testing.assert_allclose((values - kept[0]) / (kept[-1] - kept[0]), expected, atol=1e-8)
 
 
 # --- results ---------------------------------------------------------------------------------------

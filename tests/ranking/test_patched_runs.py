@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from hooked_shares import HookedShares, hooked_shares
-from oracle import relative
 from random_gpt2 import write_random_gpt2
 from torch import Tensor
 
