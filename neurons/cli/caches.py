@@ -39,22 +39,29 @@ FilesArgument = Annotated[
 
 
 @app.command()
-@on_options("years", "no_attribution")
+@on_options("years")
 def build(
     options: dict[str, Any],
     jobs: JobsOption = None,
     scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build the cache of activations; an existing cache is reused."""
+    """Build the cache of activations and attribute the answer to neurons; what exists is reused."""
     study = Study(**options, jobs=jobs, scheduler=scheduler)
-    reused = is_there(study.plan.path)
+    reused, attribution = is_there(study.plan.path), study.plan.settings.attribution
     cache = study.cache
+    if attribution:
+        study.attributed()
+        study.positions()
     if as_json:
-        print_json({"path": str(cache.path), "reused": reused, "prompts": len(cache), "layers": list(cache.layers)})
+        print_json({"path": str(cache.path), "reused": reused, "prompts": len(cache), "layers": list(cache.layers),
+                    "attribution": attribution})  # fmt: skip
         return
-    verb = "reused" if reused else "built"
-    print(f"{verb} {cache.path}: {len(cache)} prompts, layers {format_layers(cache.layers)}")
+    verb, shares = (
+        "reused" if reused else "built",
+        "shares of the answer beside it" if attribution else "no attribution",
+    )
+    print(f"{verb} {cache.path}: {len(cache)} prompts, layers {format_layers(cache.layers)}, {shares}")
 
 
 @app.command()

@@ -37,6 +37,7 @@ KEPT = {
     "text": ("neurons.weights.results:TextStudy", "1"),
     "neighbours": ("neurons.weights.results:NeighboursOfAll", "1"),
     "attribution": ("neurons.attribution.results:Attributed", "1"),
+    "positions": ("neurons.attribution.position_results:Positions", "1"),
     "orders": ("neurons.ranking.results:OrderComparison", "1"),
     "ablations": ("neurons.intervention.results:Ablations", "2"),
     "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "2"),
