@@ -13,7 +13,7 @@ positions are counted from the first token: each prompt gives what it gives alon
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -194,8 +194,8 @@ def trace(model: Model, tokens: Int[np.ndarray, "P T"], *, shared: int, blend: B
         mids.append(one.mid[:, -1].clone())
         posts.append(one.post[:, -1].clone())
         after.append(one.after[:, -1].clone())
-    seen = model.seen(tokens[:, :-1])
-    return EndTrace(embedding, *(tuple(p) for p in (keys, values, heads, mids, posts, after)), seen=seen)
+    parts = (tuple(kept) for kept in (keys, values, heads, mids, posts, after))
+    return replace(EndTrace(embedding, *parts), seen=model.seen(tokens[:, :-1]))
 
 
 def attention_at_end(model: Model, layer: int, x: Float[Tensor, "n P d"], kept: EndTrace) -> Float[Tensor, "n P d"]:
