@@ -13,7 +13,7 @@ positions are counted from the first token: each prompt gives what it gives alon
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -74,7 +74,7 @@ class EndTrace:
     mid: tuple[Float[Tensor, "P d"], ...]
     post: tuple[Float[Tensor, "P N"], ...]
     after: tuple[Float[Tensor, "P d"], ...]
-    seen: Bool[Tensor, "P T"] | None = None
+    seen: Bool[Tensor, "P T"] | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +195,7 @@ def trace(model: Model, tokens: Int[np.ndarray, "P T"], *, shared: int, blend: B
         posts.append(one.post[:, -1].clone())
         after.append(one.after[:, -1].clone())
     parts = (tuple(kept) for kept in (keys, values, heads, mids, posts, after))
-    return replace(EndTrace(embedding, *parts), seen=model.seen(tokens[:, :-1]))
+    return EndTrace(embedding, *parts, seen=model.seen(tokens[:, :-1]))
 
 
 def attention_at_end(model: Model, layer: int, x: Float[Tensor, "n P d"], kept: EndTrace) -> Float[Tensor, "n P d"]:
