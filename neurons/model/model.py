@@ -106,9 +106,10 @@ class Model(Shown):
         return boot_bridge(self.checkpoint)
 
     def embed(self, tokens: Int[np.ndarray, "P T"], *, after: int = 0) -> Float[Tensor, "P R d"]:
-        """Token plus position in the columns from `after` on; positions are counted from the first token.
+        """Return token plus position: rows of W_E and W_pos, of the columns from `after` on.
 
-        A column without a token has token 0 at position 0, which nobody reads.
+        Positions are counted from the first token. A column without a token has token 0 at position 0, which nobody
+        reads.
         """
         columns = np.arange(after, tokens.shape[1])
         place = np.maximum(columns - (tokens == PAD).sum(1, keepdims=True), 0)
@@ -116,7 +117,7 @@ class Model(Shown):
         return self.W_E[ids] + self.W_pos[torch.as_tensor(place, device=self.device)]
 
     def seen(self, tokens: Int[np.ndarray, "P T"]) -> Bool[Tensor, "P T"] | None:
-        """Which columns hold a token; None where all do."""
+        """Return which columns hold a token (True or False); None where all do."""
         return torch.as_tensor(tokens != PAD, device=self.device) if (tokens == PAD).any() else None
 
     def year_readout(self, year_token_ids: Int[Tensor, "100"]) -> Float[Tensor, "d 100"]:
