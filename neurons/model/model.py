@@ -117,7 +117,7 @@ class Model(Shown):
         return self.W_E[ids] + self.W_pos[torch.as_tensor(place, device=self.device)]
 
     def seen(self, tokens: Int[np.ndarray, "P T"]) -> Bool[Tensor, "P T"] | None:
-        """Return which columns hold a token (True or False); None where all do."""
+        """Return where a token id stands and no `PAD`; None where every column holds one."""
         return torch.as_tensor(tokens != PAD, device=self.device) if (tokens == PAD).any() else None
 
     def year_readout(self, year_token_ids: Int[Tensor, "100"]) -> Float[Tensor, "d 100"]:
