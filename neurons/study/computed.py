@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from neurons.intervention.curve_results import Curves, PublishedCurve
     from neurons.intervention.results import Ablations, ComponentEffects
     from neurons.regression.results import Composition
+    from neurons.study.composed import Composed
     from neurons.study.study import Study
     from neurons.task.sample import Sample
     from neurons.weights.results import Neighbours, NeuronStatistics, TextStudy
@@ -82,7 +83,7 @@ def components(study: "Study", nouns: int | None) -> "ComponentEffects":
         return component_effects(study.context(nouns=nouns), progress=progress)
 
 
-def clusters(study: "Study", method: "Method", cap: int | None, smallest: int | None) -> "Clustering":
+def clusters(study: "Composed", method: "Method", cap: int | None, smallest: int | None) -> "Clustering":
     from neurons.clustering.clusters import CAP, cluster
 
     ranking, seed = study.ranking(), study.plan.settings.seed
@@ -93,7 +94,7 @@ def clusters(study: "Study", method: "Method", cap: int | None, smallest: int | 
         )
 
 
-def composition(study: "Study", also: Sequence[NeuronId], cap: int | None, candidates: int | None) -> "Composition":
+def composition(study: "Composed", also: Sequence[NeuronId], cap: int | None, candidates: int | None) -> "Composition":
     from neurons.clustering.tuning import tune_also
     from neurons.regression.composition import CAP, compose
 

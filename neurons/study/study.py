@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurons.study import computed
-from neurons.study.answered import Answered
+from neurons.study.composed import Composed
 from neurons.task.intervention import Intervention
 from neurons.types import NeuronId
 
@@ -26,14 +26,11 @@ if TYPE_CHECKING:
     from neurons.circuit.graph import Circuit
     from neurons.circuit.results import CircuitStudy, PreActivation
     from neurons.circuit.search_results import Search
-    from neurons.clustering.results import Clustering, Method, Tuning
     from neurons.comparison.model_results import Comparison
     from neurons.comparison.results import Checks, Transfer
-    from neurons.decomposition.population import Population
     from neurons.decomposition.results import MeasuredBehaviour
     from neurons.intervention.curve_results import Curves, PublishedCurve
     from neurons.intervention.results import Ablations, ComponentEffects
-    from neurons.regression.results import Composition
     from neurons.types import FileFormat
     from neurons.weights.results import Neighbours, NeuronStatistics, TextStudy
 
@@ -42,7 +39,7 @@ EXACT = 512
 REPORTS = "reports"
 
 
-class Study(Answered):
+class Study(Composed):
     """Every analysis of one model on one prompt set. The arguments are those of `Opened`."""
 
     # --- behaviour ----------------------------------------------------------------------------------
@@ -143,40 +140,6 @@ class Study(Answered):
     def components(self, *, nouns: int | None = None) -> "ComponentEffects":
         """Ablate every MLP and every attention head as a whole at END."""
         return self._keep("components", lambda: computed.components(self, nouns), default=nouns is None)
-
-    # --- clusters and composition -------------------------------------------------------------------
-
-    def population(self) -> "Population":
-        """Return every neuron of the cached layers as arrays: tuning and readout."""
-        from neurons.decomposition.population import neuron_population
-
-        return self._once("population", lambda: neuron_population(self.effects()))
-
-    def tuning(self) -> "Tuning":
-        """Return the families of curves of the neurons that are clustered."""
-        return self.clusters().tuning
-
-    def clusters(
-        self, *, method: "Method" = "hdbscan", cap: int | None = None, smallest: int | None = None
-    ) -> "Clustering":
-        """Cluster the neurons that boost or suppress. cap: most of them; smallest: fewest that make a cluster."""
-        default = (method, cap, smallest) == ("hdbscan", None, None)
-        return self._keep("clusters", lambda: computed.clusters(self, method, cap, smallest), default=default)
-
-    def composition(
-        self, *, also: Sequence[str | NeuronId] = (), cap: int | None = None, candidates: int | None = None
-    ) -> "Composition":
-        """Compose the greater-than map of the neurons' maps.
-
-        also: neurons fitted beside those that were clustered. candidates: most neurons that the sparse
-        reconstruction chooses from.
-        """
-        named = tuple(map(self.check_neuron, also))
-        return self._keep(
-            "composition",
-            lambda: computed.composition(self, named, cap, candidates),
-            default=not named and cap is None and candidates is None,
-        )
 
     # --- circuit ------------------------------------------------------------------------------------
 
