@@ -32,18 +32,16 @@ def study_circuit(
     """Find the circuit, or take the one given, and run every analysis of it.
 
     neurons: those whose pre-activations are explained. prompts: how many are run, spread over start years and
-    nouns. keep: an interrupted search continues where it stopped, from a folder beside the cache file.
-    `progress` starts again for each part.
-
-    Raises `InputError` for too few prompts, a neuron outside the model, or a search that finds nothing.
+    nouns. keep: an interrupted search goes on, from a folder beside the cache file. `progress` starts again for each
+    part. Raises `InputError` for too few prompts, a neuron outside the model, or a search that finds nothing.
     """
     here = patching(ctx, prompts=prompts)
     effects: EdgeEffects | None = None
     found: Found | None = None
     sizes: tuple[SizeCurve, ...] = ()
     if circuit is None:
-        effects = edge_effects(here, progress=progress)
-        found = _find(here, effects, search, parts=search_parts(ctx, here) if keep else None, progress=progress)
+        effects, parts = edge_effects(here, progress=progress), search_parts(ctx, here) if keep else None
+        found = _find(here, effects, search, parts=parts, progress=progress)
         sizes = size_curves(here, effects, found, seed=seed, progress=progress)
         circuit = found.circuit
     return CircuitStudy(
