@@ -113,6 +113,8 @@ class Answered(Opened):
             from neurons.attribution.positions import attribute_positions
 
             with self.bars("attributing the answer to positions") as progress:
-                return attribute_positions(self.context(), names=self.plan.token_names, progress=progress)
+                return attribute_positions(
+                    self.context(), names=self.plan.token_names, seed=self.plan.settings.seed, progress=progress
+                )
 
         return self._keep("positions", make)

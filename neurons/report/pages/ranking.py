@@ -113,7 +113,7 @@ def positions_sections(positions: Mapping[str, Any] | None) -> tuple[Section, ..
     meaning = (
         f"{100 * positions['before_end']:.0f} % of the absolute attribution of all neurons of all layers lies before"
         " END: the ranking is of END alone. By RelP, one backward pass with LayerNorm scales, attention patterns and"
-        " activation ratios frozen, times each neuron's distance from its mean over start years. It is an"
+        " activation ratios frozen, times each neuron's distance from a random other start year. It is an"
         " approximation: it does not add up to clean minus floor."
     )
     blocks = (Gallery((picture,)), Text((meaning,)), Table("The first neurons before END", columns, rows))
