@@ -1,4 +1,4 @@
-"""`neurons cache`: build the cache of a model and prompt set, list, verify and delete what is there."""
+"""`neurons models`; `neurons cache`: build a cache, list, verify and delete what is there."""
 
 import re
 import time
@@ -23,6 +23,7 @@ from neurons.cli.common import (
     print_json,
 )
 from neurons.cli.options import CacheDirOption, is_file, on_options, on_study
+from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
 from neurons.study.study import Study
 from neurons.task.years import spans
 from neurons.types import CacheError, InputError
@@ -35,6 +36,7 @@ app.callback(invoke_without_command=True)(help_without_command)
 
 
 def register(above: typer.Typer) -> None:
+    above.command()(models)
     above.add_typer(app, name="cache")
 
 
@@ -223,3 +225,22 @@ def _describe(file: Path) -> dict[str, Any]:
     return entry | {"model": cache.model, "prompts": len(cache), "layers": list(cache.layers), "dtype": cache.dtype,
                     "template": cache.template.strip(), "nouns": list(dict.fromkeys(cache.noun)),
                     "centuries": np.unique(cache.century).tolist(), "state": state}  # fmt: skip
+
+
+def models(as_json: JsonOption = False) -> None:
+    """List the models: bundled, on the hub, in the local hub cache."""
+    entries: list[dict[str, Any]] = [
+        {"model": name, "kind": "bundled", "ready": True, "path": str(folder)} for name, folder in BUNDLED.items()
+    ]
+    for name in HUB_MODELS:
+        folder = local_hub_folder(name)
+        entries.append(
+            {"model": name, "kind": "hub", "ready": folder is not None, "path": str(folder) if folder else None}
+        )
+    if as_json:
+        print_json(entries)
+        return
+    state = {"bundled": "works now", True: "in the local hub cache", False: "fetched from the hub on first use"}
+    rows = [[e["model"], state["bundled"] if e["kind"] == "bundled" else state[e["ready"]]] for e in entries]
+    rows.append(["DIR", "any directory with a GPT-2 checkpoint: config.json, model.safetensors, tokenizer"])
+    print_table("Models for --model", ["model", "state"], rows, left=2)
