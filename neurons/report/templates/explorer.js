@@ -83,7 +83,7 @@ const axis = (title, more) => ({
 });
 const years = (title, more) => axis(title, { tickvals: [0, 20, 40, 60, 80], ...more });
 const layout = (x, y, more) => ({
-  margin: { l: 60, r: 10, t: 10, b: 45 }, height: 330, xaxis: x, yaxis: y, showlegend: false, dragmode: false,
+  margin: { l: 50, r: 5, t: 10, b: 42 }, height: 330, xaxis: x, yaxis: y, showlegend: false, dragmode: false,
   font: { size: 12, color: colour("--ink") }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", ...more,
 });
 const dashed = (ends, ink = "black") => ({ type: "line", line: { color: ink, width: 1, dash: "dash" }, ...ends });
@@ -136,7 +136,7 @@ function drawMap(place, map) {
 }
 
 const LOGITS = {
-  type: "scatter", mode: "lines", x: YEARS, y: YEARS, fill: "tozeroy", line: { shape: "hvh", width: 1, color: "#0072b2" },
+  type: "scatter", mode: "lines", x: YEARS, y: YEARS, fill: "tozeroy", line: { shape: "hvh", width: 1, color: colour("--curve") },
   hovertemplate: "year %{x}: %{y:.4f} logits<extra></extra>",
 };
 const LOGITS_LAYOUT = layout(years("year y", { range: [-0.5, 99.5] }), axis("effect (logits)"), { height: 280 });
@@ -150,7 +150,7 @@ function drawLogits() {
   draw("logits", LOGITS, LOGITS_LAYOUT, { y: effect }, { ...upright(effect), shapes: [line] });
 }
 
-const TUNING = { type: "scatter", mode: "lines", x: startYears, y: startYears, line: { color: "#0072b2" },
+const TUNING = { type: "scatter", mode: "lines", x: startYears, y: startYears, line: { color: colour("--curve") },
   hovertemplate: "YY %{x}: %{y:.4f}<extra></extra>",
 };
 const TUNING_LAYOUT = layout(years("start year YY", { range: [ENDS[0] - 0.5, ENDS[1] + 0.5] }), axis("activation a/σ"));
