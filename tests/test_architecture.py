@@ -40,6 +40,7 @@ HOMES = {
     "transformer_lens": ("model/hugging_face.py",),
     "transformers": ("model/hugging_face.py",),
     "huggingface_hub": ("model/files.py",),
+    "diptest": ("clustering/continuum.py",),
     "sklearn": ("clustering/partition.py", "regression/composition.py"),
     "matplotlib": ("report/",),
     "jinja2": ("report/",),

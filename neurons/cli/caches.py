@@ -21,6 +21,7 @@ from neurons.cli.common import (
     help_without_command,
     note,
     print_json,
+    print_table,
 )
 from neurons.cli.options import CacheDirOption, is_file, on_options, on_study
 from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder

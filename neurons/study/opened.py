@@ -43,7 +43,7 @@ KEPT = {
     "ablations": ("neurons.intervention.results:Ablations", "2"),
     "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "2"),
     "components": ("neurons.intervention.results:ComponentEffects", "1"),
-    "clusters": ("neurons.clustering.results:Clustering", "3"),
+    "clusters": ("neurons.clustering.results:Clustering", "4"),
     "composition": ("neurons.regression.results:Composition", "3"),
     "circuit": ("neurons.circuit.results:CircuitStudy", "3"),
     "check": ("neurons.comparison.results:Checks", "2"),
