@@ -39,7 +39,7 @@ class Block:
 def blocks(ctx: AblationContext, measures: Sequence[Measure], *, draws: int, seed: int) -> Iterator[Block]:
     """The measured prompts, whole nouns and centuries at a time, with random-year draws."""
     taken = random_years(ctx.cache, draws=draws, seed=seed)
-    for rows in _measured_rows(ctx):
+    for rows in measured_rows(ctx):
         yield block_of(ctx, measures, rows, taken[:, rows])
 
 
@@ -55,7 +55,7 @@ def block_of(
     return Block(rows, rows_of(kept, _at(run, rows, ctx.model)), drawn, answer)
 
 
-def _measured_rows(ctx: AblationContext) -> Iterator[Int[np.ndarray, " P"]]:
+def measured_rows(ctx: AblationContext) -> Iterator[Int[np.ndarray, " P"]]:
     waiting: list[np.ndarray] = []
     for group in noun_centuries(ctx.cache):
         rows = group[np.isin(group, ctx.rows)]
@@ -86,6 +86,7 @@ def rows_of(kept: EndTrace, at: Int[Tensor, " P"]) -> EndTrace:
         mid=of_layers(kept.mid),
         post=of_layers(kept.post),
         after=of_layers(kept.after),
+        seen=None if kept.seen is None else kept.seen[at],
     )
 
 
@@ -129,10 +130,8 @@ def toward_clean(
         if layer not in other:
             x = mlp(model, layer, x)
             continue
-        post = post_activation(model, layer, x)
-        if layer == first:
-            post = post.detach()
-        away[layer] = post.detach() - other[layer]
+        post = kept.post[layer] if layer == first else post_activation(model, layer, x)
+        away[layer] = (post.detach() - other[layer]).expand(len(alphas), -1, -1)
         at[layer] = torch.lerp(other[layer], post, scale)
         if layer == first:
             at[layer].requires_grad_()

@@ -1,4 +1,4 @@
-"""Commands on a model and its neurons: `report`, `behaviour`, `rank`, `effect`, `models`."""
+"""Commands on a model and its neurons: `report`, `behaviour`, `rank`, `effect`."""
 
 import shlex
 import sys
@@ -10,7 +10,6 @@ from neurons.cache.format import format_layers
 from neurons.cli.common import REPORT_DIR, JsonOption, ReportDirOption, print_json, print_table
 from neurons.cli.options import on_study
 from neurons.cli.rank_tables import print_further, print_ranking
-from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
 from neurons.ranking.results import Order
 from neurons.study.study import Study
 from neurons.task.years import contrast_weights, spans
@@ -54,7 +53,7 @@ MasksOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    for command in (report, behaviour, rank, effect, models):
+    for command in (report, behaviour, rank, effect):
         app.command()(command)
 
 
@@ -65,7 +64,7 @@ def report(
     top: Annotated[int, typer.Option("--top", min=1, help="Neurons with a page.")] = 24,
     causal: Annotated[
         bool,
-        typer.Option("--causal", help="Include ablations (runs the model); kept for later reports."),
+        typer.Option("--causal", help="Include ablations and sets (runs the model); kept for later reports."),
     ] = False,
     circuit: Annotated[
         bool, typer.Option("--circuit", help="Include the circuit (runs the model); kept for later reports.")
@@ -153,7 +152,7 @@ def rank(
             raise InputError(f"{option} is of the order by share: leave out --no-attribution")
     ranking = study.ranking(year, order=order)
     statistics = study.neuron_statistics() if stats else None
-    further: dict[str, Any] = {}
+    further: dict[str, Any] = {"positions": study.positions()} if study.plan.settings.attribution else {}
     if shapley:
         further["shapley"] = study.shapley(ranking.neurons[:SHAPLEY])
     if approximations:
@@ -204,22 +203,3 @@ def effect(
         rows,
         caption=f"contrast (mean over years > {year:02d} minus mean over the others): {contrast:+.5f} logits",
     )
-
-
-def models(as_json: JsonOption = False) -> None:
-    """List the models: bundled, on the hub, in the local hub cache."""
-    entries: list[dict[str, Any]] = [
-        {"model": name, "kind": "bundled", "ready": True, "path": str(folder)} for name, folder in BUNDLED.items()
-    ]
-    for name in HUB_MODELS:
-        folder = local_hub_folder(name)
-        entries.append(
-            {"model": name, "kind": "hub", "ready": folder is not None, "path": str(folder) if folder else None}
-        )
-    if as_json:
-        print_json(entries)
-        return
-    state = {"bundled": "works now", True: "in the local hub cache", False: "fetched from the hub on first use"}
-    rows = [[e["model"], state["bundled"] if e["kind"] == "bundled" else state[e["ready"]]] for e in entries]
-    rows.append(["DIR", "any directory with a GPT-2 checkpoint: config.json, model.safetensors, tokenizer"])
-    print_table("Models for --model", ["model", "state"], rows, left=2)

@@ -20,12 +20,12 @@ INTERRUPTED = 130
 """Typer catches Ctrl-C and returns this."""
 
 GROUPS = {
-    "core": ("report", "behaviour", "rank", "effect", "models"),
+    "core": ("report", "behaviour", "rank", "effect"),
     "causal": ("causal",),
     "compose": ("cluster", "compose"),
     "circuit": ("circuit",),
     "comparisons": ("tasks", "check", "compare"),
-    "caches": ("cache",),
+    "caches": ("models", "cache"),
 }
 """The files of commands, in the order of the help, and what each registers."""
 

@@ -9,6 +9,7 @@ from neurons.types import Measure
 from neurons.weights.results import NeuronStatistics
 
 if TYPE_CHECKING:
+    from neurons.attribution.position_results import Positions
     from neurons.attribution.results import ShapleyValues
     from neurons.ranking.mask_results import LearnedMasks
     from neurons.ranking.results import OrderComparison, Ranking
@@ -101,6 +102,8 @@ def _verdict(record: dict[str, Any]) -> str:
 
 def print_further(ranking: "Ranking", further: dict[str, Any]) -> None:
     """Every table that was asked for."""
+    if "positions" in further:
+        print(_before_end(further["positions"]))
     if "shapley" in further:
         _print_shapley(ranking, further["shapley"])
     if "approximations" in further:
@@ -109,6 +112,14 @@ def print_further(ranking: "Ranking", further: dict[str, Any]) -> None:
         _print_sets(further["sets"], further["elsewhere"], further["interchange"])
     if "masks" in further:
         _print_masks(further["masks"])
+
+
+def _before_end(positions: "Positions") -> str:
+    leading = ", ".join(f"{neuron} at {positions.names[at]}" for neuron, at, _ in positions.leaders(3))
+    return (
+        f"before END lies {100 * positions.before_end:.0f} % of the absolute attribution of all neurons of all layers"
+        f" (RelP); first there: {leading}"
+    )
 
 
 def _print_shapley(ranking: "Ranking", values: "ShapleyValues") -> None:

@@ -61,7 +61,7 @@ def kept_measures(
     found = {measure: np.zeros((len(kept), len(ctx.start_years))) for measure in measures}
     done = 0
     for block in blocks(ctx, measures, draws=draws, seed=seed):
-        average = ctx.averaging[:, np.searchsorted(ctx.rows, block.rows)].T
+        average = ctx.averaging_of(block.rows).T
         for other in block.drawn:
             values = with_kept(ctx, block, other, kept).numpy(force=True)
             for measure, of_prompts in zip(measures, values, strict=True):
@@ -75,7 +75,7 @@ def kept_measures(
 def attributed(ctx: AblationContext, *, seed: int = 0, progress: Progress | None = None) -> Attributed:
     """Shares in every measure, and what the first k recover of probability difference and cutoff sharpness.
 
-    Raises `InputError` where a noun has one start year alone in its century.
+    Raises `InputError` where all prompts have one start year.
     """
     check_is("ctx", ctx, AblationContext, "what ablation_context returns")
     check_whole("seed", seed, least=0)

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from neurons.attribution.position_results import Positions
 from neurons.cache.format import Cache
 from neurons.circuit.results import CircuitStudy
 from neurons.clustering.results import Clustering, Tuning
@@ -63,6 +64,7 @@ class Contents:
     elsewhere: OnOtherPrompts | None = None
     interchange: Interchange | None = None
     masks: LearnedMasks | None = None
+    positions: Positions | None = None
     tokens: tuple[str, ...] = ()
     seed: int = 0
 
@@ -106,6 +108,7 @@ class Contents:
             "elsewhere": None if self.elsewhere is None else [one.to_json() for one in self.elsewhere],
             "interchange": None if self.interchange is None else self.interchange.to_json(),
             "masks": None if self.masks is None else self.masks.to_json(),
+            "positions": None if self.positions is None else self.positions.to_json(),
             "answer": None if self.ranking.answer is None else dict(vars(self.ranking.answer)),
             "ranking": [self.ranking.record(row) for row in range(len(self.ranking))],
             "neurons": neuron_numbers(
@@ -132,7 +135,8 @@ class Contents:
         if self.sets is not None:
             found["sets of neurons"] = f"on {self.sets.n_prompts:,} prompts, seed {self.sets.seed}"
         if self.circuit is not None:
-            found["circuit"] = f"path patching on {self.circuit.evaluation.n_prompts:,} prompts"
+            method = "given" if self.circuit.found is None else self.circuit.found.search.method
+            found["circuit"] = f"{method}, on {self.circuit.evaluation.n_prompts:,} prompts"
         return found
 
 

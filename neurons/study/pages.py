@@ -32,6 +32,7 @@ def contents(study: "Study", neurons: Sequence[str | NeuronId], *, top: int, cau
         checks=study.kept("check"),
         orders=study.kept("orders"),
         **_sets(study, run=causal),
+        positions=study.positions() if study.plan.settings.attribution else None,
         tokens=study.plan.token_names,
         seed=study.plan.settings.seed,
     )

@@ -37,6 +37,7 @@ METHODS: dict[str, Callable[[Study], Any]] = {
     "sets_elsewhere": lambda study: study.sets_elsewhere(),
     "interchange": lambda study: study.interchange(),
     "masks": lambda study: study.masks(seeds=1, steps=5),
+    "positions": lambda study: study.positions(),
     "pairing": lambda study: study.pairing(),
     "neuron_statistics": lambda study: study.neuron_statistics(),
     "texts": lambda study: study.texts([study.check_neuron(NEURONS[0])]),
@@ -61,7 +62,8 @@ METHODS: dict[str, Callable[[Study], Any]] = {
 }  # fmt: skip
 COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     "behaviour": (("behaviour", "--resample"), lambda found: found),
-    "ranking": (("rank",), lambda found: found),
+    "ranking": (("rank",), lambda found: {name: value for name, value in found.items() if name != "positions"}),
+    "positions": (("rank",), lambda found: found["positions"]),
     "sets": (("rank", "--sets"), lambda found: found["sets"]),
     "interchange": (("rank", "--sets"), lambda found: found["interchange"]),
     "ablate": (("causal", "--neurons", ",".join(NEURONS)), lambda found: found),

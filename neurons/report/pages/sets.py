@@ -11,6 +11,7 @@ from neurons.ranking.ranking import LEVELS
 from neurons.ranking.set_results import SETS, Interchange, Members, OnOtherPrompts, PatchedRuns, SetCurve, SetStudy
 from neurons.report.blocks import Block, Column, Gallery, Picture, Section, Table, Text, number
 from neurons.report.figures import set_plots
+from neurons.report.pages.neuron import neuron_link
 
 TITLE = "How many are enough"
 KEPT, PART = 0.9, "part of clean minus floor"
@@ -21,13 +22,14 @@ def sets_sections(
     elsewhere: OnOtherPrompts | None,
     exchanged: Interchange | None,
     masks: LearnedMasks | None,
+    paged: frozenset[str] = frozenset(),
 ) -> tuple[Section, ...]:
-    """Of what was measured; none where nothing was."""
+    """Of what was measured; none where nothing was. paged: neurons with a page."""
     blocks: list[Block] = []
     if sets is not None:
         blocks += _enough(sets, elsewhere or ())
         if sets.members is not None:
-            blocks += [*_members(sets.members, sets.seed), *_runs(sets.runs)]
+            blocks += [*_members(sets.members, sets.seed, paged), *_runs(sets.runs)]
     if exchanged is not None:
         blocks += _interchange(exchanged)
     if masks is not None:
@@ -81,10 +83,10 @@ def _at(curve: SetCurve, k: int | None, name: str) -> float | None:
     return None if k is None else curve.at(k)[name]
 
 
-def _members(members: Members, seed: int) -> Iterator[Block]:
+def _members(members: Members, seed: int, paged: frozenset[str]) -> Iterator[Block]:
     rows = (
         ("recovered by the set", "", members.recovered),
-        ("largest loss without one member", str(members.costliest), float(members.loss.max())),
+        ("largest loss without one member", neuron_link(str(members.costliest), paged), float(members.loss.max())),
         ("largest completeness gap", f"without {len(members.worst)} of its members", members.incompleteness),
     )
     caption = f"The first {len(members.neurons)} neurons as a set, {members.n_prompts:,} prompts"
