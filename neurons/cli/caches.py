@@ -1,4 +1,4 @@
-"""`neurons cache`: build the cache of a model and prompt set, list, verify and delete what is there."""
+"""`neurons models`, `prompts` and `cache`: what can be named, what is run, and what is stored."""
 
 import re
 import time
@@ -23,7 +23,9 @@ from neurons.cli.common import (
     print_json,
 )
 from neurons.cli.options import CacheDirOption, is_file, on_options, on_study
+from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
 from neurons.study.study import Study
+from neurons.task.own_prompts import write_prompts
 from neurons.task.years import spans
 from neurons.types import CacheError, InputError
 
@@ -35,12 +37,56 @@ app.callback(invoke_without_command=True)(help_without_command)
 
 
 def register(above: typer.Typer) -> None:
+    for command in (models, prompts):
+        above.command()(command)
     above.add_typer(app, name="cache")
 
 
 FilesArgument = Annotated[
     list[str] | None, typer.Argument(help="Cache files, by path or by name within --cache-dir.", show_default=False)
 ]
+
+
+def models(as_json: JsonOption = False) -> None:
+    """List the models: bundled, on the hub, in the local hub cache."""
+    entries: list[dict[str, Any]] = [
+        {"model": name, "kind": "bundled", "ready": True, "path": str(folder)} for name, folder in BUNDLED.items()
+    ]
+    for name in HUB_MODELS:
+        folder = local_hub_folder(name)
+        entries.append(
+            {"model": name, "kind": "hub", "ready": folder is not None, "path": str(folder) if folder else None}
+        )
+    if as_json:
+        print_json(entries)
+        return
+    state = {"bundled": "works now", True: "in the local hub cache", False: "fetched from the hub on first use"}
+    rows = [[e["model"], state["bundled"] if e["kind"] == "bundled" else state[e["ready"]]] for e in entries]
+    rows.append(["DIR", "any directory with a GPT-2 checkpoint: config.json, model.safetensors, tokenizer"])
+    print_table("Models for --model", ["model", "state"], rows, left=2)
+
+
+@on_study("years", "layers", "dtype", "device", "cache_dir", "no_attribution")
+def prompts(
+    study: Study,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write them to this file, .csv or .jsonl.", show_default="none"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print or export the prompts as CSV: clean, corrupted, label.
+
+    Other tools run on the same prompts with it, and --prompts reads it.
+    """
+    found = study.plan.prompts.to_layout()
+    if output is not None:
+        write_prompts(found, output)
+        print(f"{len(found):,} prompts in {output}")
+    elif as_json:
+        print_json(found.to_dict("records"))
+    else:
+        print(found.to_csv(index=False), end="")
 
 
 @app.command()

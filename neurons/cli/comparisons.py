@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-@on_study("task")
+@on_study("task", "prompts", "skip")
 def tasks(
     study: Study,
     only: Annotated[

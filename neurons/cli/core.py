@@ -1,4 +1,4 @@
-"""Commands on a model and its neurons: `behaviour`, `rank`, `effect`, `models`."""
+"""Commands on a model and its neurons: `behaviour`, `rank`, `effect`."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,7 +7,6 @@ import typer
 from neurons.cache.format import format_layers
 from neurons.cli.common import JsonOption, print_json, print_table
 from neurons.cli.options import on_study
-from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
 from neurons.ranking.results import Order
 from neurons.study.study import Study
 from neurons.task.years import contrast_weights, spans
@@ -61,7 +60,7 @@ ApproximationsOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    for command in (behaviour, rank, effect, models):
+    for command in (behaviour, rank, effect):
         app.command()(command)
 
 
@@ -271,22 +270,3 @@ def effect(
         rows,
         caption=f"contrast (mean over years > {year:02d} minus mean over the others): {contrast:+.5f} logits",
     )
-
-
-def models(as_json: JsonOption = False) -> None:
-    """List the models: bundled, on the hub, in the local hub cache."""
-    entries: list[dict[str, Any]] = [
-        {"model": name, "kind": "bundled", "ready": True, "path": str(folder)} for name, folder in BUNDLED.items()
-    ]
-    for name in HUB_MODELS:
-        folder = local_hub_folder(name)
-        entries.append(
-            {"model": name, "kind": "hub", "ready": folder is not None, "path": str(folder) if folder else None}
-        )
-    if as_json:
-        print_json(entries)
-        return
-    state = {"bundled": "works now", True: "in the local hub cache", False: "fetched from the hub on first use"}
-    rows = [[e["model"], state["bundled"] if e["kind"] == "bundled" else state[e["ready"]]] for e in entries]
-    rows.append(["DIR", "any directory with a GPT-2 checkpoint: config.json, model.safetensors, tokenizer"])
-    print_table("Models for --model", ["model", "state"], rows, left=2)

@@ -111,6 +111,7 @@ def composition(study: "Composed", also: Sequence[NeuronId], cap: int | None, ca
 def circuit(study: "Study", given: "Circuit | None", search: "Search", prompts: int, n_random: int) -> "CircuitStudy":
     from neurons.circuit.study import study_circuit
 
+    study.plan.check_one_layout()
     explained = study.ranking().boosting_neurons()[:EXPLAINED]
     with study.bars("following paths") as progress:
         return study_circuit(

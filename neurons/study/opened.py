@@ -217,8 +217,8 @@ class Opened(Shown):
     @cached_property
     def years(self) -> tuple[int, ...]:
         """The start years measured; the first time, notes say which of 02-98 and which rows are left out."""
-        if skipped := self.plan.rows_left_out:
-            self.note(f"{len(skipped):,} rows of the prompts are left out: {'; '.join(skipped[:3])}")
+        if self.plan.rows_left_out:
+            self.note(self.plan.rows_left_out)
         if self.plan.years_left_out:
             left_out = spans(self.plan.years_left_out)
             self.note(f"start years without a prompt are left out: {left_out} (more nouns may have them)")

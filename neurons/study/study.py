@@ -172,6 +172,7 @@ class Study(Composed):
         from neurons.circuit.paths import patching
         from neurons.circuit.results import PROMPTS
 
+        self.plan.check_one_layout()
         (found,) = explain_neurons(patching(self.context(), prompts=prompts or PROMPTS), [neuron])
         return found
 
