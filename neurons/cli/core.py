@@ -14,6 +14,7 @@ from neurons.types import InputError, Measure, NeuronId
 from neurons.weights.results import NeuronStatistics
 
 if TYPE_CHECKING:
+    from neurons.attribution.position_results import Positions
     from neurons.attribution.results import ShapleyValues
     from neurons.ranking.results import OrderComparison, Ranking
 
@@ -123,10 +124,13 @@ def rank(
     statistics = study.neuron_statistics() if stats else None
     values = study.shapley(ranking.neurons[:SHAPLEY]) if shapley else None
     compared = study.approximations() if approximations else None
+    positions = study.positions() if study.plan.settings.attribution else None
     if as_json:
-        print_json(_rank_json(ranking, top, statistics, values, compared))
+        print_json(_rank_json(ranking, top, statistics, values, compared, positions))
         return
     print_ranking(ranking, top or 20, statistics)
+    if positions is not None:
+        print(_before_end(positions))
     if values is not None:
         _print_shapley(ranking, values)
     if compared is not None:
@@ -139,12 +143,22 @@ def _rank_json(
     statistics: NeuronStatistics | None,
     values: "ShapleyValues | None",
     compared: "OrderComparison | None",
+    positions: "Positions | None",
 ) -> dict[str, Any]:
     found = ranking.to_json(top)
     if statistics is not None:
         found["neurons"] = [one | {"statistics": statistics.record(one["neuron"])} for one in found["neurons"]]
     found |= {} if values is None else {"shapley": values.to_json()}
+    found |= {} if positions is None else {"positions": positions.to_json()}
     return found | ({} if compared is None else {"approximations": compared.to_json()})
+
+
+def _before_end(positions: "Positions") -> str:
+    leading = ", ".join(f"{neuron} at {positions.names[at]}" for neuron, at, _ in positions.leaders(3))
+    return (
+        f"before END lies {100 * positions.before_end:.0f} % of the absolute attribution of all neurons of all layers"
+        f" (RelP); first there: {leading}"
+    )
 
 
 def _print_shapley(ranking: "Ranking", values: "ShapleyValues") -> None:

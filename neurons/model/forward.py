@@ -244,7 +244,7 @@ def layer_passes(
     for layer in range(model.config.n_layers):
         is_last = layer == model.config.n_layers - 1
         keys, values, before = _prefix_layer(model, layer, before, seen_before, is_last=is_last)
-        one = _layer_pass(model, layer, x, keys[rows], values[rows], seen=seen, only_end=only_end and is_last)
+        one = layer_pass(model, layer, x, keys[rows], values[rows], seen=seen, only_end=only_end and is_last)
         yield one
         x = one.after
 
@@ -257,11 +257,11 @@ def _prefix_layer(
         _, keys, values = (part.transpose(1, 2) for part in _query_key_value(model, model.blocks[layer], x))
         return keys, values, x
     empty = x.new_zeros(len(x), model.config.n_heads, 0, model.config.d_head)
-    one = _layer_pass(model, layer, x, empty, empty, seen=seen)
+    one = layer_pass(model, layer, x, empty, empty, seen=seen)
     return one.keys, one.values, one.after
 
 
-def _layer_pass(
+def layer_pass(
     model: Model,
     layer: int,
     x: Float[Tensor, "P R d"],

@@ -38,13 +38,14 @@ KEPT = {
     "text": ("neurons.weights.results:TextStudy", "1"),
     "neighbours": ("neurons.weights.results:NeighboursOfAll", "1"),
     "attribution": ("neurons.attribution.results:Attributed", "1"),
+    "positions": ("neurons.attribution.position_results:Positions", "1"),
     "orders": ("neurons.ranking.results:OrderComparison", "1"),
     "ablations": ("neurons.intervention.results:Ablations", "2"),
     "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "2"),
     "components": ("neurons.intervention.results:ComponentEffects", "1"),
-    "clusters": ("neurons.clustering.results:Clustering", "3"),
+    "clusters": ("neurons.clustering.results:Clustering", "4"),
     "composition": ("neurons.regression.results:Composition", "3"),
-    "circuit": ("neurons.circuit.results:CircuitStudy", "2"),
+    "circuit": ("neurons.circuit.results:CircuitStudy", "3"),
     "check": ("neurons.comparison.results:Checks", "2"),
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code

@@ -95,7 +95,7 @@ class Plan:
     def rows_left_out(self) -> str | None:
         """How many rows of a file of prompts were skipped, the first three by line and reason; None where none was."""
         found = self.prompts.left_out if isinstance(self.prompts, OwnPrompts) else ()
-        return f"{len(found):,} rows of the prompts are left out: {'; '.join(found[:3])}" if found else None
+        return f"rows of the prompts left out: {len(found):,} ({'; '.join(found[:3])})" if found else None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ class Plan:
         return (*self.checkpoint.notes, *([self.rows_left_out] if self.rows_left_out else []))
 
     def check_one_layout(self) -> None:
-        """Raise `InputError` where prompts and corrupted runs differ in other places than one, from which paths start."""
+        """Raise `InputError` where prompts and corrupted runs differ in several places: paths start at one."""
         prompts = self.prompts
         differ = prompts.tokens != prompts.counterfactual_tokens[prompts.counterfactual]
         if differ.any(0).sum() > 1 or (prompts.tokens == PAD).any():
