@@ -55,6 +55,7 @@ class PromptFile(Shown):
 
     @property
     def name(self) -> str:
+        """The file's name, for messages."""
         return _name(self.path)
 
     def summary(self) -> dict[str, object]:
