@@ -11,9 +11,9 @@ from random_gpt2 import write_random_gpt2
 from torch import Tensor
 
 from neurons.attribution.approximations import alone, gradients_between_inputs, one_gradient, relp
-from neurons.attribution.draws import random_years
 from neurons.cache.build import cache_activations
 from neurons.intervention.context import AblationContext, ablation_context
+from neurons.intervention.draws import random_years
 from neurons.intervention.groups import MEASURES
 from neurons.model.checkpoint import load_model
 from neurons.task.prompts import year_spans
