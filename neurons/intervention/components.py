@@ -18,7 +18,8 @@ from neurons.intervention.context import PROMPT_BLOCK, AblationContext
 from neurons.intervention.draws import ONE_DRAW
 from neurons.intervention.groups import MEASURES, measures_of
 from neurons.intervention.results import ComponentEffects
-from neurons.model.forward import EndTrace, mlp, resume, trace
+from neurons.model.at_end import resume
+from neurons.model.forward import EndTrace, mlp, trace
 from neurons.types import Ablation, Progress, check_choice
 
 

@@ -103,7 +103,7 @@ class AblationContext(Shown):
         """Return what replaces each neuron's activation for the prompts of a block: once for each of the random-year
         draws, else once.
 
-        Raises `InputError` for random-year ablation of a noun with one start year alone in its century.
+        Raises `InputError` for random-year ablation where all prompts have one start year.
         """
         if check_choice("ablation", ablation, Ablation) == "random-year":
             return self._drawn(self.others(block, draws=draws))

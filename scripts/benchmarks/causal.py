@@ -45,7 +45,7 @@ class Removal:
         self.ctx: AblationContext = ablation_context(
             self.model, cache, years=[year for year in range(2, 99) if year in held]
         )
-        self.ctx.held_at("resample", cache.layers[0], slice(0, 1))
+        self.ctx.held("resample", slice(0, 1))
 
     def chosen(self, count: int) -> list[NeuronId]:
         """The first of them are of the first layer, where most is run again after the change."""

@@ -111,7 +111,7 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
         for run, shown in RUNS.items()
     )
     columns = (
-        Column(""),
+        Column("answer of"),
         Column("probability difference", "number", "sum of p(y > YY) minus sum of p(y <= YY)"),
         Column("sd", "number", "over prompts"),
         Column("cutoff sharpness", "number", "p(YY + 1) minus p(YY - 1)"),
@@ -139,7 +139,12 @@ def _layers(effects: LogitEffects, layers: Mapping[str, Any]) -> tuple[Block, ..
         wide=len(maps) > 1,
     )
     rows = tuple((part["name"], part["contrast"], part["neurons"], part["bias"]) for part in layers["parts"])
-    columns = (Column(""), Column("contrast", "number"), Column("neurons", "number"), Column("output bias", "number"))
+    columns = (
+        Column("part"),
+        Column("contrast", "number"),
+        Column("neurons", "number"),
+        Column("output bias", "number"),
+    )
     table = Table("Mean contrast in logits", columns, rows)
     return (Gallery(_layer_pictures(layers["parts"], effects.start_years)), Gallery((picture,)), table)
 

@@ -97,7 +97,7 @@ def _growth(effects: LogitEffects, ranking: Ranking) -> tuple[Gallery, ...]:
     counts = [*[count for count in GROWTH if count < len(boosting)][:3], len(boosting)]
     picture = Picture(
         "growth",
-        lambda: plots.part_maps(_summed_maps(effects, boosting, counts), effects.start_years),
+        partial(plots.part_maps, _summed_maps(effects, boosting, counts), effects.start_years),
         f"Summed effect maps of the first {', '.join(map(str, counts))} boosting neurons.",
         "Sum of the effect maps of the first boosting neurons in rank order, centred over the years, on one colour"
         " scale.",
