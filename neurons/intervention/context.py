@@ -75,6 +75,10 @@ class AblationContext(Shown):
         """Return the weights of the mean over start years without each century in turn, for intervals."""
         return self._weights.without
 
+    def averaging_of(self, rows: Int[np.ndarray, " B"]) -> Float[np.ndarray, "Y B"]:
+        """Return the weights of some of the measured prompts, by their rows of the cache: columns of `averaging`."""
+        return self.averaging[:, np.searchsorted(self.rows, rows)]
+
     @cached_property
     def tokens(self) -> Int[np.ndarray, "all T"]:
         """Token ids of every prompt of the cache."""

@@ -38,6 +38,7 @@ KEPT = {
     "text": ("neurons.weights.results:TextStudy", "1"),
     "neighbours": ("neurons.weights.results:NeighboursOfAll", "1"),
     "attribution": ("neurons.attribution.results:Attributed", "2"),
+    "positions": ("neurons.attribution.position_results:Positions", "1"),
     "orders": ("neurons.ranking.results:OrderComparison", "2"),
     "ablations": ("neurons.intervention.results:Ablations", "3"),
     "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "3"),

@@ -128,7 +128,7 @@ def _ours(removal: Removal, measure: Measure) -> Callable[[int], np.ndarray]:
     def work(_: int) -> np.ndarray:
         block = slice(0, len(ctx))
         return np.concatenate(
-            [values for _, values in neuron_changes(ctx, block, chosen, Intervention(measure=measure))]
+            [values for _, values in neuron_changes(ctx, block, chosen, Intervention("resample", measure=measure))]
         )
 
     return work

@@ -24,7 +24,7 @@ from neurons.report.blocks import (
 )
 from neurons.report.figures import model_plots, plots
 from neurons.report.pages.provenance import prompt_tables, reproduce, short_provenance, shown_years
-from neurons.report.pages.ranking import centred, neurons_section
+from neurons.report.pages.ranking import centred, neurons_section, positions_sections
 from neurons.types import Measure
 
 RUNS = {
@@ -56,6 +56,7 @@ def index_page(
                 "Boosting and suppressing neurons",
                 neurons_section(effects, ranking, frozenset(paged), numbers.get("orders")),
             ),
+            *positions_sections(numbers.get("positions")),
             *summaries,
             *(
                 [Section("Other analyses", tuple(_pointer(page) for page in extra if "/" not in page.key))]
