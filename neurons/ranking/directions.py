@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from neurons.attribution.draws import random_years
 from neurons.intervention.context import AblationContext
+from neurons.intervention.draws import random_years
 from neurons.model.forward import EndTrace
 from neurons.ranking.patched import answers, divergence, log_answer, post_of, runs, scores
 from neurons.ranking.set_results import SETS, Direction, PatchedRuns, Reference, WorstPrompt

@@ -6,6 +6,9 @@
    prompt's own answer by their total variation.
 3. A curve over k, each prompt with one other; and two maps, start year by transplanted year, at one k: each cell is a
    pair of prompts of one noun and century, drawn from those that have both.
+
+Of prompts of one's own, where a noun has one start year in a century, the other prompt is as near as `random_years`
+finds.
 """
 
 from collections.abc import Iterator
@@ -14,11 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from neurons.attribution.draws import noun_centuries
 from neurons.intervention.context import PROMPT_BLOCK, AblationContext
+from neurons.intervention.draws import is_crossed, noun_centuries, random_years
 from neurons.ranking.patched import Runs, answers, log_answer, post_of, runs, scores, total_variation
 from neurons.ranking.set_results import Interchange
-from neurons.ranking.sets import first_of, sampled, set_sizes
+from neurons.ranking.sets import first_of, on_rows, sampled, set_sizes
 from neurons.types import InputError, Measure, Progress, check_is, check_whole
 
 SCORED: Measure = "probability_difference"
@@ -39,7 +42,7 @@ class Pairs:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Measured rows of one noun and century; its pairs for the curve and for the maps."""
+    """Rows that are run of one noun and century; its pairs for the curve and for the maps."""
 
     rows: Int[np.ndarray, " g"]
     along: Pairs
@@ -56,7 +59,7 @@ def interchange(
 ) -> Interchange:
     """Interchange the first neurons of an order. k: of the maps, which are empty where there is none.
 
-    progress: pairs of prompts done. Raises `InputError` where a noun has one measured start year alone in its century.
+    progress: pairs of prompts done. Raises `InputError` where no pair of prompts has measured start years.
     """
     check_is("ctx", ctx, AblationContext, "what ablation_context returns")
     check_whole("seed", seed, least=0)
@@ -76,10 +79,11 @@ def interchange(
         done += len(one.along.rows) + len(one.across.rows)
         if progress:
             progress(done, total)
-    means = (curve[..., measured.rows] @ measured.averaging.T).mean(-1)
+    paired = on_rows(ctx, np.concatenate([one.along.rows for one in plan]))
+    means = (curve[..., paired.rows] @ paired.averaging.T).mean(-1)
     return Interchange(
         start_years=ctx.start_years,
-        n_prompts=len(measured),
+        n_prompts=len(paired),
         sizes=sizes,
         **dict(zip(("for_transplanted", "for_own", "total_variation"), means, strict=True)),
         k=k,
@@ -89,28 +93,19 @@ def interchange(
 
 
 def _plan(ctx: AblationContext, measured: AblationContext, *, with_maps: bool, seed: int) -> list[Group]:
-    """Every pair of prompts that is run."""
-    groups, rng = _groups(ctx), np.random.default_rng(seed)
+    """Every pair of prompts that is run. Raises `InputError` where there is none."""
+    rng, drawn = np.random.default_rng(seed), random_years(ctx.cache, draws=1, seed=seed)[0]
+    groups = [np.sort(rows[np.isin(rows, ctx.rows)]) for rows in noun_centuries(ctx.cache)]
     cell = _cells(ctx, groups, rng) if with_maps else np.full((len(ctx.start_years),) * 2, -1)
     plan = []
     for number, rows in enumerate(groups):
-        others, is_measured = _next_in_circle(rows, rng), np.isin(rows, measured.rows)
-        plan.append(Group(rows, Pairs(rows[is_measured], others[is_measured]), _pairs_of(ctx, rows, cell == number)))
-    return plan
-
-
-def _groups(ctx: AblationContext) -> list[Int[np.ndarray, " g"]]:
-    """Measured rows by noun and century."""
-    found = [np.sort(rows[np.isin(rows, ctx.rows)]) for rows in noun_centuries(ctx.cache)]
-    found = [rows for rows in found if len(rows)]
-    alone = next((rows for rows in found if len(rows) < 2), None)
-    if alone is not None:
-        noun, century = ctx.cache.noun[alone[0]], int(ctx.cache.century[alone[0]])
-        raise InputError(
-            f"noun {noun!r} has one measured start year in century {century}, so there is no other to take activations"
-            " from: measure more start years"
-        )
-    return found
+        others = _next_in_circle(rows, rng) if is_crossed(ctx.cache, rows) else drawn[rows]
+        is_pair = np.isin(rows, measured.rows) & np.isin(ctx.cache.start_year[others], ctx.start_years)
+        along = Pairs(rows[is_pair], others[is_pair])
+        plan.append(Group(np.concatenate([rows, along.others]), along, _pairs_of(ctx, rows, cell == number)))
+    if not sum(len(one.along.rows) for one in plan):
+        raise InputError("no two prompts of one noun and century have measured start years: measure more start years")
+    return [one for one in plan if len(one.rows)]
 
 
 def _next_in_circle(rows: Int[np.ndarray, " g"], rng: np.random.Generator) -> Int[np.ndarray, " g"]:
@@ -122,10 +117,10 @@ def _next_in_circle(rows: Int[np.ndarray, " g"], rng: np.random.Generator) -> In
 
 
 def _cells(ctx: AblationContext, groups: list[np.ndarray], rng: np.random.Generator) -> Int[np.ndarray, "Y Y"]:
-    """For each start year and transplanted year the number of a group that has both, drawn at random; -1 for none."""
+    """For each start year and transplanted year the number of a group that has both, once; at random; -1 for none."""
     held = np.zeros((len(groups), len(ctx.start_years)), bool)
     for number, group in enumerate(groups):
-        held[number, _at(ctx, group)] = True
+        held[number, _at(ctx, group)] = is_crossed(ctx.cache, group)
     both = held[:, :, None] & held[:, None]
     drawn = np.where(both, rng.random(both.shape), -1.0).argmax(0)
     return np.where(both.any(0), drawn, -1)

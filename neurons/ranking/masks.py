@@ -19,10 +19,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neurons.attribution.answer import Answer
-from neurons.attribution.draws import DRAWS, noun_centuries, random_years
 from neurons.attribution.end import Block, block_of, rows_of
 from neurons.attribution.results import Attributed
 from neurons.intervention.context import AblationContext
+from neurons.intervention.draws import DRAWS, noun_centuries, random_years
 from neurons.model.forward import attention_at_end, mlp, normalise, post_activation
 from neurons.ranking.mask_results import SEEDS, STARTS, STEPS, LearnedMasks, Start
 from neurons.ranking.ranking import HELD
@@ -37,7 +37,7 @@ TEMPERATURE, LOW, HIGH = 2 / 3, -0.1, 1.1
 """Of the hard-concrete gate: a logistic variable, stretched to LOW..HIGH and cut at 0 and 1."""
 OPEN, WARM = 2.0, 2.0
 """Where gates start, and how far above and below it by the order of the shares."""
-MOST_SEEDS = 100
+MOST_SEEDS, MOST_OF_A_CENTURY = 100, 100
 MAIN = RECOVERED[0]
 
 
@@ -101,11 +101,13 @@ def _started(start: Start, order: Int[np.ndarray, " M"], k: int) -> Gates:
 
 
 def _pool(ctx: AblationContext, centuries: Int[np.ndarray, " C"], seed: int) -> Block:
-    """The measured prompts of one noun of each century, with random-year draws among them."""
-    first: dict[int, np.ndarray] = {}
-    for rows in noun_centuries(ctx.cache):
-        first.setdefault(int(ctx.cache.century[rows[0]]), rows[np.isin(rows, ctx.rows)])
-    rows = np.concatenate([first[century] for century in centuries.tolist()])
+    """Measured prompts of whole nouns, at most 100 of each century, with random-year draws."""
+    taken: dict[int, list[np.ndarray]] = {century: [] for century in centuries.tolist()}
+    for group in noun_centuries(ctx.cache):
+        rows, of_century = group[np.isin(group, ctx.rows)], taken.get(int(ctx.cache.century[group[0]]))
+        if of_century is not None and sum(map(len, of_century)) + len(rows) <= MOST_OF_A_CENTURY:
+            of_century.append(rows)
+    rows = np.concatenate([rows for of_century in taken.values() for rows in of_century])
     return block_of(ctx, [MAIN], rows, random_years(ctx.cache, draws=DRAWS, seed=seed)[:, rows])
 
 

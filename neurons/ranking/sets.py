@@ -107,6 +107,11 @@ def halves(ctx: AblationContext, centuries: tuple[int, ...]) -> list[tuple[Bool[
     return [(chosen_on, _of_centuries(ctx, centuries, measured_on)) for chosen_on, measured_on in pairs]
 
 
+def on_rows(ctx: AblationContext, rows: Int[np.ndarray, " P"]) -> AblationContext:
+    """The context on some of its prompts, by their rows of the cache, and on their start years."""
+    return replace(ctx, rows=np.sort(rows), start_years=tuple(np.unique(ctx.cache.start_year[rows]).tolist()))
+
+
 def set_sizes(neurons: int) -> Int[np.ndarray, " G"]:
     """From none to all of so many neurons."""
     sizes = list(range(min(SINGLY, neurons) + 1))
@@ -116,8 +121,7 @@ def set_sizes(neurons: int) -> Int[np.ndarray, " G"]:
 
 
 def _of_centuries(ctx: AblationContext, centuries: tuple[int, ...], some: Bool[np.ndarray, " C"]) -> AblationContext:
-    rows = ctx.rows[np.isin(ctx.cache.century[ctx.rows], np.array(centuries)[some])]
-    return replace(ctx, rows=rows, start_years=tuple(np.unique(ctx.cache.start_year[rows]).tolist()))
+    return on_rows(ctx, ctx.rows[np.isin(ctx.cache.century[ctx.rows], np.array(centuries)[some])])
 
 
 def recovered(values: Float[np.ndarray, " G"]) -> Float[np.ndarray, " G"]:
@@ -157,4 +161,4 @@ def balanced(ctx: AblationContext, per_year: int, *, seed: int = 0) -> AblationC
             free[year].remove(row)
             used[int(century[row])] += 1
             taken.append(row)
-    return replace(ctx, rows=np.sort(taken))
+    return on_rows(ctx, np.array(taken))

@@ -14,10 +14,10 @@ from hooked_shares import hooked_shares
 from planted import Planted
 from random_gpt2 import write_random_gpt2
 
-from neurons.attribution.draws import random_years
 from neurons.attribution.results import Attributed
 from neurons.cache.build import cache_activations
 from neurons.intervention.context import AblationContext, ablation_context
+from neurons.intervention.draws import random_years
 from neurons.model.checkpoint import load_model
 from neurons.ranking import enough
 from neurons.ranking.enough import on_other_prompts, set_study

@@ -10,10 +10,10 @@ from hooked_shares import HookedShares, hooked_shares
 from random_gpt2 import write_random_gpt2
 from torch import Tensor
 
-from neurons.attribution.draws import random_years
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.intervention.context import AblationContext, ablation_context
+from neurons.intervention.draws import random_years
 from neurons.model.checkpoint import load_model
 from neurons.model.model import Model
 from neurons.ranking.directions import PAIRS, directions
@@ -139,9 +139,9 @@ def test_a_prompt_s_own_activations_change_nothing(small: Hooked, exchanged: Int
     np.testing.assert_allclose(np.diag(exchanged.map_for_own), np.diag(exchanged.map_for_transplanted), atol=1e-12)
 
 
-def test_a_noun_with_one_measured_start_year_has_no_other(small: Hooked) -> None:
+def test_one_measured_start_year_has_no_other(small: Hooked) -> None:
     alone = replace(small.ctx, rows=small.ctx.rows[small.ctx.start_year == 12], start_years=(12,))
-    with pytest.raises(InputError, match="has one measured start year in century 13"):
+    with pytest.raises(InputError, match="no two prompts of one noun and century have measured start years"):
         interchange(alone, ORDER, 3)
 
 
