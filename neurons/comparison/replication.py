@@ -50,6 +50,8 @@ from neurons.weights.statistics import neuron_statistics
 
 PATCHED = 250
 """Prompts of the sample that are patched, at most."""
+ATTRIBUTED = 32
+"""Of these, prompts on which edges are attributed."""
 CIRCUIT = 64
 """Prompts whose residuals at every position are in memory at once."""
 
@@ -161,13 +163,13 @@ class _Run:
         if statistics is None:
             with self.bars("reading the vocabulary") as progress:
                 statistics = neuron_statistics(self.model, [layer], progress=progress)
-        return entropy_check(layer, statistics.of_kind("entropy"))
+        return entropy_check(layer, statistics.of_class("entropy"))
 
     @property
     def few(self) -> Int[np.ndarray, " n"]:
-        """Some of the patched prompts, evenly spread: as many as are in memory at once."""
+        """Some of the patched prompts, evenly spread."""
         rows = self.rows
-        return rows[np.linspace(0, len(rows) - 1, min(CIRCUIT, len(rows))).astype(int)]
+        return rows[np.linspace(0, len(rows) - 1, min(ATTRIBUTED, len(rows))).astype(int)]
 
     def edges(self) -> dict[int, Float[np.ndarray, " n"]]:
         """Probability difference of `few` prompts while circuits of edges alone run clean, by steps of their effects.

@@ -69,7 +69,7 @@ def test_pages_tell_what_the_weights_say(folder: Path) -> None:
     for neuron in numbers["neurons"].values():
         assert set(neuron["similar"]) == {"w_in", "w_out", "tuning", "readout"}
         assert neuron["controls"][0]["kind"] == "year_span"
-        assert neuron["weights"]["kind"] in {"prediction", "suppression", "entropy", "none"}
+        assert set(neuron["weights"]["neuron_classes"]) <= {"prediction", "suppression", "entropy"}
 
 
 def test_the_provenance_names_what_was_run(folder: Path) -> None:
