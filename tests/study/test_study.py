@@ -33,6 +33,7 @@ METHODS: dict[str, Callable[[Study], Any]] = {
     "shapley": lambda study: study.shapley(NEURONS, samples=3),
     "approximations": lambda study: study.approximations(),
     "ranking": lambda study: study.ranking(),
+    "positions": lambda study: study.positions(),
     "pairing": lambda study: study.pairing(),
     "neuron_statistics": lambda study: study.neuron_statistics(),
     "texts": lambda study: study.texts([study.check_neuron(NEURONS[0])]),
@@ -57,7 +58,8 @@ METHODS: dict[str, Callable[[Study], Any]] = {
 }  # fmt: skip
 COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     "behaviour": (("behaviour", "--resample"), lambda found: found),
-    "ranking": (("rank",), lambda found: found),
+    "ranking": (("rank",), lambda found: {name: value for name, value in found.items() if name != "positions"}),
+    "positions": (("rank",), lambda found: found["positions"]),
     "ablate": (("causal", "--neurons", ",".join(NEURONS)), lambda found: found),
     "ablations": (("causal", "--exact", "20"), lambda found: found),
     "curves": (("causal", "--curves"), lambda found: {k: v for k, v in found["curves"].items() if k != "published"}),
@@ -67,9 +69,9 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     "tuning": (("compose",), lambda found: found["tuning"]),
     "clusters": (("cluster",), lambda found: found),
     "composition": (("compose",), lambda found: found),
-    "circuit": (("circuit", "--prompts", str(PROMPTS), "--random", str(RANDOM)), lambda found: found),
+    "circuit": (("circuit", "--on-prompts", str(PROMPTS), "--random", str(RANDOM)), lambda found: found),
     "inputs": (
-        ("circuit", "--neuron", NEURONS[0], "--prompts", str(PROMPTS)),
+        ("circuit", "--neuron", NEURONS[0], "--on-prompts", str(PROMPTS)),
         lambda found: {name: value for name, value in found.items() if name != "model"},
     ),
     "checks": (("check", "--sample", str(SAMPLE)), lambda found: found),
