@@ -232,6 +232,9 @@ class Check:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
 
+RESTORED = ("restored", "restored_standard_error")
+
+
 @dataclass(frozen=True, repr=False)
 class Checks(Shown):
     """All checks of one model. judged: whether it has GPT-2 small's shape and tokenizer; no verdicts otherwise.
@@ -274,13 +277,7 @@ class Checks(Shown):
             "conclusion": conclusion(self),
             "checks": [check.to_json() for check in self.checks],
             "mlp_shares": [
-                {
-                    "layer": layer,
-                    "share": lost[0],
-                    "standard_error": lost[1],
-                    "restored": restored[0],
-                    "restored_standard_error": restored[1],
-                }
+                dict(zip(("layer", "share", "standard_error", *RESTORED), (layer, *lost, *restored), strict=True))
                 for layer, (lost, restored) in enumerate(zip(self.mlp_shares, self.mlp_restored, strict=True))
             ],
         }
