@@ -70,9 +70,9 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     "tuning": (("compose",), lambda found: found["tuning"]),
     "clusters": (("cluster",), lambda found: found),
     "composition": (("compose",), lambda found: found),
-    "circuit": (("circuit", "--prompts", str(PROMPTS), "--random", str(RANDOM)), lambda found: found),
+    "circuit": (("circuit", "--on-prompts", str(PROMPTS), "--random", str(RANDOM)), lambda found: found),
     "inputs": (
-        ("circuit", "--neuron", NEURONS[0], "--prompts", str(PROMPTS)),
+        ("circuit", "--neuron", NEURONS[0], "--on-prompts", str(PROMPTS)),
         lambda found: {name: value for name, value in found.items() if name != "model"},
     ),
     "checks": (("check", "--sample", str(SAMPLE)), lambda found: found),
