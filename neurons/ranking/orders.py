@@ -48,8 +48,7 @@ def compare_orders(
         effects = np.stack([found["contrast"], found[share.measure]])
         scores["each neuron alone, exact"] = effects[1]
     if shapley:
-        sampled = shapley_by_permutation(ctx, measures=[share.measure], seed=seed, progress=progress)
-        scores[SHAPLEY] = sampled[share.measure].value
+        scores[SHAPLEY] = _sampled_values(ctx, share.measure, seed, progress)
     n_units = len(scores)
     variance = _variance(ctx)
     scores |= {"direct effect": direct, "activation variance": variance}
@@ -81,6 +80,10 @@ def _in_units(ctx: AblationContext, share: Attribution, seed: int) -> dict[str, 
         "gradients between inputs": gradients_between_inputs(ctx, measures=[m], draws=DRAWS, seed=seed)[m],
         "RelP": relp(ctx, measures=[m])[m],
     }
+
+
+def _sampled_values(ctx: AblationContext, m: Measure, seed: int, progress: Progress | None) -> Float[np.ndarray, " M"]:
+    return shapley_by_permutation(ctx, measures=[m], seed=seed, progress=progress)[m].value
 
 
 def order_sizes(neurons: int) -> Int[np.ndarray, " G"]:
