@@ -38,20 +38,18 @@ def compare_orders(
 ) -> OrderComparison:
     """Orders by share, by its approximations and by plain scores, in the measure of `share`.
 
-    direct: direct effects, in logits. exact: also each neuron alone; shapley: also sampled Shapley values. progress:
-    prompts done, then samples.
+    direct: in logits. exact: also each neuron alone; shapley: sampled values. progress: prompts done, then samples.
     """
     scores = _in_units(ctx, share, seed)
     effects = np.zeros((2, 0))
     if exact:
-        found = alone(ctx, measures=["contrast", share.measure], draws=DRAWS, seed=seed, progress=progress)
-        effects = np.stack([found["contrast"], found[share.measure]])
+        effects = np.stack([*alone(ctx, measures=["contrast", share.measure], draws=DRAWS, seed=seed,
+                                   progress=progress).values()])  # fmt: skip
         scores["each neuron alone, exact"] = effects[1]
     if shapley:
         scores[SHAPLEY] = _sampled_values(ctx, share.measure, seed, progress)
     n_units = len(scores)
-    variance = _variance(ctx)
-    scores |= {"direct effect": direct, "activation variance": variance}
+    scores |= {"direct effect": direct, "activation variance": (variance := _variance(ctx))}
     orders = [descending(values) for values in scores.values()]
     orders += _matched(orders[0], variance, ctx.cache.d_mlp, seed)
     sizes = order_sizes(len(variance))
