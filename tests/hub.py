@@ -1,7 +1,7 @@
 """A stand-in for the hub on loopback: the routes that huggingface_hub uses to fetch a model, and their failures.
 
-Small files come from the hub itself, with git's SHA-1 as ETag; weights by a redirect to another host, with their SHA-256
-and by ranges.
+Small files come from the hub itself, with git's SHA-1 as ETag; weights by a redirect to another host, with their
+SHA-256 and by ranges.
 """
 
 import hashlib
