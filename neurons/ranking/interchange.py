@@ -63,22 +63,9 @@ def interchange(
     """
     check_is("ctx", ctx, AblationContext, "what ablation_context returns")
     check_whole("seed", seed, least=0)
-    sizes, Y = set_sizes(len(order)), len(ctx.start_years)
-    measured = sampled(ctx, len(sizes), seed=seed)
-    plan = _plan(ctx, measured, with_maps=bool(k), seed=seed)
-    sets, chosen = first_of(order, sizes.tolist()), first_of(order, [k or 0])
-    curve, maps = np.zeros((3, len(sizes), len(ctx.cache))), np.full((2, Y, Y), np.nan)
-    done, total = 0, sum(len(one.along.rows) + len(one.across.rows) for one in plan)
-    for one in plan:
-        known = runs(ctx, one.rows)
-        for pairs in one.along.pieces():
-            curve[:, :, pairs.rows] = _exchanged(ctx, known, pairs, sets)
-        for pairs in one.across.pieces():
-            at = _at(ctx, pairs.rows), _at(ctx, pairs.others)
-            maps[:, *at] = _exchanged(ctx, known, pairs, chosen)[:2, 0]
-        done += len(one.along.rows) + len(one.across.rows)
-        if progress:
-            progress(done, total)
+    sizes = set_sizes(len(order))
+    plan = _plan(ctx, sampled(ctx, len(sizes), seed=seed), with_maps=bool(k), seed=seed)
+    curve, maps = _run(ctx, plan, first_of(order, sizes.tolist()), first_of(order, [k or 0]), progress)
     paired = on_rows(ctx, np.concatenate([one.along.rows for one in plan]))
     means = (curve[..., paired.rows] @ paired.averaging.T).mean(-1)
     return Interchange(
@@ -90,6 +77,29 @@ def interchange(
         map_for_transplanted=maps[0],
         map_for_own=maps[1],
     )
+
+
+def _run(
+    ctx: AblationContext,
+    plan: list[Group],
+    sets: Bool[np.ndarray, "G M"],
+    chosen: Bool[np.ndarray, "1 M"],
+    progress: Progress | None,
+) -> tuple[Float[np.ndarray, "3 G all"], Float[np.ndarray, "2 Y Y"]]:
+    """Each curve at every paired row of the cache, and both maps."""
+    curve, maps = np.zeros((3, len(sets), len(ctx.cache))), np.full((2, *[len(ctx.start_years)] * 2), np.nan)
+    done, total = 0, sum(len(one.along.rows) + len(one.across.rows) for one in plan)
+    for one in plan:
+        known = runs(ctx, one.rows)
+        for pairs in one.along.pieces():
+            curve[:, :, pairs.rows] = _exchanged(ctx, known, pairs, sets)
+        for pairs in one.across.pieces():
+            at = _at(ctx, pairs.rows), _at(ctx, pairs.others)
+            maps[:, *at] = _exchanged(ctx, known, pairs, chosen)[:2, 0]
+        done += len(one.along.rows) + len(one.across.rows)
+        if progress:
+            progress(done, total)
+    return curve, maps
 
 
 def _plan(ctx: AblationContext, measured: AblationContext, *, with_maps: bool, seed: int) -> list[Group]:
