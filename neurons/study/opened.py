@@ -46,7 +46,7 @@ KEPT = {
     "clusters": ("neurons.clustering.results:Clustering", "4"),
     "composition": ("neurons.regression.results:Composition", "3"),
     "circuit": ("neurons.circuit.results:CircuitStudy", "3"),
-    "check": ("neurons.comparison.results:Checks", "2"),
+    "check": ("neurons.comparison.results:Checks", "3"),
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
 gives other numbers."""
