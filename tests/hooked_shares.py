@@ -75,8 +75,10 @@ class HookedShares:
     def _measure(self, measure: str, logits: Tensor, year: np.ndarray) -> Tensor:
         rows, years, at = torch.arange(len(year)), torch.arange(100), torch.as_tensor(year).long()
         is_later = years > at[:, None]
-        scores = logits[:, self.year_ids] if measure == "contrast" else logits.softmax(-1)[:, self.year_ids]
-        if measure == "cutoff_sharpness":
+        scores = (
+            logits[:, self.year_ids] if measure in {"contrast", "logit_step"} else logits.softmax(-1)[:, self.year_ids]
+        )
+        if measure in {"cutoff_sharpness", "logit_step"}:
             return scores[rows, at + 1] - scores[rows, at - 1]
         late, early = (scores * is_later).sum(-1), (scores * ~is_later).sum(-1)
         if measure == "contrast":
