@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 
 from neurons.cli.main import main
+from neurons.ranking.results import SHAPLEY, OrderComparison
 from neurons.shown import WIDTH, Shown
 from neurons.study.opened import Opened
 from neurons.study.study import Study
@@ -33,6 +34,10 @@ METHODS: dict[str, Callable[[Study], Any]] = {
     "shapley": lambda study: study.shapley(NEURONS, samples=3),
     "approximations": lambda study: study.approximations(),
     "ranking": lambda study: study.ranking(),
+    "sets": lambda study: study.sets(),
+    "sets_elsewhere": lambda study: study.sets_elsewhere(),
+    "interchange": lambda study: study.interchange(),
+    "masks": lambda study: study.masks(seeds=1, steps=5),
     "positions": lambda study: study.positions(),
     "pairing": lambda study: study.pairing(),
     "neuron_statistics": lambda study: study.neuron_statistics(),
@@ -60,6 +65,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     "behaviour": (("behaviour", "--resample"), lambda found: found),
     "ranking": (("rank",), lambda found: {name: value for name, value in found.items() if name != "positions"}),
     "positions": (("rank",), lambda found: found["positions"]),
+    "sets": (("rank", "--sets"), lambda found: found["sets"]),
+    "interchange": (("rank", "--sets"), lambda found: found["interchange"]),
     "ablate": (("causal", "--neurons", ",".join(NEURONS)), lambda found: found),
     "ablations": (("causal", "--exact", "20"), lambda found: found),
     "curves": (("causal", "--curves"), lambda found: {k: v for k, v in found["curves"].items() if k != "published"}),
@@ -79,7 +86,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
 }
 """The command of a method, and which part of what it prints is the method's."""
 TABLES = (
-    "attribution", "shapley", "approximations",
+    "attribution", "shapley", "approximations", "sets", "interchange", "masks",
     "behaviour", "ranking", "neuron_statistics", "texts", "ablate", "ablations", "curves", "published_curve", "tuning",
     "components", "clusters", "composition", "circuit", "inputs", "checks", "tasks", "compare",
 )  # fmt: skip
@@ -252,3 +259,22 @@ def test_labelled_effects_stand_beside_their_neurons_and_layers(results: Results
     found = results["ablate"].to_xarray()
     assert found.sel(neuron="L9N43").mean().item() == pytest.approx(results["ablate"].to_frame().effect[0])
     assert found.layer.sel(neuron="L10N18").item() == 10
+
+
+def test_orders_that_were_asked_for_before_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table made anew holds exact effects and Shapley values if one before it did."""
+    asked = []
+
+    def compare(*_: object, exact: bool, shapley: bool, **__: object) -> OrderComparison:
+        asked.append((exact, shapley))
+        names = ("share", *([SHAPLEY] if shapley else []))
+        curves, known = np.ones((len(names), 2)), np.ones(len(names))
+        return OrderComparison(
+            "probability_difference", names, np.array([0, 1]), curves, curves, known, known, np.ones((2, int(exact)))
+        )
+
+    monkeypatch.setattr("neurons.ranking.orders.compare_orders", compare)
+    study = Study("mini", nouns=1, years=YEARS[:3], cache_dir=tmp_path)
+    for options in ({}, {"exact": True}, {"shapley": True}, {"exact": True}, {}):
+        study.approximations(**options)
+    assert asked == [(False, False), (True, False), (True, True)]
