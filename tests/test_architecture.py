@@ -24,6 +24,7 @@ FLOORS = (
 """From the top of the house down: a floor imports only floors above it, what is shared and itself."""
 WITHOUT_A_MODEL = (
     "results", "curve_results", "search_results", "graph", "agreement", "neighbours", "draws", "ranking",
+    "faithfulness_results", "tiling_results", "tiling", "composition", "parts", "terms", "described",
 )  # fmt: skip
 """Modules of floors that run the model which open without one, so that a report loads no torch."""
 NEEDS_A_MODEL = {f"neurons.model.{module}" for module in
@@ -31,7 +32,7 @@ NEEDS_A_MODEL = {f"neurons.model.{module}" for module in
 NEEDS_A_MODEL |= {"neurons.cache.build", "neurons.cache.compute", "neurons.comparison.sampled"}
 NEEDS_A_MODEL |= {"neurons.comparison.replication"}
 """What runs with a model in memory, beside the floors that do. Nothing else may load torch, even through others."""
-RUN_THE_MODEL = ("weights", "intervention", "attribution", "ranking", "circuit")
+RUN_THE_MODEL = ("weights", "intervention", "attribution", "ranking", "regression", "circuit")
 HOMES = {
     "h5py": ("cache/",),
     "msgspec": ("cache/results.py",),

@@ -63,7 +63,7 @@ def families_of(population: Population, *, seed: int = 0) -> tuple[Family, ...]:
     constant = is_constant(curves)
     found: list[Family] = []
     for m in range(len(population)):
-        of_one = {family: float(values[m]) for family, values in r2.items()}
+        of_one: dict[str, float] = {family: float(values[m]) for family, values in r2.items()}
         found.append("constant" if constant[m] else _choose(of_one, {f: e[:, m] for f, e in errors.items()}, years))
     return tuple(found)
 

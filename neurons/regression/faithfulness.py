@@ -90,7 +90,9 @@ def recovered_parts(
 ) -> dict[Measure, list[Recovered]]:
     """What is recovered of both measures when the layers write each of these."""
     cells = measured_cells(ctx, written, progress=progress)
-    return {measure: [_recovered(attributed.share(measure), one) for one in cells[measure]] for measure in RECOVERED}
+    return {
+        measure: [recovered_part(attributed.share(measure), one) for one in cells[measure]] for measure in RECOVERED
+    }
 
 
 @torch.no_grad()
@@ -99,17 +101,18 @@ def measured_cells(
 ) -> dict[Measure, Float[np.ndarray, "n C Y"]]:
     """Each measure, averaged over the prompts of each century and start year, when the layers write each of these."""
     centuries = np.unique(ctx.cache.century[ctx.rows])
-    total = np.zeros((len(RECOVERED), len(written), len(centuries), len(ctx.start_years)))
-    count = np.zeros(total.shape[2:])
+    total = np.zeros((len(centuries), len(ctx.start_years), len(RECOVERED), len(written)))
+    count = np.zeros(total.shape[:2])
     for block in ctx.blocks():
         c = np.searchsorted(centuries, ctx.cache.century[ctx.rows[block]])
         y = np.searchsorted(ctx.start_years, ctx.start_year[block])
         np.add.at(count, (c, y), 1)
         values = _measured(ctx, block, written, (c, y)).numpy(force=True)
-        np.add.at(total, (slice(None), slice(None), c, y), values)
+        np.add.at(total, (c, y), np.moveaxis(values, -1, 0))
         if progress:
             progress(block.stop, len(ctx))
-    return dict(zip(RECOVERED, total / np.maximum(count, 1), strict=True))
+    means = total / np.maximum(count, 1)[..., None, None]
+    return dict(zip(RECOVERED, np.moveaxis(means, (2, 3), (0, 1)), strict=True))
 
 
 def _measured(
@@ -126,7 +129,7 @@ def _measured(
     return torch.cat(found, 1)
 
 
-def _recovered(share: Attribution, measured: Float[np.ndarray, "C Y"]) -> Recovered:
+def recovered_part(share: Attribution, measured: Float[np.ndarray, "C Y"]) -> Recovered:
     both = np.stack([measured, share.clean_by_century, share.floor_by_century], -1)
     found = interval(Cells(both, share.n_prompts > 0), _part)
     low, high = (None if np.isnan(end) else float(end) for end in (found.low, found.high))

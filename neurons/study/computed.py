@@ -4,10 +4,10 @@
 for start-up time: a study of kept results loads no torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from neurons.types import NeuronId
+from neurons.types import NeuronId, Neurons
 
 if TYPE_CHECKING:
     from neurons.circuit.graph import Circuit
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from neurons.intervention.ablations import Wanted
     from neurons.intervention.curve_results import Curves, PublishedCurve
     from neurons.intervention.results import Ablations, ComponentEffects
+    from neurons.regression.faithfulness_results import Faithfulness
     from neurons.regression.results import Composition
+    from neurons.regression.tiling_results import Tiling
     from neurons.study.composed import Composed
     from neurons.study.study import Study
     from neurons.task.sample import Sample
     from neurons.weights.results import Neighbours, NeuronStatistics, TextStudy
 
+PART = 0.9
+"""Of clean minus floor: how much the neurons recover whose tiling is looked at."""
 EXPLAINED = 24
 """Neurons whose inputs the circuit explains: the first of the ranking that boost."""
 
@@ -106,6 +110,42 @@ def composition(study: "Composed", also: Sequence[NeuronId], cap: int | None, ca
             population, tuning, groups=groups, cap=candidates or CAP, seed=seed, notes=clustering.notes,
             progress=progress,
         )  # fmt: skip
+
+
+def faithfulness(
+    study: "Composed", describe: "Callable[[int, NeuronId], float] | None", neurons: "Neurons | None"
+) -> "Faithfulness":
+    from neurons.regression.faithfulness import faithfulness as put_back
+
+    groups = {} if describe else {"cluster prototypes": [one.members for one in study.clusters().clusters]}
+    attributed, population, seed = study.attributed(), study.population(), study.plan.settings.seed
+    with study.bars("putting descriptions into the model") as progress:
+        return put_back(
+            study.context(), attributed, population, groups=groups, describe=describe, neurons=neurons, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+
+
+def tiling(study: "Composed") -> "Tiling":
+    """Of the neurons that recover `PART` of the probability difference; of the boosting ones without attribution."""
+    import numpy as np
+
+    from neurons.regression.tiling import places, tile
+
+    population = study.population()
+    if not study.plan.settings.attribution:
+        boosting = population.rows(study.ranking().boosting_neurons())
+        return tile(population, boosting, population.score[boosting], exchange=None)
+    from neurons.regression.exchange import exchange
+
+    found = study.attributed()
+    share = found.share("probability_difference")
+    rows = share.order()[: found.recovery("probability_difference").fewest(PART) or 0]
+    rows = rows[np.isfinite(places(population.start_years, population.curve[:, rows]).centre)]
+    centre = places(population.start_years, population.curve[:, rows]).centre
+    with study.bars("exchanging tuning curves") as progress:
+        exchanged = exchange(study.context(), found, rows, centre, seed=study.plan.settings.seed, progress=progress)
+    return tile(population, rows, share.share[rows], exchange=exchanged)
 
 
 def circuit(study: "Study", given: "Circuit | None", search: "Search", prompts: int, n_random: int) -> "CircuitStudy":

@@ -43,12 +43,14 @@ KEPT = {
     "components": ("neurons.intervention.results:ComponentEffects", "1"),
     "clusters": ("neurons.clustering.results:Clustering", "3"),
     "composition": ("neurons.regression.results:Composition", "3"),
+    "faithfulness": ("neurons.regression.faithfulness_results:Faithfulness", "1"),
+    "tiling": ("neurons.regression.tiling_results:Tiling", "1"),
     "circuit": ("neurons.circuit.results:CircuitStudy", "2"),
     "check": ("neurons.comparison.results:Checks", "2"),
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
 gives other numbers."""
-OF_THE_RANKING = {"clusters", "composition", "circuit"}
+OF_THE_RANKING = {"clusters", "composition", "faithfulness", "tiling", "circuit"}
 """Results of neurons that the ranking chooses: by attribution or by direct effect."""
 OF_WEIGHTS = {"statistics", "text", "neighbours"}
 """Results that depend on neither start years nor seed."""
