@@ -55,7 +55,9 @@ _HOMES = {
     "open_cache": "neurons.cache.format",
     "custom_task": "neurons.task.tasks",
     "plain_logit_lens": "neurons.decomposition.effects",
+    "PromptFile": "neurons.task.own_prompts",
     "rank": "neurons.ranking.ranking",
+    "read_prompts": "neurons.task.own_prompts",
     "screen": "neurons.intervention.screen",
     "shapley": "neurons.attribution.shapley",
     "tune": "neurons.clustering.tuning",
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from neurons.study.study import Study
     from neurons.task.behaviour import Behaviour
     from neurons.task.intervention import Intervention
+    from neurons.task.own_prompts import PromptFile, read_prompts
     from neurons.task.prompt_set import PromptSet
     from neurons.task.prompts import year_spans
     from neurons.task.tasks import Task, custom_task, find_task

@@ -23,7 +23,7 @@ FLOORS = (
 )  # fmt: skip
 """From the top of the house down: a floor imports only floors above it, what is shared and itself."""
 WITHOUT_A_MODEL = (
-    "results", "curve_results", "search_results", "graph", "agreement", "neighbours", "draws", "ranking",
+    "results", "curve_results", "search_results", "graph", "edges", "agreement", "neighbours", "draws", "ranking",
     "faithfulness_results", "tiling_results", "tiling", "composition", "parts", "terms", "described",
 )  # fmt: skip
 """Modules of floors that run the model which open without one, so that a report loads no torch."""

@@ -90,3 +90,9 @@ def test_a_class_explains_the_arrays_that_it_holds(label: str, thing: Any, array
 def test_public_functions_and_methods_have_a_docstring(label: str) -> None:
     if label.rpartition(".")[2] not in OBVIOUS:
         assert inspect.getdoc(dict(ALL)[label]), f"{label} has no docstring"
+
+
+@pytest.mark.parametrize(("label", "thing"), [pair for pair in ALL if inspect.isfunction(pair[1])], ids=str)
+def test_no_default_is_longer_than_a_name(label: str, thing: Any) -> None:
+    shown = [repr(parameter.default) for parameter in inspect.signature(thing).parameters.values()]
+    assert max(map(len, shown), default=0) < 120

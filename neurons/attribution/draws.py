@@ -4,12 +4,19 @@
 2. Each takes the one before it, the first the last: never itself, and every prompt is taken once a draw.
 
 The order depends on the seed, the draw, the noun and the century alone, so other prompts of a cache change nothing.
+
+Prompts of one's own need not come so: where a noun has one start year alone in a century, or two prompts of one, each
+takes any prompt of another start year, as near in words as there is one (`_nearest`), independently in each draw.
 """
+
+from functools import partial
 
 import numpy as np
 from jaxtyping import Int
 
 from neurons.cache.format import Cache
+from neurons.task.prompt_set import PAD
+from neurons.task.years import N_YEARS
 from neurons.types import InputError
 
 DRAWS = 4
@@ -27,20 +34,48 @@ def noun_centuries(cache: Cache) -> list[Int[np.ndarray, " g"]]:
 def random_years(cache: Cache, *, draws: int = DRAWS, seed: int = 0) -> Int[np.ndarray, "R P"]:
     """The row of another prompt for every prompt of the cache, `draws` times.
 
-    Raises `InputError` for fewer than one draw, or where a noun has one start year alone in a century.
+    Raises `InputError` for fewer than one draw, or where all prompts have one start year.
     """
     if draws < 1:
         raise InputError(f"invalid draws {draws}: each prompt needs at least 1 other start year")
     taken = np.empty((draws, len(cache)), int)
-    for rows in noun_centuries(cache):
+    groups = noun_centuries(cache)
+    for rows in filter(partial(is_crossed, cache), groups):
         noun, century = cache.noun[rows[0]], int(cache.century[rows[0]])
-        if len(rows) < 2:
-            raise InputError(
-                f"noun {noun!r} has one start year in century {century}, so there is no other to draw: choose prompts"
-                " with at least 2 start years for each noun and century"
-            )
         rng = np.random.default_rng([seed, century, *noun.encode()])
         for draw in range(draws):
             order = rng.permutation(rows)
             taken[draw, order] = np.roll(order, 1)
+    if alone := [rows for rows in groups if not is_crossed(cache, rows)]:
+        rows = np.concatenate(alone)
+        taken[:, rows] = _nearest(cache, rows, draws, np.random.default_rng(seed))
+    return taken
+
+
+def is_crossed(cache: Cache, rows: Int[np.ndarray, " g"]) -> bool:
+    """Whether each of several prompts has a start year of its own."""
+    return 1 < len(rows) == len(np.unique(cache.start_year[rows]))
+
+
+def _nearest(cache: Cache, rows: Int[np.ndarray, " n"], draws: int, rng: np.random.Generator) -> Int[np.ndarray, "R n"]:
+    """Prompts of other start years: of the same noun and century; where there is none, of the same length and century;
+    of the same length; of the cache. Raises `InputError` where all have one start year.
+    """
+    if len(np.unique(cache.start_year)) < 2:
+        year = int(cache.start_year[0])
+        raise InputError(f"all prompts have start year {year:02d}, so there is no other to draw: give more")
+    taken = np.full((draws, len(rows)), -1)
+    length = (cache.read("prompts/tokens") != PAD).sum(1)
+    words = np.unique(cache.noun, return_inverse=True)[1].reshape(-1)
+    for keys in ([words, cache.century], [length, cache.century], [length], []):
+        group = np.unique(np.column_stack([*keys, 0 * length]), axis=0, return_inverse=True)[1].reshape(-1)
+        key = group * N_YEARS + cache.start_year
+        order = np.argsort(key, kind="stable")
+        first, stop = (np.searchsorted(key[order], edge) for edge in (group * N_YEARS, (group + 1) * N_YEARS))
+        own, after = (np.searchsorted(key[order], key, side=side) for side in ("left", "right"))
+        others = (stop - first) - (after - own)  # in `order`, those of its own start year lie together
+        at = np.flatnonzero((taken[0] < 0) & (others[rows] > 0))
+        row = rows[at]
+        place = first[row] + rng.integers(others[row], size=(draws, len(row)))
+        taken[:, at] = order[place + np.where(place < own[row], 0, (after - own)[row])]
     return taken

@@ -84,6 +84,7 @@ def _of_rows(kept: EndTrace, at: Int[Tensor, " P"]) -> EndTrace:
         mid=of_layers(kept.mid),
         post=of_layers(kept.post),
         after=of_layers(kept.after),
+        seen=None if kept.seen is None else kept.seen[at],
     )
 
 

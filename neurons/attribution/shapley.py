@@ -12,9 +12,9 @@ Standard errors come from the spread over samples. Kept neurons are run again: t
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from neurons.attribution.draws import noun_centuries
+from neurons.attribution.draws import is_crossed, noun_centuries, random_years
 from neurons.attribution.end import Block, block_of, with_kept
 from neurons.attribution.results import ShapleyValues
 from neurons.attribution.shares import check_ctx
@@ -115,19 +115,19 @@ def _sampled(
     ctx: AblationContext, measures: Sequence[Measure], samples: int, prompts: int, rng: np.random.Generator
 ) -> Iterator[Block]:
     """Prompts of different start years, each with one other prompt of its noun and century."""
-    group = {int(row): rows for rows in noun_centuries(ctx.cache) for row in rows}
+    group = {int(row): rows for rows in noun_centuries(ctx.cache) if is_crossed(ctx.cache, rows) for row in rows}
+    drawn = random_years(ctx.cache) if len(group) < len(ctx.cache) else None
     of_year = [ctx.rows[ctx.start_year == year] for year in ctx.start_years]
+
+    def other(row: int) -> int:
+        if drawn is not None and row not in group:
+            return int(rng.choice(drawn[:, row]))
+        return int(rng.choice(group[row][group[row] != row]))
+
     for _ in range(samples):
         years = np.sort(rng.choice(len(of_year), min(prompts, len(of_year)), replace=False))
         rows = np.array([rng.choice(of_year[year]) for year in years])
-        yield block_of(ctx, measures, rows, np.array([[_other(group[int(row)], int(row), rng) for row in rows]]))
-
-
-def _other(rows: Int[np.ndarray, " g"], row: int, rng: np.random.Generator) -> int:
-    others = rows[rows != row]
-    if not len(others):
-        raise InputError("a noun has one start year alone in its century, so there is no other to draw")
-    return int(rng.choice(others))
+        yield block_of(ctx, measures, rows, np.array([[other(int(row)) for row in rows]]))
 
 
 def _measured(ctx: AblationContext, block: Block, sets: np.ndarray) -> Float[np.ndarray, "K G"]:

@@ -74,7 +74,7 @@ def attribute(
     draws: other prompts drawn for each prompt. steps: nodes of the integral; default as many as keep the error of
     the sum (`Attribution.sum_error`) under 0.5 %, at most 64. progress: prompts done.
 
-    Raises `InputError` for fewer than one draw or step, or a noun with one start year alone in its century.
+    Raises `InputError` for fewer than one draw or step, or where all prompts have one start year.
     """
     check_ctx(ctx, measures, progress)
     check_whole("draws", draws, least=1, most=MOST_DRAWS)

@@ -1,4 +1,4 @@
-"""Sufficiency and necessity of a circuit: it alone, all but it, each part left out, and random circuits of its size.
+"""Sufficiency and necessity of a circuit: it alone, all but it, each part left out, random circuits, and other sizes.
 
 The base is the corrupted run. Nodes of the circuit read what the circuit's nodes before them write, on top of the
 residual of the corrupted run; every other component keeps its output of the corrupted run. YY's embedding is always the
@@ -8,6 +8,7 @@ Measures are the published ones, with the softmax over the full vocabulary.
 
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neurons.circuit.edges import EdgeEffects
 from neurons.circuit.graph import Circuit, Edge, Layout, Node, Slot
 from neurons.circuit.paths import Patching, depth_first
-from neurons.circuit.results import N_RANDOM, Evaluation, Kept
+from neurons.circuit.results import N_RANDOM, CurveBy, Evaluation, Kept, SizeCurve
+from neurons.circuit.search_results import Found
 from neurons.model.forward import logsumexp, year_logits
 from neurons.task.behaviour import Behaviour, measure, year_probabilities
 from neurons.types import Progress
+
+SIZES = (10, 20, 50, 100, 200, 500, 1000)
+"""Edges of the circuits whose faithfulness is compared, before pruning."""
+RANDOM_OF_A_SIZE = 10
 
 
 @torch.inference_mode()
@@ -136,6 +143,43 @@ def behaviour_alone(patching: Patching, circuit: Circuit) -> Behaviour:
     """Measure each prompt while the circuit's nodes alone run clean and all else keeps the corrupted run's outputs."""
     paths = patching.swapped()
     return _behaviour(paths, _alone(paths, circuit, circuit.edges if circuit.by_edges else circuit.nodes))
+
+
+@torch.inference_mode()
+def size_curves(
+    patching: Patching, effects: EdgeEffects, found: Found, *, seed: int = 0, progress: Progress | None = None
+) -> tuple[SizeCurve, ...]:
+    """Measure what the edges alone carry, for circuits of several sizes by each method and by chance.
+
+    Of path patching, where the circuit was found by it, the first n of its edges by effect.
+    """
+    sizes, rng = [n for n in SIZES if n <= len(effects)], np.random.default_rng(seed)
+    wanted: list[tuple[CurveBy, list[int], list[list[dict[Edge, float]]]]] = [
+        ("eap-ig", sizes, [effects.circuits(sizes)]),
+        ("eap-ig greedy", sizes, [effects.circuits(sizes, "greedy")]),
+        ("random", sizes, [effects.random_circuits(sizes, rng) for _ in range(RANDOM_OF_A_SIZE)]),
+    ]
+    if found.search.method == "path-patching":
+        own = [*(n for n in sizes if n < len(found.edges)), len(found.edges)]
+        wanted.append(("path-patching", own, [[found.strongest(n) for n in own]]))
+    total, done = sum(len(asked) * len(draws) for _, asked, draws in wanted), count(1)
+
+    def value(circuit: dict[Edge, float]) -> float:
+        measured = _measured(paths, _along(paths, list(circuit))).probability_difference
+        if progress:
+            progress(next(done), total)
+        return measured
+
+    paths = patching.swapped()
+    return tuple(
+        SizeCurve(
+            by,
+            tuple(asked),
+            edges=np.array([[len(circuit) for circuit in draw] for draw in draws]).T,
+            probability_difference=np.array([[value(circuit) for circuit in draw] for draw in draws]).T,
+        )
+        for by, asked, draws in wanted
+    )
 
 
 def _behaviour(paths: Patching, change: Float[Tensor, "P d"]) -> Behaviour:

@@ -97,6 +97,21 @@ class Layout:
         values: list[tuple[Slot, str]] = [("v", position) for position in seen]
         return (("q", receiver.position), *keys, *values)
 
+    def readers(self, position: str) -> tuple[tuple[Node | None, Slot], ...]:
+        """Return every input that reads at a position, in order of depth; the node None is the logits.
+
+        Of a layer: the queries of its heads there; the keys that its heads at this position read, then those that its
+        heads at the next read, ...; the values likewise; the MLP.
+        """
+        later = self.positions[self.at(position) :]
+        found: list[tuple[Node | None, Slot]] = []
+        for layer in range(self.n_layers):
+            found += [(Node(layer, head, position), "q") for head in range(self.n_heads)]
+            for slot in ("k", "v"):
+                found += [(Node(layer, head, at), slot) for at in later for head in range(self.n_heads)]
+            found.append((Node(layer, None, position), "in"))
+        return (*found, (None, "in")) if position == END else tuple(found)
+
     def check_node(self, node: Node, entry: str) -> Node:
         """Return the node; raises `InputError` naming the entry if the model has no such node."""
         if node.position not in self.positions:

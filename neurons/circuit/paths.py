@@ -108,7 +108,7 @@ class Patching:
     def difference(self, change: Float[Tensor, "n P d"]) -> Float[np.ndarray, " n"]:
         """Return the mean probability difference among the years when `change` is added to base's final residual."""
         p = self.year_logits(change).softmax(-1)
-        return torch.einsum("npy,py->np", p, self._signs).numpy(force=True).astype(float) @ self.averaging
+        return torch.einsum("npy,py->np", p, self.signs).numpy(force=True).astype(float) @ self.averaging
 
     @cached_property
     def base_difference(self) -> float:
@@ -122,7 +122,7 @@ class Patching:
         return float(self.difference((self.other.final - self.base.final)[None])[0]) - self.base_difference
 
     @cached_property
-    def _signs(self) -> Float[Tensor, "P 100"]:
+    def signs(self) -> Float[Tensor, "P 100"]:
         signs = np.where(later(self.start_year.tolist()), 1.0, -1.0)
         return torch.as_tensor(signs).to(self.base.final)
 

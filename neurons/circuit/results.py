@@ -1,11 +1,12 @@
 """What the study of a circuit finds, as frozen results: no model and no torch is needed to read or draw them."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
+from neurons.circuit.edges import EdgeEffects
 from neurons.circuit.graph import Circuit, Edge, Layout, Node
 from neurons.circuit.search_results import Found, Search
 from neurons.decomposition.shapes import Shape
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+CurveBy = Literal["path-patching", "eap-ig", "eap-ig greedy", "random"]
 N_RANDOM = 100
 PROMPTS = 200
 """Prompts by default, spread over start years and nouns."""
@@ -87,6 +89,36 @@ class Evaluation:
             "evaluated_as": "edges" if self.circuit.by_edges else "nodes",
             "published": dict(self.circuit.published),
         }
+
+
+@dataclass(frozen=True, eq=False)
+class SizeCurve:
+    """What circuits of several sizes carry: their edges alone, of S sizes and D circuits each (1, but for `random`).
+
+    by: how the edges are chosen. asked [S]: their number; edges [S, D]: of these, those on a path from YY's embedding
+    to the logits. probability_difference [S, D].
+    """
+
+    by: CurveBy
+    asked: tuple[int, ...]
+    edges: Int[np.ndarray, "S D"]
+    probability_difference: Float[np.ndarray, "S D"]
+
+    def to_json(self, clean: float, corrupted: float) -> list[dict[str, Any]]:
+        """Return an entry a size. recovered: of the distance from the corrupted run's to the clean run's."""
+        values = self.probability_difference
+        return [
+            {
+                "by": self.by,
+                "asked": asked,
+                "edges": float(self.edges[row].mean()),
+                "probability_difference": float(values[row].mean()),
+                "low": float(values[row].min()),
+                "high": float(values[row].max()),
+                "recovered": (float(values[row].mean()) - corrupted) / (clean - corrupted),
+            }
+            for row, asked in enumerate(self.asked)
+        ]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -193,7 +225,8 @@ class Projection:
 class CircuitStudy(Shown):
     """Everything that `neurons circuit` shows. found None: the circuit was given, not discovered.
 
-    asked: the settings of the search, the prompts and the random circuits asked for.
+    asked: the settings of the search, the prompts and the random circuits asked for. edge_effects: of every edge, by
+    integrated gradients. sizes: faithfulness of circuits of several sizes, where the circuit was discovered.
     """
 
     model: str
@@ -204,6 +237,8 @@ class CircuitStudy(Shown):
     projections: tuple[Projection, ...]
     inputs: tuple[PreActivation, ...] = ()
     asked: tuple[Search, int, int] | None = None
+    edge_effects: EdgeEffects | None = None
+    sizes: tuple[SizeCurve, ...] = ()
 
     @property
     def circuit(self) -> Circuit:
@@ -235,7 +270,12 @@ class CircuitStudy(Shown):
             "behaviour": self.evaluation.to_json(),
             "roles": [role.to_json() for role in self.roles],
             "inputs": [one.to_json() for one in self.inputs],
+            "sizes": self._sizes(),
         }
+
+    def _sizes(self) -> list[dict[str, Any]]:
+        ends = self.evaluation.model.probability_difference, self.evaluation.counterfactual.probability_difference
+        return [entry for curve in self.sizes for entry in curve.to_json(*ends)]
 
     def _given(self) -> dict[str, Any]:
         without, alone = self.evaluation.left_out, self.evaluation.alone.probability_difference

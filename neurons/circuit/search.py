@@ -6,8 +6,9 @@
    values at each position. An input is opened if patching all of it changes the behaviour enough.
 3. Inputs are opened late ones first: every component that is read there is patched on its path into that input
    alone, onward along the edges found so far.
-4. After `depth` levels, or when no new node is found, each node is patched along all edges found, and each neuron
-   of the MLPs that write to the logits along its own direct path.
+4. After `depth` levels, or when no new node is found, nodes that no edge found connects with YY's embedding are left
+   out, but for those whose inputs stayed closed. Each node is patched along all edges kept, and each neuron of the
+   MLPs that write to the logits along its own direct path.
 
 The share is of the behaviour's change between the clean and the corrupted run (`Patching.whole`). Finished
 inputs are kept at `parts`, so an interrupted search continues where it stopped.
@@ -21,6 +22,7 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.cache.parts import Parts, parts_beside
+from neurons.circuit.edges import pruned
 from neurons.circuit.graph import LOGITS, Edge, Node, Slot
 from neurons.circuit.paths import Patching, depth_first
 from neurons.circuit.search_results import NEURON_THRESHOLD, Found, Search
@@ -57,6 +59,8 @@ class _State:
     edges: dict[Edge, float] = field(default_factory=dict)
     level: dict[Node, int] = field(default_factory=dict)
     unopened: list[str] = field(default_factory=list)
+    closed: set[Node] = field(default_factory=set)
+    """Nodes with an input that the breadth left closed."""
 
 
 def find_circuit(
@@ -103,7 +107,9 @@ def _next_inputs(
         found |= {one: abs(effect) for one, effect in zip(inputs, effects.tolist(), strict=True)}
     enough = [one for one, effect in found.items() if reaches(effect, search.threshold * abs(patching.whole))]
     enough = [enough[row] for row in descending(np.array([found[one] for one in enough]))]
-    state.unopened += [str(node) for node in newest[search.breadth :]] + [str(one) for one in enough[search.breadth :]]
+    left = newest[search.breadth :], enough[search.breadth :]
+    state.unopened += [str(one) for part in left for one in part]
+    state.closed |= {*left[0], *(one.receiver for one in left[1] if one.receiver is not None)}
     return sorted(enough[: search.breadth], key=lambda one: one.order, reverse=True)
 
 
@@ -132,9 +138,10 @@ def _strength(state: _State, node: Node) -> float:
 
 
 def _found(patching: Patching, state: _State, search: Search) -> Found:
-    nodes = tuple(sorted(state.level, key=lambda n: (patching.layout.at(n.position), depth_first(n))))
-    edges = tuple(state.edges)
-    neurons = _strong_neurons(patching, state)
+    edges = _connected(patching, state, search)
+    ends = {edge.sender for edge in edges}
+    nodes = tuple(sorted(ends, key=lambda n: (patching.layout.at(n.position), depth_first(n))))
+    neurons = _strong_neurons(patching, edges)
     return Found(
         search=search,
         whole=patching.whole,
@@ -142,17 +149,24 @@ def _found(patching: Patching, state: _State, search: Search) -> Found:
         node_effect=patching.node_effects(nodes, edges),
         level=tuple(state.level[node] for node in nodes),
         edges=edges,
-        edge_effect=np.array(list(state.edges.values())),
+        edge_effect=np.array([state.edges[edge] for edge in edges]),
         neurons=tuple(neurons),
         neuron_effect=np.array(list(neurons.values())),
         unopened=tuple(state.unopened),
     )
 
 
-def _strong_neurons(patching: Patching, state: _State) -> dict[NeuronId, float]:
+def _connected(patching: Patching, state: _State, search: Search) -> tuple[Edge, ...]:
+    """Edges on a path from YY's embedding, or from a node whose inputs stayed closed."""
+    embedding = Node(-1, None, patching.layout.positions[0])
+    deepest = {node for node, level in state.level.items() if level == search.depth}
+    return pruned(state.edges, {embedding, *deepest, *state.closed})
+
+
+def _strong_neurons(patching: Patching, edges: Sequence[Edge]) -> dict[NeuronId, float]:
     """Neurons of the MLPs with an edge to the logits, and what their own direct paths carry, the largest first."""
     found: dict[NeuronId, float] = {}
-    for edge in state.edges:
+    for edge in edges:
         if edge.receiver is None and edge.sender.head is None and edge.sender.layer >= 0:
             effects = patching.neuron_effects(edge.sender.layer)
             strong = np.flatnonzero(np.abs(effects) >= NEURON_THRESHOLD * (1 - MARGIN) * abs(patching.whole))

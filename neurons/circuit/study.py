@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
-from neurons.circuit.evaluation import evaluate
+from neurons.cache.parts import Parts
+from neurons.circuit.edge_attribution import attributed_circuit, edge_effects
+from neurons.circuit.edges import EdgeEffects
+from neurons.circuit.evaluation import evaluate, size_curves
 from neurons.circuit.graph import Circuit
 from neurons.circuit.inputs import explain_neurons
 from neurons.circuit.paths import Patching, patching
-from neurons.circuit.results import N_RANDOM, PROMPTS, CircuitStudy, Projection
+from neurons.circuit.results import N_RANDOM, PROMPTS, CircuitStudy, Projection, SizeCurve
 from neurons.circuit.roles import projection, roles
 from neurons.circuit.search import find_circuit, search_parts
 from neurons.circuit.search_results import Found, Search
@@ -29,17 +32,17 @@ def study_circuit(
     """Find the circuit, or take the one given, and run every analysis of it.
 
     neurons: those whose pre-activations are explained. prompts: how many are run, spread over start years and
-    nouns. keep: an interrupted search continues where it stopped, from a folder beside the cache file.
-    `progress` starts again for each part.
-
-    Raises `InputError` for too few prompts, a neuron outside the model, or a search that finds nothing.
+    nouns. keep: an interrupted search goes on, from a folder beside the cache file. `progress` starts again for each
+    part. Raises `InputError` for too few prompts, a neuron outside the model, or a search that finds nothing.
     """
     here = patching(ctx, prompts=prompts)
+    effects: EdgeEffects | None = None
     found: Found | None = None
+    sizes: tuple[SizeCurve, ...] = ()
     if circuit is None:
-        found = find_circuit(here, search, parts=search_parts(ctx, here) if keep else None, progress=progress)
-        if not found.nodes:
-            raise InputError(f"no component reaches the threshold {search.threshold:g}: choose a lower one")
+        effects, parts = edge_effects(here, progress=progress), search_parts(ctx, here) if keep else None
+        found = _find(here, effects, search, parts=parts, progress=progress)
+        sizes = size_curves(here, effects, found, seed=seed, progress=progress)
         circuit = found.circuit
     return CircuitStudy(
         model=ctx.model.name,
@@ -50,7 +53,23 @@ def study_circuit(
         projections=main_projections(here, circuit),
         inputs=explain_neurons(here, neurons),
         asked=(search, prompts, n_random),
+        edge_effects=effects,
+        sizes=sizes,
     )
+
+
+def _find(
+    here: Patching, effects: EdgeEffects, search: Search, *, parts: Parts | None, progress: Progress | None
+) -> Found:  # fmt: skip
+    if search.method == "eap-ig":
+        found = attributed_circuit(here, effects, search)
+        if not found.nodes:
+            raise InputError(f"no path to the logits among {search.edges} edges: choose more")
+        return found
+    found = find_circuit(here, search, parts=parts, progress=progress)
+    if not found.nodes:
+        raise InputError(f"no component reaches the threshold {search.threshold:g}: choose a lower one")
+    return found
 
 
 def main_projections(here: Patching, circuit: Circuit) -> tuple[Projection, ...]:

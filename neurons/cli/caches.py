@@ -2,9 +2,11 @@
 
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from neurons.cache.folder import FOLDER, is_being_built, is_there
@@ -19,11 +21,14 @@ from neurons.cli.common import (
     help_without_command,
     note,
     print_json,
-    print_table,
 )
 from neurons.cli.options import CacheDirOption, is_file, on_options, on_study
 from neurons.study.study import Study
+from neurons.task.years import spans
 from neurons.types import CacheError, InputError
+
+NOUNS = 5
+"""Nouns of a cache that the list names."""
 
 app = typer.Typer(help="The HDF5 cache of activations.", rich_markup_mode=None)
 app.callback(invoke_without_command=True)(help_without_command)
@@ -60,7 +65,7 @@ def build(
 @app.command()
 @on_study("years", "device", "no_attribution")
 def path(study: Study, as_json: JsonOption = False) -> None:
-    """Print the path of the cache of these options, whether it exists or not."""
+    """Print where the cache of these options lies, or would lie."""
     if as_json:
         print_json({"path": str(study.plan.path), "exists": is_there(study.plan.path)})
     else:
@@ -69,7 +74,7 @@ def path(study: Study, as_json: JsonOption = False) -> None:
 
 @app.command(name="list")
 def list_caches(cache_dir: CacheDirOption = FOLDER, as_json: JsonOption = False) -> None:
-    """List the cache files: model, prompts, layers, type, size, age, state."""
+    """List the cache files, their prompts and their state."""
     entries = [_describe(path) for path in _all_files(cache_dir, unfinished=True)]
     if as_json:
         print_json(entries)
@@ -77,14 +82,9 @@ def list_caches(cache_dir: CacheDirOption = FOLDER, as_json: JsonOption = False)
     if not entries:
         print(f"no cache in {cache_dir}: `neurons cache build` makes one")
         return
-    rows = [
-        [entry["path"], entry["model"] or "-", _count(entry["prompts"]), format_layers(entry["layers"]) or "-",
-         entry["dtype"] or "-", f"{entry['bytes'] / 1e6:.1f} MB", _age(entry["modified"]), entry["state"],
-         entry["template"] or "-"]
-        for entry in entries
-    ]  # fmt: skip
-    columns = ["file", "model", "prompts", "layers", "type", "size", "age", "state", "prompt"]
-    print_table(f"Caches in {cache_dir}", columns, rows, left=2)
+    print(f"Caches in {cache_dir}")
+    for entry in entries:
+        print("\n".join(_lines(entry)))
 
 
 @app.command()
@@ -93,7 +93,10 @@ def verify(
     cache_dir: CacheDirOption = FOLDER,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every byte of cache files (all in --cache-dir where none is named) and name what is damaged."""
+    """Check every byte and name what is damaged.
+
+    Of the files named, or of all in --cache-dir where none is.
+    """
     results: dict[str, str] = {}
     for file in _named(files, cache_dir) if files else _all_files(cache_dir):
         try:
@@ -121,7 +124,10 @@ def delete(
     cache_dir: CacheDirOption = FOLDER,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete cache files, with the finished parts of builds and analyses and the kept results beside them."""
+    """Delete cache files with everything that lies beside them.
+
+    That is the finished parts of builds and analyses, and the kept results.
+    """
     import shutil
 
     for file in _named(files, cache_dir, unfinished=True):
@@ -162,8 +168,22 @@ def _named(names: list[str], cache_dir: Path, *, unfinished: bool = False) -> li
     return found
 
 
-def _count(number: int | None) -> str:
-    return "-" if number is None else str(number)
+def _lines(entry: dict[str, Any]) -> list[str]:
+    """A cache in a few lines: its file, then what is in it."""
+    lines = [f"\n{Path(entry['path']).name}", f"  {entry['state']}"]
+    if entry["prompts"] is not None:
+        lines += [
+            f"  layers {format_layers(entry['layers'])} of {entry['model']} as {entry['dtype']}",
+            f"  {entry['prompts']:,} prompts '{entry['template']}'",
+            f"  {_first(entry['nouns'])}; centuries {spans(entry['centuries'])}",
+        ]
+    return [*lines, f"  {entry['bytes'] / 1e6:.1f} MB with what lies beside it, {_age(entry['modified'])} old"]
+
+
+def _first(nouns: Sequence[str]) -> str:
+    """`3 nouns: war, siege, plague`, and not more than the first few of many."""
+    shown, count = ", ".join(nouns[:NOUNS]), f"{len(nouns)} noun{'s' if len(nouns) != 1 else ''}"
+    return f"{count}: {shown}{', ...' if len(nouns) > NOUNS else ''}"
 
 
 def _age(modified: float) -> str:
@@ -182,7 +202,8 @@ def _bytes(file: Path) -> int:
 def _describe(file: Path) -> dict[str, Any]:
     place = file if file.exists() else file.with_suffix(".parts")
     entry: dict[str, Any] = {"path": str(file), "model": None, "prompts": None, "layers": [], "dtype": None,
-                             "template": None, "bytes": _bytes(file), "modified": place.stat().st_mtime}  # fmt: skip
+                             "template": None, "nouns": [], "centuries": [], "bytes": _bytes(file),
+                             "modified": place.stat().st_mtime}  # fmt: skip
     if not file.exists():
         state = "being built" if is_being_built(file) else "unfinished"
         blocks = count_blocks(file)
@@ -193,4 +214,5 @@ def _describe(file: Path) -> dict[str, Any]:
         return entry | {"state": str(error)}
     state = "complete" if cache.bytes_checked else "complete (larger than 1 GiB: bytes checked by verify alone)"
     return entry | {"model": cache.model, "prompts": len(cache), "layers": list(cache.layers), "dtype": cache.dtype,
-                    "template": cache.template.strip(), "state": state}  # fmt: skip
+                    "template": cache.template.strip(), "nouns": list(dict.fromkeys(cache.noun)),
+                    "centuries": np.unique(cache.century).tolist(), "state": state}  # fmt: skip

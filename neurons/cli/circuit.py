@@ -1,4 +1,4 @@
-"""`neurons circuit`: find or evaluate a circuit by path patching; decompose a neuron's pre-activation."""
+"""`neurons circuit`: find a circuit or evaluate one, export it; decompose a neuron's pre-activation."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,14 +6,16 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from neurons.circuit.edges import Choice
 from neurons.circuit.graph import Circuit, layout, published_circuit, read_circuit
 from neurons.circuit.results import N_RANDOM, PROMPTS, CircuitStudy, PreActivation
-from neurons.circuit.search_results import BREADTH, DEPTH, THRESHOLD, Search
+from neurons.circuit.search_results import BREADTH, DEPTH, EDGES, THRESHOLD, Method, Search
 from neurons.cli.common import JsonOption, print_json, print_table
 from neurons.cli.options import on_study
+from neurons.report.circuit_files import check_export, export_circuit
 from neurons.rounding import descending
 from neurons.study.study import Study
-from neurons.types import NeuronId
+from neurons.types import NeuronId, check_choice
 
 PUBLISHED = "gpt2-small"
 SHOWN = 8
@@ -25,6 +27,21 @@ ThresholdOption = Annotated[
 ]
 BreadthOption = Annotated[
     int, typer.Option("--breadth", help="Most inputs expanded at each level, the strongest first.")
+]
+MethodOption = Annotated[
+    str,
+    typer.Option(
+        "--method", help="How the circuit is found: path-patching, or eap-ig (edge attribution, integrated gradients)."
+    ),
+]
+EdgesOption = Annotated[int, typer.Option("--edges", help="With eap-ig: number of edges, before pruning.")]
+ChooseOption = Annotated[
+    str,
+    typer.Option("--choose", help="With eap-ig: top-n (the largest effects), or greedy (upwards from the logits)."),
+]
+ExportOption = Annotated[
+    Path | None,
+    typer.Option("--export", help="Also write the circuit to this file: .json (as EAP-IG's graph) or .graphml."),
 ]
 GivenOption = Annotated[
     str | None,
@@ -55,14 +72,22 @@ def circuit(
     depth: DepthOption = DEPTH,
     threshold: ThresholdOption = THRESHOLD,
     breadth: BreadthOption = BREADTH,
+    method: MethodOption = "path-patching",
+    edges: EdgesOption = EDGES,
+    choice: ChooseOption = "top-n",
     given: GivenOption = None,
     neuron: NeuronOption = None,
     prompts: PromptsOption = None,
     n_random: RandomOption = None,
+    export: ExportOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find or evaluate a circuit by path patching."""
-    search = Search(depth, threshold, breadth)
+    """Find a circuit by path patching or edge attribution, or evaluate one."""
+    search = Search(
+        depth, threshold, breadth, check_choice("method", method, Method), edges, check_choice("choice", choice, Choice)
+    )
+    if export is not None:
+        check_export(export)
     named = NeuronId.parse(neuron) if neuron is not None else None
     config = study.plan.checkpoint.config
     if named is not None:
@@ -74,6 +99,8 @@ def circuit(
             print_inputs(study.plan.checkpoint.name, explained)
         return
     found = study.circuit(search=search, given=_given(given, study), prompts=prompts, random=n_random)
+    if export is not None:
+        export_circuit(found, export, d_model=config.d_model)
     if as_json:
         print_json(found.to_json())
     else:
@@ -121,16 +148,33 @@ def print_circuit(study: CircuitStudy) -> None:
         ["node", "position", "share", "necessity"],
         rows,
         left=2,
-        caption="share: of the change between clean and corrupted run, along the circuit's edges; necessity: change"
-        " of the"
-        " circuit's probability difference without the node",
+        caption="share: of the change between clean and corrupted run, along the circuit's edges (eap-ig: estimated,"
+        " along all edges); necessity: change of the circuit's probability difference without the node",
     )
     _print_behaviour(study)
+    _print_sizes(study)
     if study.found is not None and study.found.neurons:
         strongest = ", ".join(map(str, study.found.neurons[:SHOWN]))
         print(
             f"\n{len(study.found.neurons)} neurons of its MLPs have 0.1 % or more of the change on their direct"
             f" path: {strongest}, ..."
+        )
+
+
+def _print_sizes(study: CircuitStudy) -> None:
+    rows = [
+        [entry["by"], str(entry["asked"]), f"{entry['edges']:.0f}", f"{entry['probability_difference']:+.4f}",
+         f"{100 * entry['recovered']:.1f} %"]
+        for entry in study.to_json()["sizes"]
+    ]  # fmt: skip
+    if rows:
+        print()
+        print_table(
+            "Edges alone, by their number",
+            ["chosen by", "edges", "kept", "probability difference", "faithfulness"],
+            rows,
+            caption="kept: edges on a path from YY to the logits; faithfulness: (circuit - corrupted) / (clean -"
+            " corrupted)",
         )
 
 

@@ -2,8 +2,9 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,16 +25,21 @@ SchedulerOption = Annotated[
 ]
 
 REPORT_DIR = Path("reports")
+EVERY = 10.0
+"""Seconds between two lines of progress where standard error is no terminal."""
+
+
+def progress(label: str) -> AbstractContextManager[Progress]:
+    """Show progress on standard error: a bar on a terminal, else a line every 10 seconds."""
+    return _bar(label) if sys.stderr.isatty() else _lines(label)
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Progress]:
-    """A bar on standard error where that is a terminal; the function yielded takes (done, total)."""
+def _bar(label: str) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import Progress as Bars
 
-    console = Console(stderr=True)
-    with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
+    with Bars(console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(label, total=None)
 
         def report(done: int, total: int) -> None:
@@ -42,9 +48,23 @@ def progress_bar(label: str) -> Iterator[Progress]:
         yield report
 
 
+@contextmanager
+def _lines(label: str) -> Iterator[Progress]:
+    start = last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= EVERY:
+            last = now
+            note(f"{label}: {done} of {total}, {now - start:.0f} s")
+
+    yield report
+
+
 def note(text: str) -> None:
     """A message to the person, on standard error."""
-    print(text, file=sys.stderr)
+    print(text, file=sys.stderr, flush=True)
 
 
 def print_json(result: Any) -> None:

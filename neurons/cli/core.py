@@ -115,7 +115,7 @@ def rank(
     approximations: ApproximationsOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Rank neurons by their share of the answer, with intervals over centuries."""
+    """Rank neurons by their share of the answer."""
     if year is not None and year not in study.plan.years:
         raise InputError(f"start year {year:02d} is not measured: choose within {spans(study.plan.years)}")
     if shapley and not study.plan.settings.attribution:

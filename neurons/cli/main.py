@@ -35,7 +35,6 @@ def build_app(words: Sequence[str] = ()) -> typer.Typer:
     """The command with the groups that the words name; with all of them where they name none."""
     app = typer.Typer(
         name="neurons",
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         help="Find the MLP neurons that make GPT-2 prefer years after the start year, and how they combine.",

@@ -15,12 +15,13 @@ import typer
 
 from neurons.cache import folder
 from neurons.cache.layout import DTYPE, Dtype
-from neurons.cli.common import note, progress_bar
+from neurons.cli.common import note, progress
+from neurons.study.opened import silent
 from neurons.study.study import Study
 from neurons.task.prompts import DEFAULT_NOUNS, Centuries
 from neurons.task.tasks import DEFAULT, TASKS
 from neurons.task.years import parse_years
-from neurons.types import Device, InputError, parse_ranges
+from neurons.types import Device, InputError, no_bars, parse_ranges
 
 ModelOption = Annotated[
     str,
@@ -64,6 +65,7 @@ TemplateOption = Annotated[
         show_default="none",
     ),
 ]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on standard error.")]
 """A description of one option each; the defaults are those of `common_options`."""
 
 MODEL = "mini"
@@ -84,6 +86,7 @@ def common_options(
     no_attribution: NoAttributionOption = False,
     cache_dir: CacheDirOption = folder.FOLDER,
     device: DeviceOption = "cpu",
+    quiet: QuietOption = False,
 ) -> dict[str, Any]:
     """The options as arguments of `Study`; raises `InputError` for text that cannot be read."""
     return {
@@ -99,8 +102,8 @@ def common_options(
         "attribution": not no_attribution,
         "cache_dir": cache_dir,
         "device": device,
-        "bars": progress_bar,
-        "note": note,
+        "bars": no_bars if quiet else progress,
+        "note": silent if quiet else note,
     }
 
 

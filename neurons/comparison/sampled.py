@@ -17,7 +17,8 @@ from torch import Tensor
 
 from neurons.cache.parts import Parts
 from neurons.comparison.checks import SampleRun
-from neurons.model.forward import logsumexp, resume, run, trace, year_logits
+from neurons.model.at_end import resume
+from neurons.model.forward import logsumexp, run, trace, year_logits
 from neurons.model.model import Model
 from neurons.task import behaviour
 from neurons.task.behaviour import year_probabilities

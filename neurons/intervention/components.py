@@ -15,7 +15,8 @@ from torch import Tensor
 from neurons.intervention.context import PROMPT_BLOCK, AblationContext
 from neurons.intervention.groups import MEASURES, measures_of
 from neurons.intervention.results import COMPONENT_ABLATIONS, ComponentEffects
-from neurons.model.forward import EndTrace, mlp, resume, trace
+from neurons.model.at_end import resume
+from neurons.model.forward import EndTrace, mlp, trace
 from neurons.types import Progress
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from neurons.task.prompt_set import PAD
 from neurons.types import CheckpointError, InputError, NeuronId, check_wholes
 
 ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh", "gelu", "relu", "silu", "swish", "quick_gelu", "tanh")
@@ -73,7 +74,8 @@ class ModelConfig:
             raise InputError(f"prompts of {tokens.shape[1]} tokens do not fit the model's context of {self.n_ctx}")
         if not 0 <= shared < tokens.shape[1]:
             raise InputError(f"{shared} shared positions do not leave a last one of {tokens.shape[1]}")
-        outside = tokens[(tokens < 0) | (tokens >= self.d_vocab)]
+        padded = np.logical_and.accumulate(tokens == PAD, axis=1)
+        outside = tokens[~padded & (tokens < 0) | (tokens >= self.d_vocab)]
         if outside.size:
             raise InputError(
                 f"token {int(outside[0])} is outside the model's vocabulary of {self.d_vocab}: the tokenizer beside the"

@@ -5,18 +5,21 @@ Three facts of the task make it fast, and none is an approximation:
 - the answer is read at END, so the last layer's MLP and the unembedding run there alone;
 - prompts of one noun and century agree in everything before YY, so that part runs once for all of them;
 - nothing before END attends to END, so a change at END is followed from its layer on with the keys and values of
-  every earlier position unchanged (`resume`).
+  every earlier position unchanged (`at_end.resume`).
+
+Prompts shorter than others have `PAD` in front, so that END is the last column of all. No position attends to one, and
+positions are counted from the first token: each prompt gives what it gives alone.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neurons.model.model import Block, LayerNorm, Model
@@ -61,7 +64,7 @@ class EndTrace:
 
     embedding [P, d]: token plus position. Per layer: `keys`, `values` of the positions before END [P, H, T-1, d_head];
     `heads` [P, H, d_head], each head's weighted sum of values before W_O; `mid` and `after` [P, d], the residual
-    before and after the MLP; `post` [P, N].
+    before and after the MLP; `post` [P, N]. `seen` [P, T-1]: which positions before END hold a token; None for all.
     """
 
     embedding: Float[Tensor, "P d"]
@@ -71,6 +74,7 @@ class EndTrace:
     mid: tuple[Float[Tensor, "P d"], ...]
     post: tuple[Float[Tensor, "P N"], ...]
     after: tuple[Float[Tensor, "P d"], ...]
+    seen: Bool[Tensor, "P T"] | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +181,7 @@ def run_in_blocks(
 
 @torch.no_grad()
 def trace(model: Model, tokens: Int[np.ndarray, "P T"], *, shared: int, blend: Blend | None = None) -> EndTrace:
-    """One pass that keeps what interventions at END need, gradients through `resume` included.
+    """One pass that keeps what interventions at END need, gradients through `at_end.resume` included.
 
     blend: other prompts with the same shared positions, towards whose embeddings these are moved.
     """
@@ -190,18 +194,8 @@ def trace(model: Model, tokens: Int[np.ndarray, "P T"], *, shared: int, blend: B
         mids.append(one.mid[:, -1].clone())
         posts.append(one.post[:, -1].clone())
         after.append(one.after[:, -1].clone())
-    return EndTrace(embedding, *(tuple(p) for p in (keys, values, heads, mids, posts, after)))
-
-
-def resume(model: Model, kept: EndTrace, residual: Float[Tensor, "n P d"], *, after: int) -> Float[Tensor, "n P d"]:
-    """The final residual at END when the residual after layer `after` was changed to `residual`.
-
-    n variants of the same P prompts at once. Earlier positions stay exactly as they were: they cannot see END.
-    """
-    x = residual
-    for layer in range(after + 1, model.config.n_layers):
-        x = mlp(model, layer, x + attention_at_end(model, layer, x, kept))
-    return x
+    parts = (tuple(kept) for kept in (keys, values, heads, mids, posts, after))
+    return EndTrace(embedding, *parts, seen=model.seen(tokens[:, :-1]))
 
 
 def attention_at_end(model: Model, layer: int, x: Float[Tensor, "n P d"], kept: EndTrace) -> Float[Tensor, "n P d"]:
@@ -211,6 +205,8 @@ def attention_at_end(model: Model, layer: int, x: Float[Tensor, "n P d"], kept: 
     keys, values = kept.keys[layer], kept.values[layer]
     q = q * attention_scale(model, layer)
     earlier = torch.einsum("nphd,phtd->npht", q, keys)
+    if kept.seen is not None:
+        earlier = earlier.masked_fill(~kept.seen[:, None], -math.inf)
     pattern = torch.cat([earlier, (q * k).sum(-1, keepdim=True)], -1).softmax(-1)
     z = torch.einsum("npht,phtd->nphd", pattern[..., :-1], values) + pattern[..., -1:] * v
     return _affine(z.flatten(-2), block.W_O, block.b_O)
@@ -243,34 +239,36 @@ def layer_passes(
     model.config.check_tokens(tokens, shared=shared)
     prefixes, which = np.unique(tokens[:, :shared], axis=0, return_inverse=True)
     rows = torch.as_tensor(which.reshape(-1), device=model.device)
-    before, x = _embed(model, prefixes, first=0), _embedded(model, tokens, shared, blend)
+    before, x = model.embed(prefixes), _embedded(model, tokens, shared, blend)
+    seen_before, seen = model.seen(prefixes), model.seen(tokens)
     for layer in range(model.config.n_layers):
         is_last = layer == model.config.n_layers - 1
-        keys, values, before = _prefix_layer(model, layer, before, is_last=is_last)
-        one = _layer_pass(model, layer, x, keys[rows], values[rows], only_end=only_end and is_last)
+        keys, values, before = _prefix_layer(model, layer, before, seen_before, is_last=is_last)
+        one = layer_pass(model, layer, x, keys[rows], values[rows], seen=seen, only_end=only_end and is_last)
         yield one
         x = one.after
 
 
 def _prefix_layer(
-    model: Model, layer: int, x: Float[Tensor, "U S d"], *, is_last: bool
+    model: Model, layer: int, x: Float[Tensor, "U S d"], seen: Bool[Tensor, "U S"] | None, *, is_last: bool
 ) -> tuple[Float[Tensor, "U H S dh"], Float[Tensor, "U H S dh"], Float[Tensor, "U S d"]]:
     """Keys and values of the prefixes, and their residual after the layer (before the last, which nobody reads)."""
     if is_last or x.shape[1] == 0:
         _, keys, values = (part.transpose(1, 2) for part in _query_key_value(model, model.blocks[layer], x))
         return keys, values, x
     empty = x.new_zeros(len(x), model.config.n_heads, 0, model.config.d_head)
-    one = _layer_pass(model, layer, x, empty, empty)
+    one = layer_pass(model, layer, x, empty, empty, seen=seen)
     return one.keys, one.values, one.after
 
 
-def _layer_pass(
+def layer_pass(
     model: Model,
     layer: int,
     x: Float[Tensor, "P R d"],
     earlier_keys: Float[Tensor, "P H S dh"],
     earlier_values: Float[Tensor, "P H S dh"],
     *,
+    seen: Bool[Tensor, "P T"] | None = None,
     only_end: bool = False,
 ) -> LayerPass:
     block = model.blocks[layer]
@@ -280,6 +278,8 @@ def _layer_pass(
     q = q[:, :, read]
     R, T = q.shape[2], keys.shape[2]
     mask = torch.ones(R, T, dtype=torch.bool, device=x.device).tril(T - R)
+    if seen is not None:  # a position without a token attends to itself, which nobody reads
+        mask = mask & seen[:, None, None] | torch.eye(T, dtype=torch.bool, device=x.device)[T - R :]
     z = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=attention_scale(model, layer))
     mid = x[:, read] + _affine(z.transpose(1, 2).flatten(2), block.W_O, block.b_O)
     post = post_activation(model, layer, mid)
@@ -288,12 +288,7 @@ def _layer_pass(
 
 def _embedded(model: Model, tokens: Int[np.ndarray, "P T"], shared: int, blend: Blend | None) -> Float[Tensor, "P R d"]:
     """Embeddings of the positions that are not shared."""
-    own = _embed(model, tokens[:, shared:], first=shared)
+    own = model.embed(tokens, after=shared)
     if blend is None:
         return own
-    return torch.lerp(_embed(model, blend.other[:, shared:], first=shared), own, blend.alpha)
-
-
-def _embed(model: Model, tokens: Int[np.ndarray, "P R"], *, first: int) -> Float[Tensor, "P R d"]:
-    ids = torch.as_tensor(tokens, dtype=torch.long, device=model.W_E.device)
-    return model.W_E[ids] + model.W_pos[first : first + tokens.shape[1]]
+    return torch.lerp(model.embed(blend.other, after=shared), own, blend.alpha)

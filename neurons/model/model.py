@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neurons.model.config import ModelConfig
@@ -17,6 +18,7 @@ from neurons.model.files import Checkpoint
 from neurons.model.hugging_face import boot_bridge
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.shown import Shown
+from neurons.task.prompt_set import PAD
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -102,6 +104,21 @@ class Model(Shown):
     def bridge(self) -> "TransformerBridge":
         """The same checkpoint as a TransformerBridge (raw weights, eager attention, float32), for checks."""
         return boot_bridge(self.checkpoint)
+
+    def embed(self, tokens: Int[np.ndarray, "P T"], *, after: int = 0) -> Float[Tensor, "P R d"]:
+        """Return token plus position: rows of W_E and W_pos, of the columns from `after` on.
+
+        Positions are counted from the first token. A column without a token has token 0 at position 0, which nobody
+        reads.
+        """
+        columns = np.arange(after, tokens.shape[1])
+        place = np.maximum(columns - (tokens == PAD).sum(1, keepdims=True), 0)
+        ids = torch.as_tensor(np.maximum(tokens[:, after:], 0), dtype=torch.long, device=self.device)
+        return self.W_E[ids] + self.W_pos[torch.as_tensor(place, device=self.device)]
+
+    def seen(self, tokens: Int[np.ndarray, "P T"]) -> Bool[Tensor, "P T"] | None:
+        """Return where a token id stands and no `PAD`; None where every column holds one."""
+        return torch.as_tensor(tokens != PAD, device=self.device) if (tokens == PAD).any() else None
 
     def year_readout(self, year_token_ids: Int[Tensor, "100"]) -> Float[Tensor, "d 100"]:
         """The year logits per unit of a residual direction over the final LayerNorm's scale, x / sigma.

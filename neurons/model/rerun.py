@@ -2,14 +2,15 @@
 
 1. `trace_from` runs prompts once and keeps every residual, query and head of the positions that attend to YY, and the
    keys and values of all positions.
-2. `head_again` and `mlp_again` take the change of the residual that one component reads, and return the change of the
+2. `trace_between` does the same for the run between two of them.
+3. `head_again` and `mlp_again` take the change of the residual that one component reads, and return the change of the
    component's output. Nothing else is run.
 
 The output of a head is `z @ W_O`, without the bias, which is the same in every run.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurons.model.forward import attention_scale, layer_passes, normalise, post_activation
+from neurons.model.forward import LayerPass, attention_scale, layer_pass, layer_passes, normalise, post_activation
 from neurons.model.model import Block, Model
 
 PROMPTS = 64
@@ -63,9 +64,32 @@ def trace_from(model: Model, tokens: Int[np.ndarray, "P T"], *, first: int) -> P
     return PositionTrace(*(tuple(torch.cat(list(x)) for x in zip(*kept, strict=True)) for kept in fields))
 
 
+@torch.no_grad()
+def trace_between(model: Model, kept: PositionTrace, other: PositionTrace, alpha: float) -> PositionTrace:
+    """Run the prompts between two runs: embeddings other + alpha (kept - other) from YY on.
+
+    Before YY the two are the same, and their keys and values there are used.
+    """
+    return _kept(_passes_between(model, kept, other, alpha))
+
+
+def _passes_between(model: Model, kept: PositionTrace, other: PositionTrace, alpha: float) -> Iterator[LayerPass]:
+    first = kept.keys[0].shape[1] - kept.n_positions
+    x = torch.lerp(other.pre[0], kept.pre[0], alpha)
+    for layer in range(model.config.n_layers):
+        keys, values = (part[layer][:, :first].transpose(1, 2) for part in (kept.keys, kept.values))
+        one = layer_pass(model, layer, x, keys, values)
+        yield one
+        x = one.after
+
+
 def _trace(model: Model, tokens: Int[np.ndarray, "P T"], first: int) -> PositionTrace:
+    return _kept(layer_passes(model, tokens, shared=first))
+
+
+def _kept(passes: Iterable[LayerPass]) -> PositionTrace:
     pre, mids, queries, keys, values, heads = [], [], [], [], [], []
-    for one in layer_passes(model, tokens, shared=first):
+    for one in passes:
         pre.append(one.pre)
         mids.append(one.mid)
         queries.append(one.queries.transpose(1, 2).contiguous())

@@ -68,7 +68,7 @@ def kept_measures(
 def attributed(ctx: AblationContext, *, seed: int = 0, progress: Progress | None = None) -> Attributed:
     """Shares in every measure, and what the first k recover of probability difference and cutoff sharpness.
 
-    Raises `InputError` where a noun has one start year alone in its century.
+    Raises `InputError` where all prompts have one start year.
     """
     check_is("ctx", ctx, AblationContext, "what ablation_context returns")
     check_whole("seed", seed, least=0)

@@ -120,7 +120,8 @@ class Contents:
                 f" {effects.intervention.effect} effect on {effects.n_prompts:,} prompts"
             )
         if self.circuit is not None:
-            found["circuit"] = f"path patching on {self.circuit.evaluation.n_prompts:,} prompts"
+            method = "given" if self.circuit.found is None else self.circuit.found.search.method
+            found["circuit"] = f"{method}, on {self.circuit.evaluation.n_prompts:,} prompts"
         return found
 
 

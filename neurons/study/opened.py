@@ -20,6 +20,7 @@ from neurons.parallel import is_spread
 from neurons.remembered import beside
 from neurons.shown import Shown
 from neurons.study.settings import Plan, Settings
+from neurons.task.own_prompts import PromptFile
 from neurons.task.prompt_set import PromptSet
 from neurons.task.prompts import DEFAULT_NOUNS, Centuries
 from neurons.task.tasks import Task, choose_task
@@ -43,9 +44,13 @@ KEPT = {
     "components": ("neurons.intervention.results:ComponentEffects", "1"),
     "clusters": ("neurons.clustering.results:Clustering", "3"),
     "composition": ("neurons.regression.results:Composition", "3"),
+<<<<<<< HEAD
     "faithfulness": ("neurons.regression.faithfulness_results:Faithfulness", "1"),
     "tiling": ("neurons.regression.tiling_results:Tiling", "1"),
     "circuit": ("neurons.circuit.results:CircuitStudy", "2"),
+=======
+    "circuit": ("neurons.circuit.results:CircuitStudy", "3"),
+>>>>>>> main
     "check": ("neurons.comparison.results:Checks", "2"),
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
@@ -70,9 +75,9 @@ class Opened(Shown):
     model: `mini`, a GPT-2 of the hub, a checkpoint directory, or what `load_model` returned. layers: the MLP layers
     that are cached and analysed; default the last third. years: the start years measured; default those of 02-98 that
     have a prompt. nouns, centuries, seed: as in `year_spans`. task or template: other prompts; prompts: a prompt set
-    of your own. attribution: whether the ranking is by attribution, which runs the model once; else by direct effect.
-    device: where the model runs. bars: opens a progress bar for each long computation; note: called with
-    each message to the person. jobs, scheduler: where the cache is built, see docs/cluster.md.
+    or a file of your own (`read_prompts`). attribution: whether the ranking is by attribution, which runs the model
+    once; else by direct effect. device: where the model runs. bars: opens a progress bar for each long computation;
+    note: called with each message to the person. jobs, scheduler: where the cache is built, see docs/cluster.md.
 
     `plan` is what the settings mean for this checkpoint: prompts, layers, start years, where the cache lies.
 
@@ -91,7 +96,7 @@ class Opened(Shown):
         seed: int = 0,
         task: str | Task | None = None,
         template: str | None = None,
-        prompts: PromptSet | None = None,
+        prompts: PromptSet | PromptFile | None = None,
         dtype: str = DTYPE,
         attribution: bool = True,
         device: str = "cpu",
@@ -217,7 +222,9 @@ class Opened(Shown):
 
     @cached_property
     def years(self) -> tuple[int, ...]:
-        """The start years measured; the first time, a note says which of 02-98 are left out."""
+        """The start years measured; the first time, notes say which of 02-98 and which rows are left out."""
+        if skipped := self.plan.rows_left_out:
+            self.note(f"{len(skipped):,} rows of the prompts are left out: {'; '.join(skipped[:3])}")
         if self.plan.years_left_out:
             left_out = spans(self.plan.years_left_out)
             self.note(f"start years without a prompt are left out: {left_out} (more nouns may have them)")

@@ -9,7 +9,8 @@ from neurons.cache.folder import default_folder
 from neurons.cache.format import cache_key, cache_path
 from neurons.cache.layout import DTYPE, Dtype
 from neurons.model.files import Checkpoint
-from neurons.task.prompt_set import PromptSet
+from neurons.task.own_prompts import PromptFile
+from neurons.task.prompt_set import OwnPrompts, PromptSet
 from neurons.task.prompts import DEFAULT_NOUNS, Centuries, year_spans
 from neurons.task.tasks import DEFAULT, Task
 from neurons.task.years import MEASURED, measured_years
@@ -22,7 +23,8 @@ class Settings:
 
     layers: None for the last third of the model's. years: the start years measured, None for those of 02-98 that have
     a prompt. nouns, centuries, seed, task: as in `year_spans`; the seed also draws splits and subsamples. prompts: a
-    prompt set of your own in their place. attribution: whether the ranking is by attribution, or by direct effect.
+    prompt set or file of your own in their place. attribution: whether the ranking is by attribution, or by direct
+    effect.
     """
 
     layers: tuple[int, ...] | None = None
@@ -31,7 +33,7 @@ class Settings:
     centuries: Centuries = "all"
     seed: int = 0
     task: Task = DEFAULT
-    prompts: PromptSet | None = None
+    prompts: PromptSet | PromptFile | None = None
     dtype: Dtype = DTYPE
     attribution: bool = True
     device: Device = "cpu"
@@ -44,10 +46,14 @@ class Settings:
         years without a prompt.
         """
         layers = checkpoint.config.check_layers(self.layers or checkpoint.config.default_layers)
-        prompts = self.prompts if self.prompts is not None else self._prompts(checkpoint)
+        prompts = self._prompts(checkpoint)
         return Plan(self, checkpoint, prompts, layers, measured_years(prompts.start_year.tolist(), self.years))
 
     def _prompts(self, checkpoint: Checkpoint) -> PromptSet:
+        if isinstance(self.prompts, PromptFile):
+            return self.prompts.align(checkpoint.tokenizer)
+        if self.prompts is not None:
+            return self.prompts
         self.task.check_words(checkpoint.tokenizer)
         return year_spans(
             checkpoint.tokenizer,
@@ -76,13 +82,19 @@ class Plan:
 
     @property
     def folder_name(self) -> str:
-        """Name of a report's folder: the model, and the task unless it is the default."""
-        return self.path.stem.rpartition("-")[0] + self.settings.task.suffix
+        """Name of a report's folder: the model, and the task unless it is the default, or the prompts of one's own."""
+        own = f"-prompts-{self.prompts.digest[:8]}" if isinstance(self.prompts, OwnPrompts) else ""
+        return self.path.stem.rpartition("-")[0] + (own or self.settings.task.suffix)
 
     @property
     def years_left_out(self) -> tuple[int, ...]:
         """Start years of 02-98 without a prompt, unless the years were chosen."""
         return () if self.settings.years is not None else tuple(year for year in MEASURED if year not in self.years)
+
+    @property
+    def rows_left_out(self) -> tuple[str, ...]:
+        """Rows of a file of prompts that were skipped, each with its line and the reason."""
+        return self.prompts.left_out if isinstance(self.prompts, OwnPrompts) else ()
 
     @property
     def key(self) -> dict[str, Any]:
@@ -91,8 +103,12 @@ class Plan:
 
     @property
     def token_names(self) -> tuple[str, ...]:
-        """The tokens of a prompt as words, those that vary between prompts in capitals."""
+        """The tokens of a prompt as words, those that vary between prompts in capitals (in prompts of one's own: …)."""
         prompts, tokenizer = self.prompts, self.checkpoint.tokenizer
+        if isinstance(prompts, OwnPrompts):
+            same = (prompts.tokens == prompts.tokens[0]).all(0).tolist()
+            first = prompts.tokens[0].tolist()
+            return tuple(tokenizer.decode(t).strip() if one else "…" for t, one in zip(first, same, strict=True))
         noun = tokenizer.encode(prompts.template.as_written(prompts.noun[0]))
         names = ["NOUN" if [token] == noun else tokenizer.decode(token).strip() for token in prompts.tokens[0].tolist()]
         names[0], names[prompts.year_position] = "BOS", "YY"

@@ -151,7 +151,7 @@ class Study(Composed):
         prompts: int | None = None,
         random: int | None = None,
     ) -> "CircuitStudy":
-        """The circuit found by path patching, or the one given: how much it carries, roles, inputs of neurons.
+        """The circuit found, or the one given: how much it carries, roles, inputs of neurons.
 
         prompts: how many are run; random: random circuits of the same size to compare with. The last one found is kept.
         """

@@ -1,9 +1,14 @@
-"""A set of prompts as arrays: tokens with their 01-counterfactuals, and the position of the start year in them."""
+"""A set of prompts as arrays: tokens with their 01-counterfactuals, and the position of the start year in them.
+
+`PromptSet` is made of a template, `OwnPrompts` of rows that the user wrote (`own_prompts`).
+"""
 
 import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int
@@ -14,6 +19,9 @@ from neurons.types import check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
+
+PAD = -1
+"""In front of the first token of a prompt that is shorter than the longest of its set."""
 
 
 @dataclass(frozen=True)
@@ -87,3 +95,74 @@ class PromptSet(Shown):
         """Return the prompt as text, without BOS."""
         row = check_whole("row", row, least=0, most=len(self) - 1)
         return self.template.fill(self.noun[row], int(self.century[row]), int(self.start_year[row])).strip()
+
+    def to_layout(self) -> "pd.DataFrame":
+        """Return a pandas row for each prompt in the layout of `read_prompts`: clean, corrupted, label; noun, century.
+
+        clean and corrupted begin with the space that follows BOS.
+        """
+        import pandas as pd
+
+        fill, pairs = self.template.fill, list(zip(self.noun, self.century.tolist(), strict=True))
+        clean = [fill(*pair, year) for pair, year in zip(pairs, self.start_year.tolist(), strict=True)]
+        corrupted = [fill(*pair, 1) for pair in pairs]
+        columns = {"clean": clean, "corrupted": corrupted, "label": self.start_year}
+        return pd.DataFrame(columns | {"noun": self.noun, "century": self.century})
+
+
+@dataclass(frozen=True)
+class Row:
+    """A prompt and its corrupted run. place: where it was read, `line 7`; others: its further columns."""
+
+    place: str
+    clean: str
+    corrupted: str
+    label: int
+    others: Mapping[str, Any]
+
+    @property
+    def century(self) -> int:
+        """The digits with which it ends: 17 where years 1700-1799 are answered."""
+        return int(last_number(self.clean)[0])
+
+    @property
+    def wording(self) -> str:
+        """The prompt with gaps for the start year and the century."""
+        end = last_number(self.clean)
+        year = year_in(self.clean[: end.start()], self.label)
+        assert year is not None
+        xx = "{XX}" if year[1] == end[0] else year[1]
+        return self.clean[: year.start()] + xx + "{YY}" + self.clean[year.end() : end.start()] + "{XX}"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OwnPrompts(PromptSet):
+    """A prompt set of the user's own rows. `year_position` is the first column in which a prompt differs from its
+    corrupted one. left_out: rows that were skipped, each with its place and the reason.
+    """
+
+    file: str
+    rows: tuple[Row, ...]
+    left_out: tuple[str, ...]
+
+    def text(self, row: int) -> str:
+        return self.rows[check_whole("row", row, least=0, most=len(self) - 1)].clean
+
+    def to_layout(self) -> "pd.DataFrame":
+        import pandas as pd
+
+        return pd.DataFrame(
+            [{"clean": r.clean, "corrupted": r.corrupted, "label": r.label, **r.others} for r in self.rows]
+        )
+
+
+def last_number(text: str) -> re.Match[str]:
+    found = re.search(r"\d{1,2}$", text, flags=re.ASCII)
+    assert found is not None
+    return found
+
+
+def year_in(text: str, label: int) -> re.Match[str] | None:
+    """The last number that ends in YY; group 1 is what stands before YY."""
+    found = re.finditer(rf"(?<!\d)(\d*){label:02d}(?!\d)", text, flags=re.ASCII)
+    return next(reversed(list(found)), None)

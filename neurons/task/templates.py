@@ -6,7 +6,7 @@ answer is read. All prompts of a template must have equal length, with YY and EN
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -33,7 +33,7 @@ class Template:
     """A prompt with gaps. words: the nouns to draw from; centuries: those for which it makes sense, None for any."""
 
     text: str
-    words: tuple[str, ...] = NOUNS
+    words: tuple[str, ...] = field(default_factory=lambda: NOUNS)  # a factory: help() would print them all
     centuries: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -42,6 +42,9 @@ class Template:
             check_is("words", word, str, "nouns in a tuple")
         for century in elements("centuries", self.centuries or (), "numbers like (16, 17)"):
             check_whole("centuries", century)
+
+    def __repr__(self) -> str:
+        return f"Template({self.text!r}, {len(self.words)} words)"
 
     def fill(self, noun: str, century: int, year: int) -> str:
         """Return the prompt's text for one noun, century and start year, with its leading space."""

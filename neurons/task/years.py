@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from neurons.types import InputError, check_wholes, parse_ranges
 
 N_YEARS = 100
-MEASURED = tuple(range(2, 99))
+MEASURED = range(2, 99)
 """Start years measured as published: 02-98, so that YY-1 and YY+1 can be scored too."""
 KNOWN_CENTURIES = range(10, 21)
 """Centuries accepted: 10 for the years 1000-1099, up to 20 for 2000-2099."""

@@ -35,15 +35,15 @@ def command(*arguments: str) -> bytes:
 
 
 def _query(setting: Setting) -> Row:
-    neuron = NeuronId(setting.layers[1 % len(setting.layers)], 12)
-    asked = ("-m", "neurons", "effect", str(neuron), "--year", str(YEAR), *setting.options, "--json")
+    neuron, year = NeuronId(setting.layers[1 % len(setting.layers)], 12), _complete_year(setting)
+    asked = ("-m", "neurons", "effect", str(neuron), "--year", str(year), *setting.options, "--json")
     times, _ = alternate(Turns(lambda _: command(*asked), lambda _: _boot(setting)))
     return row(
         "query",
         times,
-        work=f"`neurons effect {neuron} --year {YEAR}` from an existing cache, whole process",
+        work=f"`neurons effect {neuron} --year {year}` from an existing cache, whole process",
         peer_is="a process that imports torch and transformer_lens and loads the checkpoint",
-        found=difference(json.loads(command(*asked))["logits"], _by_the_bridge(setting, neuron)),
+        found=difference(json.loads(command(*asked))["logits"], _by_the_bridge(setting, neuron, year)),
         tolerance=1e-4,
         at_least=10,
         aim=20,
@@ -56,11 +56,18 @@ def _boot(setting: Setting) -> None:
     subprocess.run(python("-c", BOOT, folder), env=environment(), check=True, capture_output=True)
 
 
-def _by_the_bridge(setting: Setting, neuron: NeuronId) -> np.ndarray:
+def _complete_year(setting: Setting) -> int:
+    """The first start year from `YEAR` on that every century has: its mean over prompts is that of the centuries."""
+    cache = setting.cache
+    centuries = len(np.unique(cache.century))
+    return next(y for y in range(YEAR, 100) if len(np.unique(cache.century[cache.start_year == y])) == centuries)
+
+
+def _by_the_bridge(setting: Setting, neuron: NeuronId, year: int) -> np.ndarray:
     """The same 100 logits from TransformerLens's activations and scale, and the weights."""
     import torch
 
-    model, rows = setting.model, np.flatnonzero(setting.prompts.start_year == YEAR)
+    model, rows = setting.model, np.flatnonzero(setting.prompts.start_year == year)
     hook = f"blocks.{neuron.layer}.mlp.hook_post"
     with torch.inference_mode():
         tokens = torch.as_tensor(setting.prompts.tokens[rows], dtype=torch.long)

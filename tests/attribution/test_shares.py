@@ -144,6 +144,21 @@ def test_a_noun_with_one_start_year_is_an_error(mini_few: AblationContext) -> No
         random_years(prompts_alone(cache, np.arange(1)))
 
 
+def test_prompts_of_ones_own_take_the_nearest_prompt_of_another_start_year(mini_few: AblationContext) -> None:
+    """Of two nouns and centuries, cut to: several of one noun, one of another twice, one alone in its century."""
+    cache = mini_few.cache
+    groups = noun_centuries(cache)
+    rows = np.concatenate([groups[0][[0, 1, 1, 2]], groups[1][[3]]])
+    tokens = cache.read("prompts/tokens")[rows]
+    own = prompts_alone(cache, rows)
+    object.__setattr__(own, "read", lambda name: {"prompts/tokens": tokens}[name])
+    for taken in random_years(own, draws=20, seed=2):
+        assert (own.start_year[taken] != own.start_year).all()
+        assert set(taken[:4]) <= {0, 1, 2, 3}
+    assert set(random_years(own, draws=20, seed=2)[:, 1]) == {0, 3}
+    assert np.array_equal(random_years(own, seed=2), random_years(own, seed=2))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"draws": 0}, "draws must be a whole number from 1"), ({"steps": 0}, "steps must be a whole number from 1")],

@@ -16,6 +16,7 @@ from path_oracle import kept_logits, path_oracle
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result
 from neurons.circuit import roles as role_module
+from neurons.circuit.edges import pruned
 from neurons.circuit.evaluation import evaluate, keep_nodes, random_circuits
 from neurons.circuit.graph import (
     Circuit,
@@ -266,7 +267,7 @@ def mini_study(mini_experiment: AblationContext) -> CircuitStudy:
 
 def test_the_circuit_of_mini_carries_the_behaviour_and_random_ones_do_not(mini_study: CircuitStudy) -> None:
     one = mini_study.evaluation
-    assert one.share > 0.85
+    assert one.share > 0.8
     assert one.edges_alone is not None
     assert one.counterfactual.probability_difference < one.edges_alone.probability_difference
     assert one.edges_alone.probability_difference < one.alone.probability_difference
@@ -275,6 +276,30 @@ def test_the_circuit_of_mini_carries_the_behaviour_and_random_ones_do_not(mini_s
     names = {str(node) for node in mini_study.circuit.nodes}
     assert {"embed@YY", "m0@YY", *(f"m{layer}@END" for layer in range(8, 12))} <= names
     assert all(node.layer < 8 for node in mini_study.circuit.nodes if node.head is not None)
+
+
+def test_every_node_of_mini_s_circuit_lies_on_a_path_from_the_year(mini_study: CircuitStudy) -> None:
+    edges = mini_study.circuit.edges
+    assert pruned(edges, [parse_node("embed@YY")]) == edges
+    assert {edge.sender for edge in edges} == set(mini_study.circuit.nodes)
+
+
+def test_more_edges_are_more_faithful_and_random_ones_carry_nothing(mini_study: CircuitStudy) -> None:
+    curves = {curve.by: curve for curve in mini_study.sizes}
+    assert set(curves) == {"path-patching", "eap-ig", "eap-ig greedy", "random"}
+    one = mini_study.evaluation
+    clean, corrupted = one.model.probability_difference, one.counterfactual.probability_difference
+    for by in ("path-patching", "eap-ig", "eap-ig greedy"):
+        values = curves[by].probability_difference[:, 0]
+        assert (np.diff(values) > -0.01).all()
+    assert curves["eap-ig"].probability_difference[-1, 0] == pytest.approx(clean, abs=0.01)
+    assert curves["random"].probability_difference.max() < corrupted + 0.1 * (clean - corrupted)
+    assert one.edges_alone is not None
+    whole = curves["path-patching"].probability_difference[-1, 0]
+    assert whole == pytest.approx(one.edges_alone.probability_difference, abs=1e-6)
+    entries = mini_study.to_json()["sizes"]
+    assert len(entries) == sum(len(curve.asked) for curve in curves.values())
+    assert entries[0].keys() == {"by", "asked", "edges", "probability_difference", "low", "high", "recovered"}
 
 
 def test_the_model_and_the_01_run_of_an_evaluation_are_the_caches(mini_study: CircuitStudy, mini_cache: Cache) -> None:
@@ -481,7 +506,14 @@ def test_the_page_shows_the_circuit_its_measures_and_what_feeds_the_neurons(
     for told in ("a6.h1", "random circuits", "Inputs of the neurons", "L9N12", "attention on YY"):
         assert told in html
     drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
-    assert {"circuit", "circuit-kept", "circuit-attention", "circuit-maps", "circuit-projection"} <= drawn
+    assert {
+        "circuit",
+        "circuit-kept",
+        "circuit-sizes",
+        "circuit-attention",
+        "circuit-maps",
+        "circuit-projection",
+    } <= drawn
     assert json.loads(json.dumps(page.data, allow_nan=False)) == json.loads(json.dumps(mini_study.to_json()))
 
 

@@ -13,22 +13,10 @@ from typer.main import get_command
 
 import neurons
 from neurons.cli.common import print_table
-from neurons.cli.main import GROUPS, build_app, main
+from neurons.cli.main import GROUPS, build_app
 from neurons.model.files import BUNDLED
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["neurons", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        return int(stop.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture

@@ -133,10 +133,13 @@ def test_list_tells_what_is_unfinished_and_what_is_being_built(run: Run, tmp_pat
     assert json.loads(out)[0]["state"] == "being built: 1 finished blocks"
 
 
-def test_list_shows_the_age(run: Run, copy: Path) -> None:
+def test_list_shows_what_a_cache_holds_in_lines_of_a_terminal(run: Run, copy: Path) -> None:
     _, out, _ = run("list", "--cache-dir", copy.parent)
-    assert "age" in out.splitlines()[1]
-    assert "complete" in out.splitlines()[3]
+    assert [copy.name, "  complete"] == out.splitlines()[2:4]
+    for shown in ("of mini as float32", "'The {noun} lasted from the year {XX}{YY} to the year {XX}'", " nouns: ",
+                  "; centuries 11-18", " s old"):  # fmt: skip
+        assert shown in out
+    assert max(map(len, out.splitlines())) < 80
 
 
 @pytest.mark.parametrize("options", [["--jobs", "0"], ["--scheduler", "nowhere"]])

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,13 +43,41 @@ def test_json_is_as_documented_and_is_a_circuit_file(run: Run, mini_cache: neuro
     behaviour = found["behaviour"]
     assert {"model", "circuit", "complement", "counterfactual", "random"} <= set(behaviour)
     assert {"mean", "low", "high"} <= set(behaviour["random"])
-    assert behaviour["circuit"] / behaviour["model"] > 0.85
+    assert behaviour["circuit"] / behaviour["model"] > 0.8
+    assert {entry["by"] for entry in found["sizes"]} == {"path-patching", "eap-ig", "eap-ig greedy", "random"}
     path = tmp_path / "found.json"
     path.write_text(out)
     assert len(read_circuit(path, layout(12, 4, 5)).nodes) == len(found["nodes"])
     kept = Study(cache_dir=mini_cache.path.parent).kept("circuit")
     assert kept is not None
     assert kept.to_json() == found
+
+
+def test_edge_attribution_finds_a_circuit_that_other_tools_can_read(run: Run, tmp_path: Path) -> None:
+    graph, drawing = tmp_path / "graph.json", tmp_path / "circuit.graphml"
+    asked = ("--method", "eap-ig", "--edges", "60", "--choose", "greedy", *QUICK)
+    code, out, err = run(*asked, "--export", graph, "--json")
+    found = json.loads(out)
+    assert (code, err) == (0, "")
+    assert (found["method"], found["n_edges"], found["choice"]) == ("eap-ig", 60, "greedy")
+    assert found["behaviour"]["edges_alone"] > 0.5
+    code, out, _ = run(*asked, "--export", drawing)
+    assert (code, "chosen by" in out) == (0, True)
+    exported = json.loads(graph.read_text())
+    assert exported["cfg"] == {"n_layers": 12, "n_heads": 4, "parallel_attn_mlp": False, "d_model": 64}
+    # every sender into every later input: 1 + 5 l senders for layer l's heads (12 inputs), 5 + 5 l for its MLP
+    assert len(exported["edges"]) == sum(12 * (1 + 5 * layer) + 5 + 5 * layer for layer in range(12)) + 61
+    kept = {name for name, edge in exported["edges"].items() if edge["in_graph"]}
+    assert "m11->logits" in kept
+    assert 10 < len(kept) <= len(found["edges"])
+    assert max(exported["edges"].values(), key=lambda edge: abs(edge["score"]))["score"] > 0
+    inside = {name for name, node in exported["nodes"].items() if node["in_graph"]}
+    assert inside == {"input", "logits", *(node["node"] for node in found["nodes"] if node["node"] != "embed")}
+    places = {"g": "http://graphml.graphdrawing.org/xmlns"}
+    written = ET.parse(drawing).getroot().find("g:graph", places)
+    assert written is not None
+    assert len(written.findall("g:edge", places)) == len(found["edges"])
+    assert len(written.findall("g:node", places)) == len(found["nodes"]) + 1
 
 
 def test_a_given_circuit_is_evaluated_and_shown(run: Run, tmp_path: Path) -> None:
@@ -83,6 +112,10 @@ def test_the_parts_of_one_neuron_sum_to_its_pre_activation(run: Run) -> None:
         (("--neuron", "m10"), "invalid neuron"),
         (("--depth", "0"), "depth 0"),
         (("--threshold", "2"), "threshold 2"),
+        (("--method", "acdc"), "method 'acdc' is unknown: choose path-patching, eap-ig"),
+        (("--choose", "best"), "choice 'best' is unknown: choose top-n, greedy"),
+        (("--edges", "0"), "invalid number of edges 0"),
+        (("--export", "circuit.png"), "cannot export to circuit.png: end the name with .json"),
         (("--prompts", "20"), "20 prompts asked for: 97 start years"),
     ],
 )

@@ -13,7 +13,6 @@ from wide_cache import write_wide_cache
 
 from neurons.attribution.results import Attributed
 from neurons.cache.format import Cache
-from neurons.cli.main import main
 from neurons.clustering.clusters import cluster
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.population import neuron_population
@@ -32,18 +31,6 @@ finally:
     print(heavy, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
 """
 """Runs a command, then says which heavy packages it imported and how many MiB it took."""
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["neurons", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        return int(stop.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture

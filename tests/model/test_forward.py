@@ -12,11 +12,12 @@ import torch
 from oracle import bridge_cache, double_bridge, hooked_run, relative, some_tokens
 from random_gpt2 import write_random_gpt2
 
+from neurons.model.at_end import resume
 from neurons.model.checkpoint import load_model
 from neurons.model.config import ACTIVATIONS
-from neurons.model.forward import EndRun, EndTrace, activate, resume, run, run_in_blocks, trace
+from neurons.model.forward import EndRun, EndTrace, activate, run, run_in_blocks, trace
 from neurons.model.model import Model
-from neurons.task.prompt_set import PromptSet
+from neurons.task.prompt_set import PAD, PromptSet
 from neurons.task.prompts import year_spans
 from neurons.types import InputError
 
@@ -246,3 +247,39 @@ def test_a_token_outside_the_vocabulary_is_refused_by_id(double: Model, mini_pro
 def test_shared_positions_must_leave_the_last(double: Model, mini_prompts: PromptSet, shared: int) -> None:
     with pytest.raises(InputError, match="shared positions"):
         run(double, mini_prompts.tokens[:2], shared=shared, layers=[], year_token_ids=mini_prompts.year_token_ids)
+
+
+# --- prompts of different lengths ------------------------------------------------------------------
+
+
+def of_three_lengths(prompts: PromptSet) -> np.ndarray:
+    """Prompts, the same without their noun's words, and what is left after XX YY: shorter ones padded in front."""
+    tokens = some_tokens(prompts, 9).copy()
+    for start, left in ((3, 4), (6, 7)):
+        tokens[start : start + 3, left] = tokens[start : start + 3, 0]
+        tokens[start : start + 3, :left] = PAD
+    return tokens
+
+
+@pytest.mark.parametrize("shared", [0, 4, 8])
+def test_a_shorter_prompt_gives_what_it_gives_alone(tmp_path: Path, mini_prompts: PromptSet, shared: int) -> None:
+    model = load_model(write_random_gpt2(tmp_path, n_layer=3)).to(torch.float64)
+    tokens = of_three_lengths(mini_prompts)
+    found = run(model, tokens, shared=shared, layers=range(3), year_token_ids=mini_prompts.year_token_ids)
+    kept = trace(model, tokens, shared=shared)
+    for start in (0, 3, 6):
+        rows = slice(start, start + 3)
+        expected = hooked_run(model, tokens[rows, (tokens[start] == PAD).sum() :], torch.float64)
+        for layer in range(3):
+            assert relative(found.post[layer][rows], expected.post[layer]) < DOUBLE
+        assert relative(found.residual[rows], expected.residual) < DOUBLE
+        assert relative(kept.after[-1][rows], expected.residual) < DOUBLE
+        assert relative(found.logsumexp[rows], expected.logits.logsumexp(-1)) < DOUBLE
+
+
+def test_resuming_shorter_prompts_without_a_change_ends_where_they_ended(
+    double: Model, mini_prompts: PromptSet
+) -> None:
+    kept = trace(double, of_three_lengths(mini_prompts), shared=4)
+    for after in (0, 5, 10):
+        assert relative(resume(double, kept, kept.after[after][None], after=after)[0], kept.after[-1]) < 1e-12

@@ -63,7 +63,7 @@ def test_wrong_years_are_refused_in_one_line_with_exit_code_2(text: str, message
 
 
 def test_years_read_as_start_years() -> None:
-    assert parse_years("02-98") == MEASURED
+    assert parse_years("02-98") == tuple(MEASURED)
 
 
 def test_years_that_nobody_asked_for_are_measured_where_they_have_a_prompt() -> None:

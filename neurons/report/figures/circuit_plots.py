@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from neurons.circuit.graph import Edge, Layout, Node
-from neurons.circuit.results import Evaluation, PreActivation, Projection, Role
+from neurons.circuit.results import Evaluation, PreActivation, Projection, Role, SizeCurve
 from neurons.report.figures.plots import (
     ACCENT,
     COLUMN,
@@ -123,6 +123,23 @@ def evaluation_figure(evaluation: Evaluation) -> Figure:
     labels = [*cases, *(["random"] if evaluation.random else [])]
     axes.set(yticks=range(len(labels)), yticklabels=labels, xlabel="probability difference")
     axes.invert_yaxis()
+    return figure
+
+
+@styled
+def size_figure(curves: Sequence[SizeCurve], clean: float, corrupted: float) -> Figure:
+    """Faithfulness of circuits against their number of edges after pruning; of random ones the range."""
+    figure = new_figure(WIDE, 2.4)
+    axes = add_axes(figure, left=0.6, right=1.5, top=0.1)
+    for curve, colour in zip(curves, LAYER_COLOURS, strict=False):
+        values = (curve.probability_difference - corrupted) / (clean - corrupted)
+        if curve.by == "random":
+            axes.fill_between(curve.asked, values.min(1), values.max(1), color=NEUTRAL, alpha=0.5, label=curve.by)
+        else:
+            axes.plot(curve.edges[:, 0], values[:, 0], ".-", color=colour, label=curve.by)
+    axes.axhline(1, color="black", linewidth=0.6)
+    axes.set(xscale="log", xlabel="edges", ylabel="faithfulness")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
     return figure
 
 

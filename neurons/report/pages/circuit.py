@@ -6,15 +6,13 @@ from functools import partial
 import numpy as np
 
 from neurons.circuit.graph import Edge
-from neurons.circuit.results import CircuitStudy, Evaluation, Kept, PreActivation, Role
-from neurons.circuit.search_results import NEURON_THRESHOLD, Found
+from neurons.circuit.results import CircuitStudy, PreActivation, Role
+from neurons.circuit.search_results import NEURON_THRESHOLD, Found, Method
 from neurons.report.blocks import (
     Block,
     Cell,
     Column,
-    Facts,
     Gallery,
-    Inline,
     Page,
     Picture,
     Section,
@@ -23,9 +21,14 @@ from neurons.report.blocks import (
     number,
 )
 from neurons.report.figures import circuit_plots, plots
+from neurons.report.pages.circuit_evaluation import evaluation_blocks, size_blocks
 from neurons.rounding import descending
 
 KEY = "circuit"
+FOUND_BY: Mapping[Method, str] = {
+    "path-patching": "path patching back from the logits",
+    "eap-ig": "edge attribution with integrated gradients",
+}
 STRONGEST = 6
 """Parts shown for each neuron."""
 MOST_NEURONS = 30
@@ -35,12 +38,13 @@ def circuit_page(study: CircuitStudy, tokens: Sequence[str]) -> Page:
     """tokens: the template's, as the attention figure names them; as many as a prompt has."""
     sections = [
         Section("Graph", _drawing(study)),
-        Section("Faithfulness and completeness", _evaluation(study.evaluation)),
+        Section("Faithfulness and completeness", evaluation_blocks(study.evaluation)),
+        *([Section("Faithfulness by size", size_blocks(study))] if study.sizes else []),
         Section("Nodes", (_node_table(study),)),
         Section("Edges", _edge_table(study)),
         Section("Attention and direct effects of nodes", _roles(study, tokens)),
     ]
-    if study.found is not None:
+    if study.found is not None and study.found.neurons:
         sections.append(Section("Neurons of its MLPs", (_neuron_table(study.found),)))
     if study.inputs:
         sections.append(Section("Inputs of the neurons", _inputs(study)))
@@ -49,7 +53,7 @@ def circuit_page(study: CircuitStudy, tokens: Sequence[str]) -> Page:
 
 def _lead(study: CircuitStudy) -> str:
     one = study.evaluation
-    found = "found by path patching back from the logits" if study.found else f"given as {study.circuit.name}"
+    found = f"found by {FOUND_BY[study.found.search.method]}" if study.found else f"given as {study.circuit.name}"
     return (
         f"{len(study.circuit.nodes)} nodes, {found}, keep {number(100 * one.share, decimals=1)} % of the model's"
         f" probability difference when all other components are patched from the corrupted run ({one.n_prompts}"
@@ -75,46 +79,6 @@ def _edge_effects(study: CircuitStudy) -> Mapping[Edge, float]:
     return dict(zip(study.found.edges, study.found.edge_effect.tolist(), strict=True))
 
 
-def _evaluation(one: Evaluation) -> tuple[Block, ...]:
-    entries: list[tuple[str, Inline]] = [
-        ("clean run", _measures(one.model)),
-        ("circuit alone", _measures(one.alone)),
-        *([("edges of the circuit alone", _measures(one.edges_alone))] if one.edges_alone else []),
-        ("circuit patched (completeness)", _measures(one.complement)),
-        ("corrupted run", _measures(one.counterfactual)),
-        ("share of the clean run", f"{number(100 * one.share, decimals=1)} %"),
-        ("faithfulness", f"{number(100 * one.recovered, decimals=1)} %"),
-    ]
-    band = one.random_band
-    if band:
-        text = f"{number(band['mean'])} ({number(band['low'])} to {number(band['high'])})"
-        entries.append((f"{len(one.random)} random circuits", text))
-    if one.circuit.published:
-        published = one.circuit.published
-        text = f"{number(100 * published['probability_difference'], decimals=1)} %,"
-        entries.append(("published", f"{text} {number(100 * published['share'], decimals=1)} % of the model's"))
-    picture = Picture(
-        "circuit-kept",
-        partial(circuit_plots.evaluation_figure, one),
-        f"Probability difference of the model {number(one.model.probability_difference)}, of the circuit alone"
-        f" {number(one.alone.probability_difference)}.",
-        "Probability difference of the clean run, the circuit and its complement; each dot is a random circuit with"
-        " as many heads and MLPs at each position.",
-    )
-    note = Text(
-        (
-            "Probability difference, then cutoff sharpness. Nodes of the circuit receive the outputs of earlier nodes"
-            " of the circuit; all other components are patched from the corrupted run. Faithfulness: (circuit −"
-            " corrupted) / (clean − corrupted), in probability difference.",
-        )
-    )
-    return Facts(tuple(entries)), note, Gallery((picture,))
-
-
-def _measures(kept: Kept) -> str:
-    return f"{number(kept.probability_difference, decimals=3)}, {number(kept.cutoff_sharpness, decimals=4)}"
-
-
 def _node_table(study: CircuitStudy) -> Table:
     without = study.evaluation.left_out
     alone = study.evaluation.alone.probability_difference
@@ -131,12 +95,14 @@ def _node_table(study: CircuitStudy) -> Table:
     columns = (
         Column("node"),
         Column("position"),
-        Column("effect", "number", "change along the circuit's edges when the node is patched from the corrupted run"),
+        Column("effect", "number", "change when what the node sends is patched from the corrupted run"),
         Column("share", "number", "of the change between clean and corrupted run"),
         Column("level", "count", "fewest edges to the logits"),
         Column("necessity", "number", "change of the circuit's probability difference without the node"),
     )
-    return Table("Changes of probability difference; effect and share: among the 100 years alone", columns, tuple(rows))
+    estimated = study.found is not None and study.found.search.method == "eap-ig"
+    what = "estimated, along all edges" if estimated else "along the circuit's edges, among the 100 years alone"
+    return Table(f"Changes of probability difference; effect and share: {what}", columns, tuple(rows))
 
 
 def _edge_table(study: CircuitStudy) -> tuple[Block, ...]:
@@ -148,12 +114,18 @@ def _edge_table(study: CircuitStudy) -> tuple[Block, ...]:
     entries = study.found.to_json()["edges"]
     columns = (Column("from"), Column("to"), Column("effect", "number"), Column("share", "number"))
     rows = tuple((entry["from"], entry["to"], entry["effect"], entry["share"]) for entry in entries)
-    search = study.found.search
-    closed = study.found.unopened
+    return Text((_search_note(study.found),)), Table("", columns, rows, interactive=True)
+
+
+def _search_note(found: Found) -> str:
+    search, closed = found.search, found.unopened
+    if search.method == "eap-ig":
+        how = "of the largest effects" if search.choice == "top-n" else "chosen greedily from the logits"
+        return f"{search.edges} edges {how}, less those on no path from YY's embedding to the logits."
     note = f"Depth {search.depth}; threshold {search.threshold:g} of the change between clean and corrupted run."
     if closed:
         note += f" {len(closed)} inputs were not expanded: at most {search.breadth} are at each level."
-    return Text((note,)), Table("", columns, rows, interactive=True)
+    return note
 
 
 def _neuron_table(found: Found) -> Table:
