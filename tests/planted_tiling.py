@@ -15,6 +15,8 @@ from threadpoolctl import threadpool_limits
 from neurons.types import NeuronId
 
 COUNT, WIDTH, PEAK = 48, 11, 8.0
+CENTURIES = (13, 14, 16)
+"""Of one noun: few prompts, so that a test takes seconds."""
 
 
 @threadpool_limits.wrap(limits=1)

@@ -2,14 +2,9 @@
 
 1. A single neuron's change is rank one: `amount * w_out` added to the residual after its layer
    (`after_write`); a set of neurons held at other values is followed layer by layer (`after_ablation`).
-<<<<<<< HEAD
 2. Whole layers held at activations that many prompts share are followed by what they write (`after_writing`).
-3. Later layers run again at END alone (`forward.resume`).
+3. Later layers run again at END alone (`resume`).
 4. Where nothing but the final LayerNorm follows, x + amount * write is read without a matrix product
-=======
-2. Later layers run again at END alone (`resume`).
-3. Where nothing but the final LayerNorm follows, x + amount * write is read without a matrix product
->>>>>>> main
    for each variant: its logits are (A + amount * B) / sigma, with A of the prompt and B of the write.
 
 Nothing here is an approximation.
@@ -24,11 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neurons.model.device import in_double
-<<<<<<< HEAD
-from neurons.model.forward import EndTrace, attention_at_end, mlp, post_activation, resume
-=======
 from neurons.model.forward import EndTrace, attention_at_end, mlp, post_activation
->>>>>>> main
 from neurons.model.model import Model
 
 TILE = 1 << 19

@@ -4,7 +4,7 @@
 2. `Curves` [C, Y, M]: for each century, start year and neuron of the layers the activation that the description says.
 3. Those that `standard_descriptions` makes: the mean curve itself; the neuron's own family of curves, which is chosen
    by cross-validation; two levels; one family for all neurons; a few components that all neurons share (a singular
-   value decomposition of their curves); and prototypes, the mean shape of a group at each member's own mean and size.
+   value decomposition of their curves); and prototypes, the mean shape of a group at each member's own mean and height.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from neurons.clustering.families import FAMILIES, Family, fit
 from neurons.decomposition.cells import Activations
 from neurons.intervals import Cells, left_out, year_means
+from neurons.rounding import sign_of_largest
 from neurons.types import InputError, NeuronId
 
 Curve = Float[np.ndarray, "Y M"]
@@ -61,7 +62,7 @@ def standard_descriptions(
     start_years: Sequence[int],
     families: Sequence[Family],
     rows: Int[np.ndarray, " m"],
-    groups: Mapping[str, Sequence[Int[np.ndarray, " g"]]],
+    groups: Mapping[str, Sequence[Int[np.ndarray, " _"]]],
 ) -> Iterator[Description]:
     """families: of each of the M neurons. rows: those described. groups: rows of neurons that share a prototype, by
     what the description is called.
@@ -135,12 +136,20 @@ def standardised(curve: Curve) -> tuple[Curve, Float[np.ndarray, " M"], Float[np
 
 
 def prototypes(curve: Curve, sizes: Sequence[int]) -> Curve:
-    """Each curve as the mean shape of its group, at its own mean and size; groups of so many lie side by side."""
-    shape, mean, size = standardised(curve)
-    ends = np.cumsum(sizes)
+    """Each curve as its own mean and the shape of its group at the height that fits it best (least squares).
+
+    A group's shape is the mean of its members' shapes, each turned so that its largest deviation is up. Groups of so
+    many neurons lie side by side.
+    """
+    mean = curve.mean(0)
+    shape, _, _ = standardised((curve - mean) * sign_of_largest(curve - mean))
+    said, ends = np.empty_like(curve), np.cumsum(sizes)
     for start, stop in zip(ends - sizes, ends, strict=True):
-        shape[:, start:stop] = standardised(shape[:, start:stop].mean(1, keepdims=True))[0]
-    return mean + size * shape
+        here = slice(start, stop)
+        of_group = standardised(shape[:, here].mean(1, keepdims=True))[0][:, 0]
+        height = of_group @ (curve[:, here] - mean[here]) / len(curve)
+        said[:, here] = mean[here] + np.outer(of_group, height)
+    return said
 
 
 def _of_family(years: tuple[int, ...], family: Family) -> Callable[[Curve], Curve]:

@@ -4,8 +4,9 @@
    middle of the run of start years around the peak at 80 % of its height or more; width: of the run at half of it.
    Both runs end between start years, by straight line. Standard errors are a jackknife over centuries.
 2. Readout edge: of the steps that raise the years y > z against y <= z when the neuron is at its centre, the one that
-   explains most of the readout (least squares); of all steps where none raises them. Its height is what the neuron adds
-   to that step at the peak of its tuning, in logits.
+   explains most of the readout (least squares); of all steps where none raises them. z is between the first and the
+   last start year: elsewhere a step is no cutoff. Its height is what the neuron adds to that step at the peak of its
+   tuning, in logits.
 3. The law is the correlation of centre and edge over neurons, of ranks, weighted by their shares. Its interval is a
    jackknife over neurons: centuries would say how well each place is known, not whether the places belong together.
 4. The edge at a start year is the step of the summed map from YY - 1 to YY + 1, and each neuron's part of it.
@@ -60,7 +61,7 @@ def tile(
     some = population.take(rows)
     found = places(some.start_years, some.curve)
     readout = np.where(found.peak < 0, -1.0, 1.0)[:, None] * some.readout
-    turned, edges = turned_curves(some.curve), edges_of(readout)
+    turned, edges = turned_curves(some.curve), edges_of(some.start_years, readout)
     kept = np.flatnonzero(np.isfinite(found.centre) & (edges.gap != 0))
     order = kept[ascending(found.centre[kept])]
     placed = _placed(some, found, edges, share)
@@ -70,7 +71,7 @@ def tile(
         model=population.model,
         start_years=population.start_years,
         neurons=neurons,
-        law=law_of(*(np.array([getattr(one, name) for one in neurons]) for name in ("centre", "edge", "share"))),
+        law=law_of(found.centre[order], edges.edge[order], share[order]),
         covered=_covered(population.start_years, neurons),
         edges=_edges_at(population, some),
         tuning=turned[:, order] / np.abs(turned[:, order]).max(0, initial=1e-300),
@@ -115,16 +116,17 @@ def _crossing(years: np.ndarray, up: np.ndarray, level: float, out: int, inside:
     return float(years[out] + (years[inside] - years[out]) * (level - up[out]) / (up[inside] - up[out]))
 
 
-def edges_of(readout: Float[np.ndarray, "M 100"]) -> Edges:
+def edges_of(start_years: Sequence[int], readout: Float[np.ndarray, "M 100"]) -> Edges:
     """The edge of each readout, turned as the neuron is at its centre."""
+    z = np.arange(N_YEARS - 1)[:, None]
+    cutoff = (z >= start_years[0]) & (z <= start_years[-1])
     gap = contrast_weights(range(N_YEARS - 1)) @ readout.T
     after = np.arange(N_YEARS - 1, 0, -1)[:, None]
     explained = gap**2 * after * (N_YEARS - after)
-    raising = gap > MARGIN * np.abs(gap).max(0, initial=0.0)
-    explained = np.where(raising | ~raising.any(0), explained, 0.0)
+    raising = cutoff & (gap > MARGIN * np.abs(gap).max(0, initial=0.0))
+    explained = np.where(raising | (cutoff & ~raising.any(0)), explained, 0.0)
     edge, neurons = largest(explained), np.arange(len(readout))
     poor = explained < AS_GOOD * explained[edge, neurons]
-    z = np.arange(N_YEARS - 1)[:, None]
     low = np.where(poor & (z < edge), z + 1, 0).max(0)
     high = np.where(poor & (z > edge), z - 1, N_YEARS - 2).min(0)
     return Edges(edge, low, high, gap[edge, neurons])

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from neurons.regression.faithfulness_results import Recovered
+from neurons.regression.faithfulness_results import Faithfulness, Recovered
+from neurons.regression.results import Composition
 from neurons.shown import Shown
 from neurons.types import NeuronId
 
@@ -153,3 +154,12 @@ class Tiling(Shown):
     def exchange_json(self) -> list[dict[str, Any]]:
         """`exchanged` in the JSON of `neurons compose`: by distance."""
         return [] if self.exchange is None else [one.record() for one in self.exchange.by_distance]
+
+
+def composed_json(composition: Composition, tiling: Tiling | None, faithfulness: Faithfulness | None) -> dict[str, Any]:
+    """The result of `neurons compose --json`; what was not measured is null."""
+    return composition.to_json() | {
+        "faithfulness": None if faithfulness is None else faithfulness.to_json(),
+        "tiling": None if tiling is None else tiling.to_json(),
+        "exchanged": None if tiling is None else tiling.exchange_json(),
+    }

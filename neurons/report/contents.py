@@ -19,7 +19,9 @@ from neurons.comparison.results import Checks
 from neurons.decomposition.effects import LogitEffects
 from neurons.intervention.results import Ablations
 from neurons.ranking.results import OrderComparison, Ranking
+from neurons.regression.faithfulness_results import Faithfulness
 from neurons.regression.results import Composition
+from neurons.regression.tiling_results import Tiling
 from neurons.report.folder import FORMAT
 from neurons.report.numbers import (
     NOTHING_KEPT,
@@ -52,6 +54,8 @@ class Contents:
     neurons: tuple[NeuronId, ...]
     clustering: Clustering | None = None
     composition: Composition | None = None
+    tiling: Tiling | None = None
+    faithfulness: Faithfulness | None = None
     weights: FromWeights = NOTHING_KEPT
     ablations: Ablations | None = None
     circuit: CircuitStudy | None = None

@@ -35,19 +35,11 @@ class Composed(Answered):
         default = (method, cap, smallest) == ("hdbscan", None, None)
         return self._keep("clusters", lambda: computed.clusters(self, method, cap, smallest), default=default)
 
-    def composition(
-        self, *, also: Sequence[str | NeuronId] = (), cap: int | None = None, candidates: int | None = None
-    ) -> "Composition":
-        """Compose the greater-than map of the neurons' maps.
-
-        also: neurons fitted beside those that were clustered. candidates: most neurons that the sparse
-        reconstruction chooses from.
-        """
+    def composition(self, *, also: Sequence[str | NeuronId] = (), cap: int | None = None) -> "Composition":
+        """Compose the greater-than map of the neurons' maps. also: neurons fitted beside those that were clustered."""
         named = tuple(map(self.check_neuron, also))
         return self._keep(
-            "composition",
-            lambda: computed.composition(self, named, cap, candidates),
-            default=not named and cap is None and candidates is None,
+            "composition", lambda: computed.composition(self, named, cap), default=not named and cap is None
         )
 
     def faithfulness(

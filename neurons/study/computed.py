@@ -98,18 +98,26 @@ def clusters(study: "Composed", method: "Method", cap: int | None, smallest: int
         )
 
 
-def composition(study: "Composed", also: Sequence[NeuronId], cap: int | None, candidates: int | None) -> "Composition":
+def composition(study: "Composed", also: Sequence[NeuronId], cap: int | None) -> "Composition":
     from neurons.clustering.tuning import tune_also
-    from neurons.regression.composition import CAP, compose
+    from neurons.regression.composition import compose
+    from neurons.regression.sparse import sparse_sizes
 
     clustering, population, seed = study.clusters(cap=cap), study.population(), study.plan.settings.seed
     groups = {str(cluster.id): cluster.members for cluster in clustering.clusters}
     tuning = tune_also(population, clustering.tuning, also, seed=seed)
-    with study.bars("composing") as progress:
-        return compose(
-            population, tuning, groups=groups, cap=candidates or CAP, seed=seed, notes=clustering.notes,
-            progress=progress,
-        )  # fmt: skip
+    if not study.plan.settings.attribution:
+        return compose(population, tuning, groups=groups, notes=clustering.notes)
+    from neurons.regression.first import behaviour_of_first
+
+    found = study.attributed()
+    enough = [one.fewest(PART) for one in found.recoveries]
+    sizes = sparse_sizes(len(population), *enough)
+    with study.bars("running the first neurons") as progress:
+        behaviour = behaviour_of_first(study.context(), found, sizes, seed=seed, progress=progress)
+    share = found.share("probability_difference")
+    return compose(population, tuning, groups=groups, share=share, sizes=sizes, behaviour=behaviour,
+                   notes=clustering.notes)  # fmt: skip
 
 
 def faithfulness(

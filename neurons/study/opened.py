@@ -43,14 +43,10 @@ KEPT = {
     "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "2"),
     "components": ("neurons.intervention.results:ComponentEffects", "1"),
     "clusters": ("neurons.clustering.results:Clustering", "3"),
-    "composition": ("neurons.regression.results:Composition", "3"),
-<<<<<<< HEAD
+    "composition": ("neurons.regression.results:Composition", "4"),
     "faithfulness": ("neurons.regression.faithfulness_results:Faithfulness", "1"),
     "tiling": ("neurons.regression.tiling_results:Tiling", "1"),
-    "circuit": ("neurons.circuit.results:CircuitStudy", "2"),
-=======
     "circuit": ("neurons.circuit.results:CircuitStudy", "3"),
->>>>>>> main
     "check": ("neurons.comparison.results:Checks", "2"),
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
