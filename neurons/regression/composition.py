@@ -6,20 +6,18 @@
 2. The sparse curve (`sparse`): how much of it, and of the behaviour, the first k neurons make with their own weights.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float
 
-from neurons.attribution.results import Attribution
 from neurons.clustering.results import Tuning
 from neurons.decomposition.population import Population, one_thread
 from neurons.intervals import Cells
 from neurons.regression.parts import group_parts, layer_maps, layer_parts, part
-from neurons.regression.results import Composition, Part
+from neurons.regression.results import Composition, Part, Sparse
 from neurons.regression.sparse import sparse_curve, sparse_sizes
 from neurons.task.years import N_YEARS
-from neurons.types import Measure, Neurons, check_is, parse_neurons
+from neurons.types import Neurons, check_is, parse_neurons
 
 
 @one_thread()
@@ -28,20 +26,18 @@ def compose(
     tuning: Tuning,
     *,
     groups: Mapping[str, Neurons],
-    share: Attribution | None = None,
-    sizes: Sequence[int] | None = None,
-    behaviour: Mapping[Measure, Float[np.ndarray, " G"]] | None = None,
+    sparse: Sparse | None = None,
     notes: tuple[str, ...] = (),
 ) -> Composition:
     """Compose the maps of all neurons of a population, which should be all of the layers.
 
-    tuning: the fits to be shown with it. groups: neurons by name (clusters), composed apart. share: orders the neurons
-    of the sparse curve, default their direct effect; sizes: how many of them, default 1, 2, 4, ... all; behaviour: what
-    the first so many recover of each measure, from `behaviour_of_first`.
+    tuning: the fits to be shown with it. groups: neurons by name (clusters), composed apart. sparse: what
+    `sparse_curve` returns; default that of the neurons in order of direct effect.
     """
     check_is("population", population, Population, "what neuron_population(effects) returns")
     check_is("tuning", tuning, Tuning, "what tune(population) returns")
     check_is("groups", groups, Mapping, "neurons by name, like {'mine': ['L9N12']}")
+    check_is("sparse", sparse, Sparse | None, "what sparse_curve returns")
     check_is("notes", notes, tuple, "texts in a tuple")
     by_layer = layer_maps(population)
     total = sum((maps.value for maps in by_layer.values()), np.zeros((*population.held.shape, N_YEARS)))
@@ -54,7 +50,7 @@ def compose(
         whole=whole,
         by_layer=layer_parts(population, by_layer),
         by_group=group_parts(population, named),
-        sparse=sparse_curve(population, share, sizes or sparse_sizes(len(population)), behaviour),
+        sparse=sparse or sparse_curve(population, None, sparse_sizes(len(population))),
         bias_contrast=population.bias_contrast,
         notes=(*notes, *_notes(population, whole)),
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from neurons.clustering.families import FAMILIES, Family, fit
+from neurons.clustering.families import FAMILIES, Family, fit, n_parameters
 from neurons.decomposition.cells import Activations
 from neurons.intervals import Cells, left_out, year_means
 from neurons.rounding import sign_of_largest
@@ -21,6 +21,8 @@ from neurons.types import InputError, NeuronId
 
 Curve = Float[np.ndarray, "Y M"]
 COMPONENTS = (1, 2, 3, 5, 10, 20)
+SPARE = 4
+"""Start years beyond a family's parameters, for it to be fitted to all."""
 MEAN_CURVE, GIVEN = "mean curve of other centuries", "given function"
 
 
@@ -71,9 +73,9 @@ def standard_descriptions(
     yield Description(MEAN_CURVE, rows, lambda curve: curve)
     yield Description("fitted family of each neuron", rows, lambda curve: fitted(years, curve, own_family))
     yield Description("two levels", rows, two_levels)
-    for family in FAMILIES:
+    for family in (one for one in FAMILIES if n_parameters(one, years) + SPARE <= len(years)):
         yield Description(f"{family} for all", rows, _of_family(years, family))
-    for k in COMPONENTS:
+    for k in (one for one in COMPONENTS if one < len(years)):
         yield Description(f"{k} shared component{'s' * (k > 1)}", rows, _components(k))
     for name, members in groups.items():
         described = [found for one in members if len(found := one[np.isin(one, rows)])]

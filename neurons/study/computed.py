@@ -101,7 +101,7 @@ def clusters(study: "Composed", method: "Method", cap: int | None, smallest: int
 def composition(study: "Composed", also: Sequence[NeuronId], cap: int | None) -> "Composition":
     from neurons.clustering.tuning import tune_also
     from neurons.regression.composition import compose
-    from neurons.regression.sparse import sparse_sizes
+    from neurons.regression.sparse import sparse_curve, sparse_sizes
 
     clustering, population, seed = study.clusters(cap=cap), study.population(), study.plan.settings.seed
     groups = {str(cluster.id): cluster.members for cluster in clustering.clusters}
@@ -115,9 +115,8 @@ def composition(study: "Composed", also: Sequence[NeuronId], cap: int | None) ->
     sizes = sparse_sizes(len(population), *enough)
     with study.bars("running the first neurons") as progress:
         behaviour = behaviour_of_first(study.context(), found, sizes, seed=seed, progress=progress)
-    share = found.share("probability_difference")
-    return compose(population, tuning, groups=groups, share=share, sizes=sizes, behaviour=behaviour,
-                   notes=clustering.notes)  # fmt: skip
+    sparse = sparse_curve(population, found.share("probability_difference"), sizes, behaviour)
+    return compose(population, tuning, groups=groups, sparse=sparse, notes=clustering.notes)
 
 
 def faithfulness(
