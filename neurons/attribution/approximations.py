@@ -122,11 +122,11 @@ class _Mean:
     """Means over the prompts of a start year, then over start years, collected a block at a time."""
 
     def __init__(self, ctx: AblationContext, measures: Sequence[Measure]) -> None:
-        self._rows, self._weight = ctx.rows, ctx.averaging.mean(0)
+        self._averaging_of = ctx.averaging_of
         self.scores: Scores = {measure: np.zeros(len(ctx.cache.layers) * ctx.cache.d_mlp) for measure in measures}
 
     def add(self, rows: Int[np.ndarray, " P"], values: Float[Tensor, "K P m"], neurons: slice = slice(None)) -> None:
-        weight = self._weight[np.searchsorted(self._rows, rows)]
+        weight = self._averaging_of(rows).mean(0)
         for scores, of_prompts in zip(self.scores.values(), values.numpy(force=True), strict=True):
             scores[neurons] += weight @ of_prompts.astype(float)
 

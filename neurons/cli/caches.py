@@ -1,4 +1,4 @@
-"""`neurons cache`: build the cache of a model and prompt set, list, verify and delete what is there."""
+"""`neurons models`; `neurons cache`: build a cache, list, verify and delete what is there."""
 
 import re
 import time
@@ -21,8 +21,10 @@ from neurons.cli.common import (
     help_without_command,
     note,
     print_json,
+    print_table,
 )
 from neurons.cli.options import CacheDirOption, is_file, on_options, on_study
+from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
 from neurons.study.study import Study
 from neurons.task.years import spans
 from neurons.types import CacheError, InputError
@@ -35,6 +37,7 @@ app.callback(invoke_without_command=True)(help_without_command)
 
 
 def register(above: typer.Typer) -> None:
+    above.command()(models)
     above.add_typer(app, name="cache")
 
 
@@ -44,22 +47,29 @@ FilesArgument = Annotated[
 
 
 @app.command()
-@on_options("years", "no_attribution")
+@on_options("years")
 def build(
     options: dict[str, Any],
     jobs: JobsOption = None,
     scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build the cache of activations; an existing cache is reused."""
+    """Build the cache of activations and attribute the answer to neurons; what exists is reused."""
     study = Study(**options, jobs=jobs, scheduler=scheduler)
-    reused = is_there(study.plan.path)
+    reused, attribution = is_there(study.plan.path), study.plan.settings.attribution
     cache = study.cache
+    if attribution:
+        study.attributed()
+        study.positions()
     if as_json:
-        print_json({"path": str(cache.path), "reused": reused, "prompts": len(cache), "layers": list(cache.layers)})
+        print_json({"path": str(cache.path), "reused": reused, "prompts": len(cache), "layers": list(cache.layers),
+                    "attribution": attribution})  # fmt: skip
         return
-    verb = "reused" if reused else "built"
-    print(f"{verb} {cache.path}: {len(cache)} prompts, layers {format_layers(cache.layers)}")
+    verb, shares = (
+        "reused" if reused else "built",
+        "shares of the answer beside it" if attribution else "no attribution",
+    )
+    print(f"{verb} {cache.path}: {len(cache)} prompts, layers {format_layers(cache.layers)}, {shares}")
 
 
 @app.command()
@@ -216,3 +226,22 @@ def _describe(file: Path) -> dict[str, Any]:
     return entry | {"model": cache.model, "prompts": len(cache), "layers": list(cache.layers), "dtype": cache.dtype,
                     "template": cache.template.strip(), "nouns": list(dict.fromkeys(cache.noun)),
                     "centuries": np.unique(cache.century).tolist(), "state": state}  # fmt: skip
+
+
+def models(as_json: JsonOption = False) -> None:
+    """List the models: bundled, on the hub, in the local hub cache."""
+    entries: list[dict[str, Any]] = [
+        {"model": name, "kind": "bundled", "ready": True, "path": str(folder)} for name, folder in BUNDLED.items()
+    ]
+    for name in HUB_MODELS:
+        folder = local_hub_folder(name)
+        entries.append(
+            {"model": name, "kind": "hub", "ready": folder is not None, "path": str(folder) if folder else None}
+        )
+    if as_json:
+        print_json(entries)
+        return
+    state = {"bundled": "works now", True: "in the local hub cache", False: "fetched from the hub on first use"}
+    rows = [[e["model"], state["bundled"] if e["kind"] == "bundled" else state[e["ready"]]] for e in entries]
+    rows.append(["DIR", "any directory with a GPT-2 checkpoint: config.json, model.safetensors, tokenizer"])
+    print_table("Models for --model", ["model", "state"], rows, left=2)

@@ -145,7 +145,7 @@ def _places(
 
 
 def smoothed(curve: Float[np.ndarray, "Y N"]) -> Float[np.ndarray, "Y N"]:
-    """The mean over `SMOOTHED` neighbouring start years, fewer at the ends."""
+    """Tuning curves as the mean over `SMOOTHED` neighbouring start years, fewer at the ends."""
     reach, Y = SMOOTHED // 2, len(curve)
     total = np.concatenate([np.zeros((1, curve.shape[1])), np.cumsum(curve, axis=0)])
     first, last = np.maximum(np.arange(Y) - reach, 0), np.minimum(np.arange(Y) + reach + 1, Y)

@@ -17,7 +17,7 @@ from neurons.decomposition.cells import Activations
 from neurons.model.forward import EndTrace, run, trace
 from neurons.model.model import Model
 from neurons.shown import Shown
-from neurons.task.years import measured_years
+from neurons.task.years import N_YEARS, measured_years
 from neurons.types import Ablation, CacheError, InputError, check_choice, check_is, check_whole
 
 PROMPT_BLOCK = 128
@@ -60,6 +60,11 @@ class AblationContext(Shown):
         """
         member = (self.start_year == np.array(self.start_years)[:, None]).astype(float)
         return member / member.sum(1, keepdims=True)
+
+    def averaging_of(self, rows: Int[np.ndarray, " B"]) -> Float[np.ndarray, "Y B"]:
+        """Return the weights of some of the measured prompts, by their rows of the cache: columns of `averaging`."""
+        years, count = np.array(self.start_years), np.bincount(self.start_year, minlength=N_YEARS)
+        return (self.cache.start_year[rows] == years[:, None]) / count[years][:, None]
 
     @cached_property
     def tokens(self) -> Int[np.ndarray, "all T"]:

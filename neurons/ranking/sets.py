@@ -61,7 +61,7 @@ def kept_measures(
     found = {measure: np.zeros((len(kept), len(ctx.start_years))) for measure in measures}
     done = 0
     for block in blocks(ctx, measures, draws=draws, seed=seed):
-        average = ctx.averaging[:, np.searchsorted(ctx.rows, block.rows)].T
+        average = ctx.averaging_of(block.rows).T
         for other in block.drawn:
             values = with_kept(ctx, block, other, kept).numpy(force=True)
             for measure, of_prompts in zip(measures, values, strict=True):

@@ -165,6 +165,12 @@ class Page:
     data: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def pictures(self) -> tuple[str, ...]:
+        """Names of its figures, in the order of their numbers."""
+        blocks = (block for section in self.sections for block in section.blocks)
+        return tuple(picture.name for block in blocks if isinstance(block, Gallery) for picture in block.pictures)
+
+    @property
     def interactive(self) -> bool:
         """Whether a table of it needs the scripts."""
         blocks = (block for section in self.sections for block in section.blocks)

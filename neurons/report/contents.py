@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from neurons.attribution.position_results import Positions
 from neurons.cache.format import Cache
 from neurons.circuit.results import CircuitStudy
 from neurons.clustering.results import Clustering, Tuning
@@ -61,6 +62,7 @@ class Contents:
     circuit: CircuitStudy | None = None
     checks: Checks | None = None
     orders: OrderComparison | None = None
+    positions: Positions | None = None
     tokens: tuple[str, ...] = ()
     seed: int = 0
 
@@ -100,6 +102,7 @@ class Contents:
             "layers": layer_numbers(self.effects),
             "called": called_numbers(self.ranking),
             "orders": None if self.orders is None else self.orders.to_json(),
+            "positions": None if self.positions is None else self.positions.to_json(),
             "answer": None if self.ranking.answer is None else dict(vars(self.ranking.answer)),
             "ranking": [self.ranking.record(row) for row in range(len(self.ranking))],
             "neurons": neuron_numbers(

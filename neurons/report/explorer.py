@@ -23,11 +23,12 @@ from markupsafe import Markup
 from neurons.decomposition.effects import LogitEffects
 from neurons.ranking.results import Ranking
 from neurons.report.folder import write_text
-from neurons.report.render import Site, environment, template_text
+from neurons.report.render import Site, environment, html_file, template_text
 from neurons.types import NeuronId
 
-EXPLORER = "explorer.html"
-SCORES = ("share", "ci_low", "ci_high", "written_share", "score", "static", "year_specific")
+SCORES = (
+    "share", "ci_low", "ci_high", "written_share", "score", "static", "year_specific", "tuning_centre", "readout_edge",
+)  # fmt: skip
 """Columns of the list, float32, as in the ranking."""
 
 Labels = Mapping[str, Mapping[NeuronId, str]]
@@ -44,6 +45,7 @@ def write_explorer(
         "start_years": list(effects.start_years),
         "count": len(ranking),
         "scores": list(SCORES),
+        "pages": {name: html_file(f"neurons/{name}") for name in sorted(site.paged)},
         "labels": {name: [known.get(neuron, "") for neuron in ranking.neurons] for name, known in labels.items()},
     }
     columns = columns_of(effects, ranking)

@@ -18,7 +18,8 @@ from typing import Any
 from neurons.ranking.results import COLUMNS, Ranking
 from neurons.report.blocks import INDEX, FileLink, Page, PageLink, Section
 from neurons.report.contents import Contents
-from neurons.report.explorer import EXPLORER, write_explorer
+from neurons.report.drawing import draw_pictures
+from neurons.report.explorer import write_explorer
 from neurons.report.folder import MARK, replacing_folder, write_json, write_text
 from neurons.report.pages.causal import ablation_section, causal_page
 from neurons.report.pages.check import check_page
@@ -32,7 +33,7 @@ from neurons.report.pages.composition import (
 from neurons.report.pages.index import index_page
 from neurons.report.pages.neuron import neuron_page
 from neurons.report.pages.provenance import provenance_page, short_provenance
-from neurons.report.render import Site, html_file, write_assets, write_page
+from neurons.report.render import EXPLORER, Site, html_file, write_assets, write_page
 from neurons.types import FileFormat, NeuronId, Progress
 
 
@@ -55,13 +56,12 @@ def write_report(
     linked = _analysis_pages(contents)
     numbers = contents.numbers(command) | {"pages": {page.key: page.data for page in linked}}
     pages = _pages(contents, numbers, [*linked, provenance_page(numbers)])
-    site = _site(contents, pages, figures)
+    site = _site(contents, pages)
     with replacing_folder(folder) as fresh:
         write_assets(fresh)
-        for done, page in enumerate(pages):
+        draw_pictures(pages, fresh, figures=figures, progress=progress)
+        for page in pages:
             write_page(page, site, fresh)
-            if progress:
-                progress(done + 1, len(pages))
         write_explorer(contents.effects, contents.ranking, fresh / EXPLORER, site=site, labels=contents.labels)
         write_text(fresh / "ranking.csv", ranking_csv(contents.ranking))
         write_json(fresh / MARK, numbers)
@@ -122,7 +122,7 @@ def _added(contents: Contents, neuron: NeuronId) -> list[Section]:
     return [*([ablation] if ablation else []), *inputs]
 
 
-def _site(contents: Contents, pages: Sequence[Page], figures: FileFormat | None) -> Site:
+def _site(contents: Contents, pages: Sequence[Page]) -> Site:
     cache = contents.cache
     return Site(
         model=cache.model,
@@ -132,7 +132,8 @@ def _site(contents: Contents, pages: Sequence[Page], figures: FileFormat | None)
             FileLink("Explorer", EXPLORER),
             *(PageLink(page.title, page.key) for page in pages if "/" not in page.key and page.key != INDEX),
         ),
-        figures=figures,
+        layers=contents.effects.layers,
+        paged=contents.paged,
     )
 
 

@@ -8,6 +8,7 @@ from neurons.study.opened import Opened
 from neurons.types import InputError, NeuronId
 
 if TYPE_CHECKING:
+    from neurons.attribution.position_results import Positions
     from neurons.attribution.results import Attributed, Attribution, ShapleyValues
     from neurons.decomposition.effects import LogitEffects
     from neurons.decomposition.pairing import Pairing
@@ -104,3 +105,16 @@ class Answered(Opened):
         """For each layer, whether its neurons write on the start years that they are tuned to."""
         found = self.ranking()
         return dict(zip(found.layers, found.pairing, strict=True))
+
+    def positions(self) -> "Positions":
+        """How much of the behaviour is attributed to which layer and position, and who leads before END; kept."""
+
+        def make() -> "Positions":
+            from neurons.attribution.positions import attribute_positions
+
+            with self.bars("attributing the answer to positions") as progress:
+                return attribute_positions(
+                    self.context(), names=self.plan.token_names, seed=self.plan.settings.seed, progress=progress
+                )
+
+        return self._keep("positions", make)

@@ -33,6 +33,7 @@ def contents(study: "Study", neurons: Sequence[str | NeuronId], *, top: int, cau
         circuit=study.circuit() if circuit else study.kept("circuit"),
         checks=study.kept("check"),
         orders=study.kept("orders"),
+        positions=study.positions() if study.plan.settings.attribution else None,
         tokens=study.plan.token_names,
         seed=study.plan.settings.seed,
     )

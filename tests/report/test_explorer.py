@@ -12,8 +12,8 @@ from neurons.ranking.ranking import rank
 from neurons.ranking.results import Ranking
 from neurons.report.blocks import decimals_for, number
 from neurons.report.contents import Contents
-from neurons.report.explorer import EXPLORER, write_explorer
-from neurons.report.render import Site
+from neurons.report.explorer import write_explorer
+from neurons.report.render import EXPLORER, Site
 from neurons.report.report import write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -40,7 +40,8 @@ def report(effects: LogitEffects, ranking: Ranking, tmp_path_factory: pytest.Tem
     folder = tmp_path_factory.mktemp("reports") / "planted"
     labels = {"family": dict.fromkeys(ranking.boosting_neurons(), "step <b>")}
     write_report(Contents(effects, ranking, ranking.neurons[:1]), folder=folder, command="neurons report")
-    write_explorer(effects, ranking, folder / EXPLORER, site=Site(model=effects.cache.model, footer=""), labels=labels)
+    site = Site(model="planted", footer="", layers=effects.layers, paged=frozenset({str(ranking.neurons[0])}))
+    write_explorer(effects, ranking, folder / EXPLORER, site=site, labels=labels)
     return folder
 
 
@@ -171,6 +172,96 @@ def test_neurons_are_taken_out_of_the_basket(explorer):
     assert np.abs(plotted(explorer, "basket-map")).max() > 0
     explorer.locator("#basket button").click()
     assert not plotted(explorer, "basket-map").any()
+
+
+@browser_needed
+def test_the_address_names_the_neuron_and_the_sum_and_opens_both(explorer, browser, report, ranking):
+    explorer.keyboard.press("j")
+    explorer.keyboard.press("a")
+    explorer.keyboard.press("j")
+    second, third = ranking.neurons[1], ranking.neurons[2]
+    assert explorer.evaluate("location.hash") == f"#{third}&sum={second}"
+    again = browser.new_page()
+    again.goto(explorer.url)
+    again.wait_for_selector("body[data-ready]")
+    assert again.inner_text("#chosen") == str(third)
+    assert again.locator("#basket button").all_inner_texts() == [f"{second} ×"]
+    again.evaluate(f"location.hash = '#{str(second).lower()}&first=3'")
+    again.wait_for_function(f"element('chosen').textContent === '{second}'")
+    assert again.locator("#basket button").count() == 3
+    again.close()
+
+
+@browser_needed
+def test_an_address_of_no_neuron_says_so(page, report):
+    page.goto((report / "explorer.html").as_uri() + "#L99N1")
+    page.wait_for_selector("body[data-ready]")
+    assert page.inner_text("#unknown") == "no neuron L99N1 in the cached layers"
+
+
+@browser_needed
+def test_keys_walk_the_ranking_the_years_and_the_search(explorer, ranking):
+    for key, place in (("j", 1), ("j", 2), ("k", 1)):
+        explorer.keyboard.press(key)
+        assert explorer.inner_text("#chosen") == str(ranking.neurons[place])
+    before = explorer.inner_text("#shown-year")
+    explorer.keyboard.press(".")
+    assert int(explorer.inner_text("#shown-year")) == int(before) + 1
+    explorer.keyboard.press("/")
+    explorer.keyboard.type(str(ranking.neurons[5]).lower() + "\n")
+    assert explorer.inner_text("#chosen") == str(ranking.neurons[5])
+
+
+@browser_needed
+def test_pages_and_explorer_lead_to_each_other(page, report, ranking):
+    first = str(ranking.neurons[0])
+    page.goto((report / "explorer.html").as_uri())
+    page.wait_for_selector("body[data-ready]")
+    page.locator("#page a").click()
+    page.locator("h1", has_text=first).wait_for()
+    page.locator("header a", has_text="in the explorer").click()
+    page.wait_for_selector("body[data-ready]")
+    assert page.inner_text("#chosen") == first
+
+
+@browser_needed
+def test_bounds_keep_the_neurons_between_them(explorer, ranking):
+    values = ranking.tuning_centre
+    explorer.get_by_label("tuning centre at least").fill("40")
+    explorer.get_by_label("tuning centre at most").fill("60")
+    kept = int(((values >= 40) & (values <= 60)).sum())
+    assert f"of {kept} entries" in explorer.inner_text(".dt-info")
+
+
+@browser_needed
+def test_maps_are_square(explorer):
+    size = "element('map').querySelector('.heatmaplayer image').getBoundingClientRect()"
+    width, height = explorer.evaluate(f"[{size}.width, {size}.height]")
+    rows = explorer.evaluate("startYears[Y - 1] - startYears[0] + 1")
+    assert width / 100 == pytest.approx(height / rows, rel=0.03)
+
+
+@browser_needed
+@pytest.mark.parametrize("file", ["index.html", "explorer.html", "provenance.html"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_accessible_by_axe_in_light_and_dark(browser, report, file, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = browser.new_page(color_scheme=scheme)
+    page.goto((report / file).as_uri())
+    if file == "explorer.html":
+        page.wait_for_selector("body[data-ready]")
+    found = Axe().run(page).response["violations"]
+    page.close()
+    assert [(one["id"], [node["html"][:120] for node in one["nodes"][:3]]) for one in found] == []
+
+
+@browser_needed
+def test_dark_is_dark(browser, report):
+    page = browser.new_page(color_scheme="dark")
+    page.goto((report / "index.html").as_uri())
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 24, 27)"
+    page.close()
 
 
 @browser_needed

@@ -196,8 +196,12 @@ def test_every_link_and_image_leads_to_a_file_of_the_report(report):
         for link in Reader(file.read_text(encoding="utf-8")).links:
             if link == "data:,":
                 continue  # the explorer's favicon: none
-            assert (file.parent / link).resolve().is_relative_to(report.resolve()), link
-            assert (file.parent / link).is_file(), (file, link)
+            path, _, anchor = link.partition("#")
+            place = (file.parent / path).resolve() if path else file
+            assert place.is_relative_to(report.resolve()), link
+            assert place.is_file(), (file, link)
+            if anchor and place.name != "explorer.html":
+                assert f'id="{anchor}"' in place.read_text(encoding="utf-8"), (file, link)
 
 
 def test_every_markdown_link_leads_to_a_file_of_the_report(report):
@@ -443,7 +447,7 @@ def test_rows_held_by_a_script_cannot_end_it():
     table = Table("", (Column("a"), Column("b", "number")), rows, interactive=True)
     page = to_html(Page("page", "T", "l", (Section("S", (table,)),)), Site(model="m", footer=""))
     assert "</script><b>" not in page
-    assert row_data(table, str)[3] == ["</script><b>3", ["3.5", 3.5]]
+    assert row_data(table, str, Site(model="m", footer=""))[3] == ["</script><b>3", ["3.5", 3.5]]
 
 
 def test_fence_cannot_be_ended_by_the_text():

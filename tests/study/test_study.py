@@ -33,6 +33,7 @@ METHODS: dict[str, Callable[[Study], Any]] = {
     "shapley": lambda study: study.shapley(NEURONS, samples=3),
     "approximations": lambda study: study.approximations(),
     "ranking": lambda study: study.ranking(),
+    "positions": lambda study: study.positions(),
     "pairing": lambda study: study.pairing(),
     "neuron_statistics": lambda study: study.neuron_statistics(),
     "texts": lambda study: study.texts([study.check_neuron(NEURONS[0])]),
@@ -59,7 +60,8 @@ METHODS: dict[str, Callable[[Study], Any]] = {
 }  # fmt: skip
 COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     "behaviour": (("behaviour", "--resample"), lambda found: found),
-    "ranking": (("rank",), lambda found: found),
+    "ranking": (("rank",), lambda found: {name: value for name, value in found.items() if name != "positions"}),
+    "positions": (("rank",), lambda found: found["positions"]),
     "ablate": (("causal", "--neurons", ",".join(NEURONS)), lambda found: found),
     "ablations": (("causal", "--exact", "20"), lambda found: found),
     "curves": (("causal", "--curves"), lambda found: {k: v for k, v in found["curves"].items() if k != "published"}),

@@ -24,6 +24,7 @@ from neurons.report.blocks import (
     Text,
     number,
 )
+from neurons.report.drawing import draw_pictures
 from neurons.report.figures import comparison_plots
 from neurons.report.folder import FORMAT, MARK, replacing_folder, write_json
 from neurons.report.render import Site, html_file, write_assets, write_page
@@ -48,6 +49,7 @@ def write_comparison(found: Comparison, *, folder: Path, command: str) -> Path:
     site = Site(model=page.title, footer=f"{footer}; neurons {importlib.metadata.version('neurons')}")
     with replacing_folder(folder) as fresh:
         write_assets(fresh)
+        draw_pictures([page], fresh)
         write_page(page, site, fresh)
         about = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": page.title, "command": command}
         write_json(fresh / MARK, about | found.to_json())

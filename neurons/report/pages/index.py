@@ -24,7 +24,7 @@ from neurons.report.blocks import (
 )
 from neurons.report.figures import model_plots, plots
 from neurons.report.pages.provenance import prompt_tables, reproduce, short_provenance, shown_years
-from neurons.report.pages.ranking import centred, neurons_section
+from neurons.report.pages.ranking import centred, neurons_section, positions_sections
 from neurons.types import Measure
 
 RUNS = {
@@ -58,6 +58,7 @@ def index_page(
                 "Boosting and suppressing neurons",
                 neurons_section(effects, ranking, frozenset(paged), numbers.get("orders")),
             ),
+            *positions_sections(numbers.get("positions")),
             *summaries,
             *(
                 [Section("Other analyses", tuple(_pointer(page) for page in extra if "/" not in page.key))]
@@ -113,7 +114,7 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
         for run, shown in RUNS.items()
     )
     columns = (
-        Column(""),
+        Column("answer of"),
         Column("probability difference", "number", "sum of p(y > YY) minus sum of p(y <= YY)"),
         Column("sd", "number", "over prompts"),
         Column("cutoff sharpness", "number", "p(YY + 1) minus p(YY - 1)"),
@@ -141,7 +142,12 @@ def _layers(effects: LogitEffects, layers: Mapping[str, Any]) -> tuple[Block, ..
         wide=len(maps) > 1,
     )
     rows = tuple((part["name"], part["contrast"], part["neurons"], part["bias"]) for part in layers["parts"])
-    columns = (Column(""), Column("contrast", "number"), Column("neurons", "number"), Column("output bias", "number"))
+    columns = (
+        Column("part"),
+        Column("contrast", "number"),
+        Column("neurons", "number"),
+        Column("output bias", "number"),
+    )
     table = Table("Mean contrast in logits", columns, rows)
     return (Gallery(_layer_pictures(layers["parts"], effects.start_years)), Gallery((picture,)), table)
 

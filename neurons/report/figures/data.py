@@ -1,0 +1,102 @@
+"""The numbers that a figure shows, as CSV: read off the drawn figure, so that they are what one sees.
+
+A map is a table: the columns' coordinates in the first line, then each row with its own. Curves, points and bars have
+a line each: series, x, y. A line with a panel's title stands in front of each panel's numbers.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+DIGITS = ".6g"
+Row = Sequence[object]
+
+
+def figure_data(figure: Figure) -> str:
+    """Every panel's numbers, to six digits; guide lines and colour scales are left out."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    for axes in figure.axes:
+        if rows := list(_panel(axes)):
+            writer.writerow(["# panel", axes.get_title() or axes.get_ylabel()])
+            writer.writerows(rows)
+    return out.getvalue()
+
+
+def _panel(axes: Axes) -> Iterator[Row]:
+    maps = [image for image in axes.get_images() if axes.get_xticks().size]
+    for image in maps:
+        yield from _map(image)
+    series = [] if maps else [*_lines(axes), *_points(axes), *_bars(axes)]
+    if series:
+        yield ["series", axes.get_xlabel() or "x", axes.get_ylabel() or "y"]
+        yield from series
+
+
+def _map(image: AxesImage) -> Iterator[Row]:
+    values: np.ndarray = np.ma.filled(np.ma.asarray(image.get_array(), dtype=float), np.nan)
+    left, right, *heights = image.get_extent()
+    bottom, top = heights if image.origin == "upper" else reversed(heights)
+    rows, columns = values.shape[:2]
+    x = left + (np.arange(columns) + 0.5) * (right - left) / columns
+    y = top + (np.arange(rows) + 0.5) * (bottom - top) / rows
+    yield ["", *map(_shown, x)]
+    for at, row in zip(y, values, strict=True):
+        yield [_shown(at), *map(_shown, row)]
+
+
+def _lines(axes: Axes) -> Iterator[Row]:
+    for line in axes.get_lines():
+        x, y = (np.ravel(np.asarray(values, dtype=float)) for values in line.get_data())
+        label = str(line.get_label())
+        if not (label.startswith("_") and line.is_dashed()):
+            yield from _rows(label, x, y)
+
+
+def _points(axes: Axes) -> Iterator[Row]:
+    for points in axes.collections:
+        if isinstance(points, PathCollection):
+            at = np.ma.getdata(points.get_offsets())
+            yield from _rows(str(points.get_label()), at[:, 0], at[:, 1])
+
+
+def _bars(axes: Axes) -> Iterator[Row]:
+    upright, lying = _names(axes.xaxis), _names(axes.yaxis)
+    for bars in axes.containers:
+        for bar in bars:
+            if isinstance(bar, Rectangle):
+                x, y = bar.get_center()
+                ends = bar.get_x() + bar.get_width(), bar.get_y() + bar.get_height()
+                at_x = _shown(ends[0]) if lying else upright.get(round(x), _shown(x))
+                yield [_series(str(bars.get_label())), at_x, lying.get(round(y), _shown(ends[1]))]
+
+
+def _names(axis: Axis) -> dict[int, str]:
+    """The words at an axis's whole numbers; empty for an axis of numbers."""
+    if not isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter):
+        return {}
+    places, labels = axis.get_majorticklocs(), axis.get_ticklabels()
+    words = {round(at): label.get_text() for at, label in zip(places, labels, strict=False)}
+    return {at: word for at, word in words.items() if not word.replace("−", "").replace(".", "").isdigit()}
+
+
+def _rows(label: str, x: np.ndarray, y: np.ndarray) -> Iterator[Row]:
+    for at, value in zip(x, y, strict=True):
+        yield [_series(label), _shown(at), _shown(value)]
+
+
+def _series(label: str) -> str:
+    return "" if label.startswith("_") else label
+
+
+def _shown(value: float) -> str:
+    return "" if not np.isfinite(value) else format(float(value), DIGITS)
