@@ -24,12 +24,8 @@ from neurons.report.folder import MARK, replacing_folder, write_json, write_text
 from neurons.report.pages.causal import ablation_section, causal_page
 from neurons.report.pages.check import check_page
 from neurons.report.pages.circuit import circuit_page, input_section
-from neurons.report.pages.composition import (
-    cluster_pages,
-    clusters_section,
-    composition_page,
-    tiling_section,
-)
+from neurons.report.pages.composition.clusters import cluster_pages, clusters_section
+from neurons.report.pages.composition.composed import composition_page, tiling_section
 from neurons.report.pages.index import index_page
 from neurons.report.pages.neuron import neuron_page
 from neurons.report.pages.provenance import provenance_page, short_provenance

@@ -124,7 +124,9 @@ def faithfulness(
 ) -> "Faithfulness":
     from neurons.regression.faithfulness import faithfulness as put_back
 
-    groups = {} if describe else {"cluster prototypes": [one.members for one in study.clusters().clusters]}
+    clustering = study.clusters()
+    name = "cluster prototypes" if clustering.clustered else "prototypes by decade of centre"
+    groups = {} if describe else {name: [one.neurons for one in clustering.prototypes]}
     attributed, population, seed = study.attributed(), study.population(), study.plan.settings.seed
     with study.bars("putting descriptions into the model") as progress:
         return put_back(
