@@ -151,13 +151,20 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
     ),
     "ablation_context": lambda r: (
         neurons.ablation_context,
-        {"model": r.model, "cache": r.cache, "years": [31, 32], "nouns": 1, "activations": r.effects.activations},
+        {
+            "model": r.model,
+            "cache": r.cache,
+            "years": [31, 32],
+            "nouns": 1,
+            "activations": r.effects.activations,
+            "seed": 0,
+        },
     ),
     "find_task": lambda r: (neurons.find_task, {"name": "price-range"}),
     "neuron_population": lambda r: (neurons.neuron_population, {"effects": r.effects, "progress": None}),
     "group_effect": lambda r: (
         neurons.group_effect,
-        {"ctx": r.ctx, "neurons": [NEURON], "intervention": neurons.Intervention()},
+        {"ctx": r.ctx, "neurons": [NEURON], "intervention": neurons.Intervention(), "draws": 1},
     ),
     "load_model": lambda r: (neurons.load_model, {"source": "mini", "tokenizer": None, "name": None, "device": "cpu"}),
     "logit_effects": lambda r: (neurons.logit_effects, {"cache": r.cache, "years": [31, 32]}),
@@ -168,8 +175,8 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
             "ctx": r.ctx,
             "neurons": [NEURON],
             "intervention": neurons.Intervention(),
-            "screened": None,
-            "scores": None,
+            "beside": {},
+            "draws": 1,
             "keep": False,
             "progress": None,
         },
@@ -189,7 +196,10 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
             "progress": None,
         },
     ),
-    "screen": lambda r: (neurons.screen, {"ctx": r.ctx, "intervention": neurons.Intervention(), "progress": None}),
+    "attribution_patching": lambda r: (
+        neurons.attribution_patching,
+        {"ctx": r.ctx, "intervention": neurons.Intervention(), "draws": 1, "progress": None},
+    ),
     "tune": lambda r: (neurons.tune, {"population": r.few.take(np.arange(3)), "seed": 0, "progress": None}),
     "year_spans": lambda r: (
         neurons.year_spans,
@@ -272,8 +282,12 @@ def test_a_strange_argument_is_taken_or_refused_in_one_line(
 
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
-    ("Intervention", {"ablation": "zeor"}, "ablation 'zeor' is unknown: choose resample, mean, zero"),
-    ("Intervention", {"ablation": "resample "}, "ablation 'resample ' is unknown: choose resample, mean, zero"),
+    ("Intervention", {"ablation": "zeor"}, "ablation 'zeor' is unknown: choose random-year, resample, mean, zero"),
+    (
+        "Intervention",
+        {"ablation": "resample "},
+        "ablation 'resample ' is unknown: choose random-year, resample, mean, zero",
+    ),
     ("Intervention", {"effect": "drect"}, "effect 'drect' is unknown: choose total, direct, frozen"),
     ("Intervention", {"measure": "contrst"}, "measure 'contrst' is unknown: choose contrast, probability_difference"),
     ("LogitEffects", {"activations": "mini"}, "activations must be Activations(cache), not 'mini'"),
@@ -309,7 +323,11 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("neuron_statistics", {"layers": [9.0]}, "layers must be a whole number, not 9.0"),
     ("neuron_effects", {"neurons": []}, "no neuron named: write layer and index like L9N12"),
     ("neuron_effects", {"neurons": None}, "neurons must be names like L9N12, not None"),
-    ("neuron_effects", {"scores": np.zeros((2, 2))}, "scores must be an array of shape (1, 256), layers by neurons"),
+    (
+        "neuron_effects",
+        {"beside": {"score": np.zeros((2, 2))}},
+        "score must be an array of shape (1, 256), layers by neurons",
+    ),
     ("Cache.read", {"dataset": "final/scael"}, "invalid dataset 'final/scael'"),
     ("ablation_context", {"nouns": 0}, "0 nouns asked for: this cache holds 1 to 2"),
     ("NeuronEffects.record", {"row": -1}, "row must be a whole number from 0 to 0, not -1"),

@@ -88,7 +88,8 @@ LEAST_CHANGE = 0.01
 
 @dataclass(frozen=True)
 class Carried:
-    """Changes of the mean probability difference when groups of neurons are resample-ablated together.
+    """Changes of the mean probability difference when groups of neurons are at a random other start year
+    together, minus the clean run's.
 
     all_neurons: of every neuron of the layers; reference: the reference task's boosting ones; own: this
     task's. n_reference, n_own: how many were ablated.

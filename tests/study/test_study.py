@@ -76,9 +76,9 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     ),
     "faithfulness": (("compose",), lambda found: found["faithfulness"]),
     "tiling": (("compose",), lambda found: found["tiling"]),
-    "circuit": (("circuit", "--prompts", str(PROMPTS), "--random", str(RANDOM)), lambda found: found),
+    "circuit": (("circuit", "--on-prompts", str(PROMPTS), "--random", str(RANDOM)), lambda found: found),
     "inputs": (
-        ("circuit", "--neuron", NEURONS[0], "--prompts", str(PROMPTS)),
+        ("circuit", "--neuron", NEURONS[0], "--on-prompts", str(PROMPTS)),
         lambda found: {name: value for name, value in found.items() if name != "model"},
     ),
     "checks": (("check", "--sample", str(SAMPLE)), lambda found: found),
