@@ -70,7 +70,7 @@ def composition_page(
 
 def _places_table(tiling: Tiling, paged: frozenset[str]) -> Table:
     columns = (
-        Column("neuron"), Column("share", "number"),
+        Column("neuron"), Column("share", "scientific", "of the probability difference"),
         Column("centre", "number", "start year at the middle of the top of its tuning"),
         Column("± standard error", "number", "jackknife over centuries"),
         Column("width", "number", "years at half the height"),
