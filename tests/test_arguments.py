@@ -235,7 +235,7 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
     "LogitEffects.bias_map": lambda r: (r.effects.bias_map, {"layer": 11}),
     "NeuronEffects.record": lambda r: (r.some.record, {"row": 0}),
     "NeuronId.parse": lambda r: (neurons.NeuronId.parse, {"text": NEURON}),
-    "NeuronStatistics.of_kind": lambda r: (r.statistics.of_kind, {"kind": "entropy"}),
+    "NeuronStatistics.of_class": lambda r: (r.statistics.of_class, {"neuron_class": "entropy"}),
     "NeuronStatistics.record": lambda r: (r.statistics.record, {"neuron": NEURON}),
     "NeuronStatistics.row_of": lambda r: (r.statistics.row_of, {"neuron": NEURON}),
     "Population.rows": lambda r: (r.population.rows, {"neurons": [NEURON]}),
@@ -295,7 +295,11 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("cluster", {"method": "kmeans"}, "method 'kmeans' is unknown: choose hdbscan, agglomerative"),
     ("cache_activations", {"dtype": "float64"}, "dtype 'float64' is unknown: choose float32, float16"),
     ("load_model", {"device": "gpu"}, "device 'gpu' is unknown: choose cpu, cuda, mps"),
-    ("NeuronStatistics.of_kind", {"kind": "predicton"}, "kind 'predicton' is unknown: choose prediction, suppression"),
+    (
+        "NeuronStatistics.of_class",
+        {"neuron_class": "predicton"},
+        "neuron_class 'predicton' is unknown: choose prediction, suppression",
+    ),
     ("GroupEffect.to_json", {"measure": "sharpness"}, "measure 'sharpness' is unknown: choose contrast"),
     ("group_effect", {"intervention": "zero"}, "intervention must be an Intervention, not 'zero'"),
     (

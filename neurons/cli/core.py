@@ -231,7 +231,7 @@ def _weights(statistics: NeuronStatistics, neuron: str) -> list[str]:
     return [
         *("–" if value is None else f"{value:.2f}" for value in numbers),
         "–" if share is None else f"{100 * share:.0f} %",
-        "" if found["kind"] == "none" else found["kind"],
+        ", ".join(found["neuron_classes"]),
     ]
 
 

@@ -148,5 +148,5 @@ def circuit(study: "Study", given: "Circuit | None", search: "Search", prompts: 
 def checks(study: "Study", sample: "Sample") -> "Checks":
     from neurons.comparison.replication import replicate
 
-    statistics, seed = study.kept("statistics"), study.plan.settings.seed
-    return replicate(study.model, study.effects(), sample, statistics=statistics, seed=seed, bars=study.bars)
+    statistics, seed, own = study.kept("statistics"), study.plan.settings.seed, study.plan.prompts
+    return replicate(study.model, study.effects(), sample, own=own, statistics=statistics, seed=seed, bars=study.bars)

@@ -48,7 +48,7 @@ KEPT = {
     "faithfulness": ("neurons.regression.faithfulness_results:Faithfulness", "1"),
     "tiling": ("neurons.regression.tiling_results:Tiling", "1"),
     "circuit": ("neurons.circuit.results:CircuitStudy", "3"),
-    "check": ("neurons.comparison.results:Checks", "2"),
+    "check": ("neurons.comparison.results:Checks", "3"),
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
 gives other numbers."""
