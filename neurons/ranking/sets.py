@@ -75,7 +75,7 @@ def kept_measures(
 def attributed(ctx: AblationContext, *, seed: int = 0, progress: Progress | None = None) -> Attributed:
     """Shares in every measure, and what the first k recover of probability difference and cutoff sharpness.
 
-    Raises `InputError` where a noun has one start year alone in its century.
+    Raises `InputError` where all prompts have one start year.
     """
     check_is("ctx", ctx, AblationContext, "what ablation_context returns")
     check_whole("seed", seed, least=0)
@@ -107,6 +107,11 @@ def halves(ctx: AblationContext, centuries: tuple[int, ...]) -> list[tuple[Bool[
     return [(chosen_on, _of_centuries(ctx, centuries, measured_on)) for chosen_on, measured_on in pairs]
 
 
+def on_rows(ctx: AblationContext, rows: Int[np.ndarray, " P"]) -> AblationContext:
+    """The context on some of its prompts, by their rows of the cache, and on their start years."""
+    return replace(ctx, rows=np.sort(rows), start_years=tuple(np.unique(ctx.cache.start_year[rows]).tolist()))
+
+
 def set_sizes(neurons: int) -> Int[np.ndarray, " G"]:
     """From none to all of so many neurons."""
     sizes = list(range(min(SINGLY, neurons) + 1))
@@ -116,8 +121,7 @@ def set_sizes(neurons: int) -> Int[np.ndarray, " G"]:
 
 
 def _of_centuries(ctx: AblationContext, centuries: tuple[int, ...], some: Bool[np.ndarray, " C"]) -> AblationContext:
-    rows = ctx.rows[np.isin(ctx.cache.century[ctx.rows], np.array(centuries)[some])]
-    return replace(ctx, rows=rows, start_years=tuple(np.unique(ctx.cache.start_year[rows]).tolist()))
+    return on_rows(ctx, ctx.rows[np.isin(ctx.cache.century[ctx.rows], np.array(centuries)[some])])
 
 
 def recovered(values: Float[np.ndarray, " G"]) -> Float[np.ndarray, " G"]:
@@ -126,10 +130,13 @@ def recovered(values: Float[np.ndarray, " G"]) -> Float[np.ndarray, " G"]:
     return (values - values[0]) / moved if moved else np.zeros(len(values))
 
 
-def sampled(ctx: AblationContext, sets: int, *, seed: int = 0) -> AblationContext:
-    """The context itself where so many sets on all of its prompts are within `WORK`, else on a sample of them."""
+def sampled(ctx: AblationContext, sets: int, *, most: int | None = None, seed: int = 0) -> AblationContext:
+    """The context itself where so many sets on all of its prompts are within `WORK`, else on a sample of them.
+
+    most: prompts of each start year.
+    """
     count = np.unique(ctx.start_year, return_counts=True)[1]
-    per_year = max(1, int(WORK // (sets * len(count) * work_of_answer(ctx))))
+    per_year = max(1, min(most or len(ctx), int(WORK // (sets * len(count) * work_of_answer(ctx)))))
     return ctx if per_year >= count.max() else balanced(ctx, per_year, seed=seed)
 
 
@@ -154,4 +161,4 @@ def balanced(ctx: AblationContext, per_year: int, *, seed: int = 0) -> AblationC
             free[year].remove(row)
             used[int(century[row])] += 1
             taken.append(row)
-    return replace(ctx, rows=np.sort(taken))
+    return on_rows(ctx, np.array(taken))
