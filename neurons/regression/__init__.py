@@ -4,7 +4,7 @@ Public: `compose` (composition), and through `Study`: `faithfulness`, `tiling`.
 
 Read in this order: `terms` (the named shapes), `parts` (layers and groups), `sparse` (sums of the first neurons),
 `composition`; `described` (curves that a description gives to each neuron) and `faithfulness` (what the model does with
-them); `tiling` (tuning centres and readout edges) and `exchange` (neurons at each other's curves); `first` (what the
-model does with the first neurons). `results`, `faithfulness_results` and `tiling_results` hold what they find.
-`faithfulness`, `exchange` and `first` run the model.
+them, and with the first neurons); `tiling` (tuning centres and readout edges) and `exchange` (neurons at each other's
+curves). `results`, `faithfulness_results` and `tiling_results` hold what they find. `faithfulness` and `exchange` run
+the model.
 """

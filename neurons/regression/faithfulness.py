@@ -7,6 +7,9 @@
 3. Recovered is (m - floor) / (clean - floor) of a measure, with its mean over start years at the average century; clean
    and floor are those of attribution (all neurons of the layers at a random other start year).
 4. Its interval is a jackknife over centuries of the ratio. A century is described by the others.
+
+`behaviour_of_first` is the comparison without a description: the first k neurons as they are, ordered on one half of
+the centuries and run on the other.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,11 +28,12 @@ from neurons.intervals import Cells, interval
 from neurons.intervention.context import AblationContext
 from neurons.model.at_end import after_writing
 from neurons.model.forward import normalise
-from neurons.ranking.sets import RECOVERED
+from neurons.ranking.sets import ONE_DRAW, RECOVERED, first_of, halves, kept_measures, recovered, sampled
 from neurons.regression.described import given_description, own_curves, standard_descriptions
 from neurons.regression.faithfulness_results import Faithful, Faithfulness, Recovered
 from neurons.types import Measure, NeuronId, Neurons, Progress, check_is, check_progress, check_whole
 
+ORDERED_BY: Measure = "probability_difference"
 ROWS = 2048
 """Descriptions times prompts in one pass."""
 Written = Mapping[int, Float[Tensor, "C Y d"]]
@@ -140,3 +144,27 @@ def _part(mean: Float[np.ndarray, "Y 3"]) -> Float[np.ndarray, ""]:
     """(m - floor) / (clean - floor) of the means over start years; 0 where the measure does not move."""
     m, clean, floor = mean.mean(0)
     return np.asarray((m - floor) / (clean - floor) if clean != floor else 0.0)
+
+
+def behaviour_of_first(
+    ctx: AblationContext,
+    attributed: Attributed,
+    sizes: Sequence[int],
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[Measure, Float[np.ndarray, " G"]]:
+    """Recovered parts of clean minus floor in both measures, in one order: by share of the probability difference.
+
+    sizes: ascending, the last of them all neurons. On many neurons a sample of the prompts is run (`sampled`).
+    """
+    share, found = attributed.share(ORDERED_BY), []
+    pairs = halves(sampled(ctx, len(sizes) + 1, seed=seed), share.centuries)
+    for done, (chosen, some) in enumerate(pairs, 1):
+        sets = first_of(share.order(chosen), [0, *sizes])
+        values = kept_measures(some, sets, measures=RECOVERED, draws=ONE_DRAW, seed=seed)
+        found.append([values[measure].mean(1) for measure in RECOVERED])
+        if progress:
+            progress(done, len(pairs))
+    means = np.mean(found, 0)
+    return {measure: recovered(one)[1:] for measure, one in zip(RECOVERED, means, strict=True)}

@@ -84,7 +84,7 @@ def composition(study: "Composed", also: Sequence[NeuronId], cap: int | None) ->
     tuning = tune_also(population, clustering.tuning, also, seed=seed)
     if not study.plan.settings.attribution:
         return compose(population, tuning, groups=groups, notes=clustering.notes)
-    from neurons.regression.first import behaviour_of_first
+    from neurons.regression.faithfulness import behaviour_of_first
 
     found = study.attributed()
     enough = [one.fewest(PART) for one in found.recoveries]

@@ -18,7 +18,7 @@ from neurons.decomposition.population import Population, neuron_population
 from neurons.intervals import Cells, left_out
 from neurons.ranking.sets import first_of, kept_measures
 from neurons.regression.composition import compose
-from neurons.regression.first import behaviour_of_first
+from neurons.regression.faithfulness import behaviour_of_first
 from neurons.regression.parts import maps_of
 from neurons.regression.results import Composition, Regression
 from neurons.regression.sparse import sparse_curve, sparse_sizes
