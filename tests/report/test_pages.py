@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neurons.attribution.position_results import Positions
 from neurons.cache.format import Cache
 from neurons.clustering.clusters import cluster
 from neurons.clustering.results import Clustering
@@ -23,6 +24,7 @@ from neurons.ranking.ranking import rank
 from neurons.ranking.results import COLUMNS, Ranking
 from neurons.regression.composition import compose
 from neurons.regression.results import Composition
+from neurons.regression.tiling_results import composed_json
 from neurons.report import markdown
 from neurons.report.blocks import (
     Code,
@@ -39,6 +41,7 @@ from neurons.report.blocks import (
 )
 from neurons.report.contents import Contents, paged_neurons
 from neurons.report.numbers import behaviour_numbers
+from neurons.report.pages.ranking import positions_sections
 from neurons.report.render import MANY, Site, row_data, shade, to_html
 from neurons.report.report import write_report
 from neurons.task.behaviour import measure, year_probabilities
@@ -298,7 +301,7 @@ def clustering(effects: LogitEffects, ranking: Ranking) -> Clustering:
 @pytest.fixture(scope="module")
 def composition(effects: LogitEffects, clustering: Clustering) -> Composition:
     groups = {str(one.id): one.members for one in clustering.clusters}
-    return compose(neuron_population(effects), clustering.tuning, groups=groups, cap=20, most=5)
+    return compose(neuron_population(effects), clustering.tuning, groups=groups)
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +317,7 @@ def clustered(effects, ranking, clustering, composition, tmp_path_factory) -> Pa
 def test_pages_of_analyses_are_linked_from_the_index_and_their_numbers_kept(clustered, composition):
     assert "composition.html" in Reader((clustered / "index.html").read_text(encoding="utf-8")).links
     pages = json.loads((clustered / "report.json").read_text(encoding="utf-8"))["pages"]
-    assert pages["composition"] == json.loads(json.dumps(composition.to_json()))
+    assert pages["composition"] == json.loads(json.dumps(composed_json(composition, None, None)))
 
 
 def test_the_page_of_provenance_names_the_cache_and_the_analyses(clustered, effects):
@@ -467,3 +470,14 @@ def test_html_and_markdown_show_the_same_numbers():
 def test_page_keys_stay_inside_the_report(key):
     with pytest.raises(ValueError, match="page key"):
         Page(key, "t", "l", ())
+
+
+def test_the_index_says_how_much_lies_before_end_where_that_was_measured():
+    attribution = np.zeros((2, 3, 4))
+    attribution[0, 0, 1], attribution[1, 2, 0] = -1.0, 3.0
+    measured = Positions("m", "probability_difference", ("BOS", "XX", "YY", "to", "XX"), attribution)
+    (section,) = positions_sections(measured.to_json())
+    _, meaning, table = section.blocks
+    assert meaning.parts[0].startswith("25 % of the absolute attribution")
+    assert table.rows[0] == ("L0N1", "2: YY", -1.0)
+    assert positions_sections(None) == ()
