@@ -109,6 +109,8 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
                 for measure in ("probability_difference", "cutoff_sharpness", "logit_step")
                 for kind in ("mean", "sd")
             ),
+            behaviour[run]["top_1"]["mean"],
+            behaviour[run]["top_5"]["mean"],
         )
         for run, shown in RUNS.items()
     )
@@ -120,11 +122,14 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
         Column("sd", "number", "over prompts"),
         Column("logit step", "number", "logit of YY + 1 minus logit of YY - 1"),
         Column("sd", "number", "over prompts"),
+        Column("top 1", "number", "how often the most likely of the 100 years is later than YY"),
+        Column("top 5", "number", "share of the 5 most likely years that are later than YY"),
     )
     caption = f"Means over {behaviour['n_prompts']:,} prompts, start years {shown_years(start_years)}"
     meaning = (
         "Probability difference: sum of p(y > YY) minus sum of p(y ≤ YY). Cutoff sharpness: p(YY + 1) minus p(YY − 1)."
-        " Logit step: the same of their logits."
+        " Logit step: the same of their logits. Top k: share of the k most likely of the 100 years that are later than"
+        " YY."
         " Neither the corrupted run nor the average distribution depends on YY; both are scored against the true YY."
     )
     return (Gallery((picture,)), Table(caption, columns, rows), Text((meaning,)))
