@@ -24,7 +24,7 @@ from neurons.cli.common import (
     print_table,
 )
 from neurons.cli.options import CacheDirOption, is_file, on_options, on_study
-from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
+from neurons.model.files import BUNDLED, HUB_MODELS, fetch, local_hub_folder, split_revision
 from neurons.study.study import Study
 from neurons.task.own_prompts import write_prompts
 from neurons.task.years import spans
@@ -253,8 +253,19 @@ def _describe(file: Path) -> dict[str, Any]:
                     "centuries": np.unique(cache.century).tolist(), "state": state}  # fmt: skip
 
 
-def models(as_json: JsonOption = False) -> None:
+def models(
+    download: Annotated[
+        str | None,
+        typer.Option(
+            "--download", help="Fetch this model of the hub first: NAME or NAME@REVISION.", show_default="none"
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """List the models: bundled, on the hub, in the local hub cache."""
+    if download is not None:
+        name, revision = split_revision(download)
+        note(f"{download} is in {fetch(name, revision)}")
     entries: list[dict[str, Any]] = [
         {"model": name, "kind": "bundled", "ready": True, "path": str(folder)} for name, folder in BUNDLED.items()
     ]

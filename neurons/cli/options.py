@@ -26,7 +26,9 @@ from neurons.types import Device, InputError, no_bars, parse_ranges
 
 ModelOption = Annotated[
     str,
-    typer.Option("--model", "-m", help="mini, a GPT-2 of the hub (gpt2, gpt2-medium, ...) or a checkpoint directory."),
+    typer.Option(
+        "--model", "-m", help="mini, a GPT-2 of the hub (gpt2, gpt2-medium, NAME@REVISION) or a checkpoint directory."
+    ),
 ]
 LayersOption = Annotated[
     str | None, typer.Option("--layers", help="MLP layers, like 8-11.", show_default="the last third")

@@ -34,6 +34,10 @@ METHODS: dict[str, Callable[[Study], Any]] = {
     "shapley": lambda study: study.shapley(NEURONS, samples=3),
     "approximations": lambda study: study.approximations(),
     "ranking": lambda study: study.ranking(),
+    "sets": lambda study: study.sets(),
+    "sets_elsewhere": lambda study: study.sets_elsewhere(),
+    "interchange": lambda study: study.interchange(),
+    "masks": lambda study: study.masks(seeds=1, steps=5),
     "positions": lambda study: study.positions(),
     "pairing": lambda study: study.pairing(),
     "neuron_statistics": lambda study: study.neuron_statistics(),
@@ -49,6 +53,8 @@ METHODS: dict[str, Callable[[Study], Any]] = {
     "tuning": lambda study: study.tuning(),
     "clusters": lambda study: study.clusters(),
     "composition": lambda study: study.composition(),
+    "faithfulness": lambda study: study.faithfulness(),
+    "tiling": lambda study: study.tiling(),
     "circuit": lambda study: study.circuit(prompts=PROMPTS, random=RANDOM),
     "inputs": lambda study: study.inputs(NEURONS[0], prompts=PROMPTS),
     "checks": lambda study: study.checks(SAMPLE),
@@ -61,6 +67,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     "behaviour": (("behaviour", "--resample"), lambda found: found),
     "ranking": (("rank",), lambda found: {name: value for name, value in found.items() if name != "positions"}),
     "positions": (("rank",), lambda found: found["positions"]),
+    "sets": (("rank", "--sets"), lambda found: found["sets"]),
+    "interchange": (("rank", "--sets"), lambda found: found["interchange"]),
     "ablate": (("causal", "--neurons", ",".join(NEURONS)), lambda found: found),
     "ablations": (("causal", "--exact", "20"), lambda found: found),
     "curves": (("causal", "--curves"), lambda found: {k: v for k, v in found["curves"].items() if k != "published"}),
@@ -69,7 +77,12 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     "components": (("causal", "--layers-table"), lambda found: found["layers"]),
     "tuning": (("compose",), lambda found: found["tuning"]),
     "clusters": (("cluster",), lambda found: found),
-    "composition": (("compose",), lambda found: found),
+    "composition": (
+        ("compose",),
+        lambda found: {k: v for k, v in found.items() if k not in {"faithfulness", "tiling", "exchanged"}},
+    ),
+    "faithfulness": (("compose",), lambda found: found["faithfulness"]),
+    "tiling": (("compose",), lambda found: found["tiling"]),
     "circuit": (("circuit", "--on-prompts", str(PROMPTS), "--random", str(RANDOM)), lambda found: found),
     "inputs": (
         ("circuit", "--neuron", NEURONS[0], "--on-prompts", str(PROMPTS)),
@@ -80,9 +93,10 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
 }
 """The command of a method, and which part of what it prints is the method's."""
 TABLES = (
-    "attribution", "shapley", "approximations",
+    "attribution", "shapley", "approximations", "sets", "interchange", "masks",
     "behaviour", "ranking", "neuron_statistics", "texts", "ablate", "ablations", "curves", "published_curve", "tuning",
-    "components", "clusters", "composition", "circuit", "inputs", "checks", "tasks", "compare",
+    "components", "clusters", "composition", "faithfulness", "tiling", "circuit", "inputs", "checks", "tasks",
+    "compare",
 )  # fmt: skip
 LABELLED = {
     "attribution": ("start_year", "neuron"),
