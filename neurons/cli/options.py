@@ -103,6 +103,7 @@ def common_options(
     quiet: QuietOption = False,
 ) -> dict[str, Any]:
     """The options as arguments of `Study`; raises `InputError` for text that cannot be read."""
+    chosen = {"nouns": nouns, "centuries": centuries, "task": task, "template": template, "no_bos": no_bos}
     return {
         "model": model,
         "layers": parse_ranges(layers, what="layers") if layers is not None else None,
@@ -113,9 +114,7 @@ def common_options(
         "task": task,
         "template": template,
         "bos": not no_bos,
-        "prompts": _own_prompts(
-            prompts, skip, nouns=nouns, centuries=centuries, task=task, template=template, no_bos=no_bos
-        ),
+        "prompts": _own_prompts(prompts, skip, **chosen),
         "dtype": dtype,
         "attribution": not no_attribution,
         "cache_dir": cache_dir,
@@ -158,7 +157,7 @@ def _with_options(make: Callable[[dict[str, Any]], Any], without: Sequence[str])
     return decorate
 
 
-def _own_prompts(path: Path | None, skip: bool, **others: str | bool | None) -> PromptFile | None:
+def _own_prompts(path: Path | None, skip: bool, **others: Any) -> PromptFile | None:
     if path is None:
         if skip:
             raise InputError("--skip leaves out rows of --prompts: name that file too")
