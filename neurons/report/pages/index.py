@@ -103,19 +103,7 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
         " vocabulary. Right of the dashed diagonal lie the years after YY. The colour scale is the square root"
         " of the probability, clipped at its 99th percentile.",
     )
-    rows = tuple(
-        (
-            shown,
-            *(
-                behaviour[run][measure][kind]
-                for measure in ("probability_difference", "cutoff_sharpness", "logit_step")
-                for kind in ("mean", "sd")
-            ),
-            behaviour[run]["top_1"]["mean"],
-            behaviour[run]["top_5"]["mean"],
-        )
-        for run, shown in RUNS.items()
-    )
+    rows = tuple((shown, *_measures(behaviour[run])) for run, shown in RUNS.items())
     columns = (
         Column("answer of"),
         Column("probability difference", "number", "sum of p(y > YY) minus sum of p(y <= YY)"),
@@ -135,6 +123,12 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
         " Neither the corrupted run nor the average distribution depends on YY; both are scored against the true YY."
     )
     return (Gallery((picture,)), Table(caption, columns, rows), Text((meaning,)))
+
+
+def _measures(run: Mapping[str, Mapping[str, float]]) -> tuple[float, ...]:
+    spread = ("probability_difference", "cutoff_sharpness", "logit_step")
+    both = [run[measure][kind] for measure in spread for kind in ("mean", "sd")]
+    return (*both, run["top_1"]["mean"], run["top_5"]["mean"])
 
 
 def _layers(effects: LogitEffects, layers: Mapping[str, Any]) -> tuple[Block, ...]:
