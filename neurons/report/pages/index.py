@@ -12,6 +12,7 @@ from neurons.ranking.results import Ranking
 from neurons.report.blocks import (
     INDEX,
     Block,
+    Cell,
     Column,
     Gallery,
     Page,
@@ -103,7 +104,7 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
         " vocabulary. Right of the dashed diagonal lie the years after YY. The colour scale is the square root"
         " of the probability, clipped at its 99th percentile.",
     )
-    rows = tuple((shown, *_measures(behaviour[run])) for run, shown in RUNS.items())
+    rows: tuple[tuple[Cell, ...], ...] = tuple((shown, *_measures(behaviour[run])) for run, shown in RUNS.items())
     columns = (
         Column("answer of"),
         Column("probability difference", "number", "sum of p(y > YY) minus sum of p(y <= YY)"),
