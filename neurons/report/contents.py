@@ -31,6 +31,7 @@ from neurons.report.numbers import (
     prompt_numbers,
 )
 from neurons.report.weight_numbers import FromWeights
+from neurons.routes.results import Routes
 from neurons.types import NeuronId
 
 FORMAT_VERSION = 2
@@ -58,6 +59,7 @@ class Contents:
     circuit: CircuitStudy | None = None
     checks: Checks | None = None
     orders: OrderComparison | None = None
+    routes: Routes | None = None
     positions: Positions | None = None
     tokens: tuple[str, ...] = ()
     seed: int = 0
@@ -103,7 +105,7 @@ class Contents:
             "ranking": [self.ranking.record(row) for row in range(len(self.ranking))],
             "neurons": neuron_numbers(
                 self.effects, self.ranking, self.neurons, tuning=self.tuning, weights=self.weights,
-                clusters=self.labels.get("cluster", {}),
+                clusters=self.labels.get("cluster", {}), routes=self.routes,
             ),
             "provenance": provenance(self.cache, self.analyses()),
         }  # fmt: skip

@@ -19,6 +19,7 @@ from neurons.decomposition.measured import mean_probability, measured_behaviour,
 from neurons.decomposition.profiles import PartContrast, by_distance, contrast_by_part
 from neurons.ranking.results import Ranking
 from neurons.report.weight_numbers import DIGITS, FromWeights
+from neurons.routes.results import Routes
 from neurons.task.years import contrast_weights
 from neurons.types import NeuronId
 from neurons.weights.neighbours import curve_features, every_neuron, nearest
@@ -108,6 +109,7 @@ def neuron_numbers(
     tuning: Tuning | None = None,
     weights: FromWeights = NOTHING_KEPT,
     clusters: Mapping[NeuronId, str] = NO_CLUSTERS,
+    routes: Routes | None = None,
 ) -> dict[str, dict[str, Any]]:
     """For each neuron its record in the ranking and what its page shows, in the units of the figures.
 
@@ -115,7 +117,8 @@ def neuron_numbers(
     their outer product. contrast: by start year, logits. by_distance: mean effect over the cells with the same y - YY,
     logits. similar: the neurons of closest tuning and readout, by cosine, and where they are known those of closest
     w_in and w_out. fit: the families of tuning and readout, None where `tuning` has not fitted the neuron. cluster: its
-    cluster's id or None. The rest is as in `FromWeights.numbers`.
+    cluster's id or None. routes: of its share and total effect, None where they were not followed. The rest is as in
+    `FromWeights.numbers`.
     """
     fits = {one.neuron: one for one in tuning.neurons} if tuning else {}
     curves = {layer: effects.tuning(layer) for layer in effects.layers}
@@ -135,6 +138,7 @@ def neuron_numbers(
             **_curves(curve, low, high, readout, effects.start_years),
             "fit": _fit_numbers(fit) if fit else None,
             "cluster": clusters.get(neuron),
+            "routes": None if routes is None else routes.of_neuron(neuron),
             **known,
             "similar": known["similar"] | similar[neuron].to_json(),
         }

@@ -40,6 +40,7 @@ KEPT = {
     "attribution": ("neurons.attribution.results:Attributed", "1"),
     "positions": ("neurons.attribution.position_results:Positions", "1"),
     "orders": ("neurons.ranking.results:OrderComparison", "1"),
+    "routes": ("neurons.routes.results:Routes", "1"),
     "ablations": ("neurons.intervention.results:Ablations", "2"),
     "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "2"),
     "components": ("neurons.intervention.results:ComponentEffects", "1"),

@@ -31,6 +31,7 @@ def contents(study: "Study", neurons: Sequence[str | NeuronId], *, top: int, cau
         circuit=study.circuit() if circuit else study.kept("circuit"),
         checks=study.kept("check"),
         orders=study.kept("orders"),
+        routes=study.routes() if causal and study.plan.settings.attribution else study.kept("routes"),
         positions=study.positions() if study.plan.settings.attribution else None,
         tokens=study.plan.token_names,
         seed=study.plan.settings.seed,
@@ -42,7 +43,7 @@ def one_neuron(study: "Study", neuron: str | NeuronId) -> dict[str, Any]:
     named = study.check_neuron(neuron)
     return neuron_numbers(
         study.effects(), study.ranking(), [named], tuning=study.tuning(), weights=_weights(study, [named]),
-        clusters=cluster_names(study.clusters()),
+        clusters=cluster_names(study.clusters()), routes=study.kept("routes"),
     )[str(named)]  # fmt: skip
 
 
