@@ -29,6 +29,7 @@ from neurons.report.numbers import (
     layer_numbers,
     neuron_numbers,
     prompt_numbers,
+    with_routes,
 )
 from neurons.report.weight_numbers import FromWeights
 from neurons.routes.results import Routes
@@ -103,12 +104,16 @@ class Contents:
             "positions": None if self.positions is None else self.positions.to_json(),
             "answer": None if self.ranking.answer is None else dict(vars(self.ranking.answer)),
             "ranking": [self.ranking.record(row) for row in range(len(self.ranking))],
-            "neurons": neuron_numbers(
-                self.effects, self.ranking, self.neurons, tuning=self.tuning, weights=self.weights,
-                clusters=self.labels.get("cluster", {}), routes=self.routes,
-            ),
+            "neurons": self._neurons(),
             "provenance": provenance(self.cache, self.analyses()),
         }  # fmt: skip
+
+    def _neurons(self) -> dict[str, dict[str, Any]]:
+        clusters = self.labels.get("cluster", {})
+        found = neuron_numbers(
+            self.effects, self.ranking, self.neurons, tuning=self.tuning, weights=self.weights, clusters=clusters
+        )
+        return with_routes(found, self.routes)
 
     def analyses(self) -> dict[str, str]:
         """The analyses shown and how each was run, for the page of provenance."""

@@ -109,7 +109,6 @@ def neuron_numbers(
     tuning: Tuning | None = None,
     weights: FromWeights = NOTHING_KEPT,
     clusters: Mapping[NeuronId, str] = NO_CLUSTERS,
-    routes: Routes | None = None,
 ) -> dict[str, dict[str, Any]]:
     """For each neuron its record in the ranking and what its page shows, in the units of the figures.
 
@@ -117,8 +116,7 @@ def neuron_numbers(
     their outer product. contrast: by start year, logits. by_distance: mean effect over the cells with the same y - YY,
     logits. similar: the neurons of closest tuning and readout, by cosine, and where they are known those of closest
     w_in and w_out. fit: the families of tuning and readout, None where `tuning` has not fitted the neuron. cluster: its
-    cluster's id or None. routes: of its share and total effect, None where they were not followed. The rest is as in
-    `FromWeights.numbers`.
+    cluster's id or None. The rest is as in `FromWeights.numbers`.
     """
     fits = {one.neuron: one for one in tuning.neurons} if tuning else {}
     curves = {layer: effects.tuning(layer) for layer in effects.layers}
@@ -138,11 +136,18 @@ def neuron_numbers(
             **_curves(curve, low, high, readout, effects.start_years),
             "fit": _fit_numbers(fit) if fit else None,
             "cluster": clusters.get(neuron),
-            "routes": None if routes is None else routes.of_neuron(neuron),
             **known,
             "similar": known["similar"] | similar[neuron].to_json(),
         }
     return numbers
+
+
+def with_routes(numbers: Mapping[str, dict[str, Any]], routes: Routes | None) -> dict[str, dict[str, Any]]:
+    """Each neuron's numbers with the `routes` of its share and total effect, None where they were not followed."""
+    return {
+        name: {**one, "routes": None if routes is None else routes.of_neuron(NeuronId.parse(name))}
+        for name, one in numbers.items()
+    }
 
 
 def _similar_curves(effects: LogitEffects, neurons: Sequence[NeuronId]) -> dict[NeuronId, Neighbours]:

@@ -28,7 +28,7 @@ from neurons.report.pages.composition import cluster_pages, clusters_section, co
 from neurons.report.pages.index import index_page
 from neurons.report.pages.neuron import neuron_page
 from neurons.report.pages.provenance import provenance_page, short_provenance
-from neurons.report.pages.routes import neuron_routes, route_sections
+from neurons.report.pages.sections.routes import neuron_routes, route_sections
 from neurons.report.render import EXPLORER, Site, html_file, write_assets, write_page
 from neurons.types import FileFormat, NeuronId, Progress
 

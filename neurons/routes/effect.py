@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neurons.attribution.end import Block, blocks
-from neurons.attribution.shares import STEPS, check_ctx, gauss
+from neurons.attribution.shares import check_ctx, gauss
 from neurons.intervention.context import AblationContext
 from neurons.intervention.exact import check_neurons
 from neurons.intervention.groups import ROWS
@@ -29,6 +29,8 @@ from neurons.routes.results import ROUTES, Split
 from neurons.routes.share import at_final_residual
 from neurons.types import Measure, Neurons, Progress
 
+STEPS = (2, 4, 8, 16, 32)
+"""Numbers of nodes tried, one after the other: one neuron alone moves the answer little."""
 TOLERANCE = 3e-7
 """Largest error of the sum of a neuron's parts, in the mean over a block's prompts, in units of the measure."""
 

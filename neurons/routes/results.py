@@ -118,7 +118,7 @@ class Routes(Shown):
         from neurons.labelled import labelled, together
 
         unit, neurons = self.measure.replace("_", " "), self.share.neurons
-        edges = labelled(self.share.edges, unit=unit, neuron=neurons, later_neuron=self.share.receivers)
+        edges = labelled(self.share.edges, unit=unit, neuron=neurons, later_neuron=list(map(str, self.share.receivers)))
         return together(edges=edges, parts=labelled(self.share.parts, unit=unit, neuron=neurons, route=ROUTES))
 
     def to_json(self) -> dict[str, Any]:

@@ -1,26 +1,23 @@
 """Routes in results, pages, figures and the command: what is shown is what was found."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from neurons.attribution.results import Attributed
 from neurons.cache.format import Cache
 from neurons.decomposition.effects import logit_effects
 from neurons.ranking.ranking import rank
 from neurons.report.blocks import Gallery, Table, Text
 from neurons.report.contents import Contents
 from neurons.report.figures.route_plots import route_matrix
-from neurons.report.pages.routes import route_sections
+from neurons.report.pages.sections.routes import route_sections
 from neurons.report.report import write_report
 from neurons.routes.results import ROUTES, Routes, Split
 from neurons.types import NeuronId
 
-Run = Callable[..., tuple[int, str, str]]
 NEURONS = tuple(NeuronId(layer, index) for layer in (8, 9, 11) for index in range(4))
 
 
@@ -63,7 +60,7 @@ def test_a_neuron_outside_the_set_has_no_routes_and_a_late_one_no_effect(routes:
 
 def test_the_matrix_is_drawn_in_order_of_tuning_centre(routes: Routes) -> None:
     """Rows and columns in one order, neurons without a centre last."""
-    centres = [90.0, np.nan, 10.0, *range(20, 29)]
+    centres = [90.0, np.nan, 10.0, *map(float, range(20, 29))]
     (section,) = route_sections(routes, centres, frozenset())
     gallery = next(block for block in section.blocks if isinstance(block, Gallery))
     image = gallery.pictures[0].draw().axes[0].get_images()[0].get_array()
@@ -102,15 +99,3 @@ def test_the_report_shows_routes_on_the_page_of_composition_and_of_each_neuron(
     numbers = json.loads((tmp_path / "mini" / "report.json").read_text(encoding="utf-8"))["neurons"]
     assert numbers["L8N0"]["routes"]["share"]["total"] == pytest.approx(routes.share.total[0])
     assert numbers["L10N0"]["routes"] is None
-
-
-def test_compose_follows_routes_when_asked(run: Run, mini_cache: Cache, mini_attributed: Attributed) -> None:
-    options = ("--cache-dir", mini_cache.path.parent, "--routes", "--json")
-    code, out, _ = run("compose", *options)
-    assert code == 0
-    found = json.loads(out)["routes"]
-    shares = mini_attributed.share("probability_difference")
-    assert len(found["share"]) == mini_attributed.recovery("probability_difference").fewest(0.9)
-    for one in found["share"]:
-        assert one["total"] == pytest.approx(shares.share_of(one["neuron"]), abs=1e-6)
-    assert found["attention"] == pytest.approx(0, abs=1e-6)
