@@ -144,7 +144,7 @@ def test_what_is_measured_is_what_naming_the_years_measures(run: Run, gappy: Cac
     [
         ["behaviour"], ["rank"], ["cluster"], ["compose"],
         *(pytest.param(each.split(), marks=pytest.mark.long) for each in (
-            "causal --exact 4", "circuit --prompts 99", "check --sample 60", "tasks --only started-ended",
+            "causal --exact 4", "circuit --on-prompts 99", "check --sample 60", "tasks --only started-ended",
             "compare mini mini --report-dir {}", "report --top 1 --report-dir {}",
         )),
     ],

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from neurons.intervention.readers import measure_weights
 from neurons.model.model import Model
-from neurons.types import Measure
+from neurons.types import OF_LOGITS, Measure
 
 ROWS, TOKENS = 512, 1024
 """Answers and tokens read at once: full matrix speed, and 2 MB of logits."""
@@ -25,7 +25,8 @@ ROWS, TOKENS = 512, 1024
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """K measures at P prompts. weights [K, P, 100]: of the year logits (contrast) or the year probabilities."""
+    """K measures at P prompts. weights [K, P, 100]: of the year logits (`OF_LOGITS`) or the year
+    probabilities."""
 
     model: Model
     measures: tuple[Measure, ...]
@@ -44,7 +45,7 @@ class Answer:
         p = (normed @ self.W_years.T - total[..., None]).exp()
         gradients = torch.empty(len(self.measures), *normed.shape, dtype=normed.dtype, device=normed.device)
         for k, (measure, w) in enumerate(zip(self.measures, self.weights, strict=True)):
-            if measure == "contrast":
+            if measure in OF_LOGITS:
                 gradients[k] = w @ self.W_years
             else:
                 gradients[k] = (p * w) @ self.W_years - values[k, ..., None] * expected
@@ -53,7 +54,7 @@ class Answer:
     def _values(self, normed: Float[Tensor, "n P d"], total: Float[Tensor, "n P"]) -> Float[Tensor, "K n P"]:
         logits = normed @ self.W_years.T
         p = (logits - total[..., None]).exp()
-        read = [logits if measure == "contrast" else p for measure in self.measures]
+        read = [logits if measure in OF_LOGITS else p for measure in self.measures]
         return torch.stack([(x * w).sum(-1) for x, w in zip(read, self.weights, strict=True)])
 
 

@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neurons.attribution.answer import Answer, answer_of
-from neurons.attribution.draws import noun_centuries, random_years
 from neurons.intervention.context import PROMPT_BLOCK, AblationContext
+from neurons.intervention.draws import noun_centuries, random_years
 from neurons.intervention.groups import ROWS
 from neurons.model.at_end import after_ablation
 from neurons.model.forward import EndTrace, attention_at_end, mlp, normalise, post_activation, trace

@@ -16,10 +16,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neurons.attribution.answer import answer_of
-from neurons.attribution.draws import DRAWS, random_years
 from neurons.attribution.end import measured_rows
 from neurons.attribution.position_results import Positions
 from neurons.intervention.context import AblationContext
+from neurons.intervention.draws import DRAWS, random_years
 from neurons.model.forward import LayerPass, activate, final_scale, layer_passes, normalise
 from neurons.model.model import LayerNorm, Model
 from neurons.model.rerun import attention_pattern

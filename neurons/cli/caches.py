@@ -1,4 +1,4 @@
-"""`neurons models`; `neurons cache`: build a cache, list, verify and delete what is there."""
+"""`neurons models`, `prompts` and `cache`: what can be named, what is run, and what is stored."""
 
 import re
 import time
@@ -24,8 +24,9 @@ from neurons.cli.common import (
     print_table,
 )
 from neurons.cli.options import CacheDirOption, is_file, on_options, on_study
-from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
+from neurons.model.files import BUNDLED, HUB_MODELS, fetch, local_hub_folder, split_revision
 from neurons.study.study import Study
+from neurons.task.own_prompts import write_prompts
 from neurons.task.years import spans
 from neurons.types import CacheError, InputError
 
@@ -37,13 +38,37 @@ app.callback(invoke_without_command=True)(help_without_command)
 
 
 def register(above: typer.Typer) -> None:
-    above.command()(models)
+    for command in (models, prompts):
+        above.command()(command)
     above.add_typer(app, name="cache")
 
 
 FilesArgument = Annotated[
     list[str] | None, typer.Argument(help="Cache files, by path or by name within --cache-dir.", show_default=False)
 ]
+
+
+@on_study("years", "layers", "dtype", "device", "cache_dir", "no_attribution")
+def prompts(
+    study: Study,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write them to this file, .csv or .jsonl.", show_default="none"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print or export the prompts as CSV: clean, corrupted, label.
+
+    Other tools run on the same prompts with it, and --prompts reads it.
+    """
+    found = study.plan.prompts.to_layout()
+    if output is not None:
+        write_prompts(found, output)
+        print(f"{len(found):,} prompts in {output}")
+    elif as_json:
+        print_json(found.to_dict("records"))
+    else:
+        print(found.to_csv(index=False), end="")
 
 
 @app.command()
@@ -228,8 +253,19 @@ def _describe(file: Path) -> dict[str, Any]:
                     "centuries": np.unique(cache.century).tolist(), "state": state}  # fmt: skip
 
 
-def models(as_json: JsonOption = False) -> None:
+def models(
+    download: Annotated[
+        str | None,
+        typer.Option(
+            "--download", help="Fetch this model of the hub first: NAME or NAME@REVISION.", show_default="none"
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """List the models: bundled, on the hub, in the local hub cache."""
+    if download is not None:
+        name, revision = split_revision(download)
+        note(f"{download} is in {fetch(name, revision)}")
     entries: list[dict[str, Any]] = [
         {"model": name, "kind": "bundled", "ready": True, "path": str(folder)} for name, folder in BUNDLED.items()
     ]

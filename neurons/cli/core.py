@@ -74,7 +74,7 @@ def behaviour(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure probability difference and cutoff sharpness.
+    """Measure probability difference, cutoff sharpness and logit step.
 
     Beside the clean run: the corrupted run and the average distribution over start years.
     """
@@ -92,7 +92,7 @@ def behaviour(
     )
     print_table(
         f"{title}; mean (sd over prompts)",
-        ["", "probability difference", "cutoff sharpness"],
+        ["", "probability difference", "cutoff sharpness", "logit step"],
         rows,
         caption="counterfactual: YY replaced by 01, scored against the true YY; average distribution: the mean over"
         f" all start years{late}",
@@ -231,7 +231,7 @@ def _weights(statistics: NeuronStatistics, neuron: str) -> list[str]:
     return [
         *("–" if value is None else f"{value:.2f}" for value in numbers),
         "–" if share is None else f"{100 * share:.0f} %",
-        "" if found["kind"] == "none" else found["kind"],
+        ", ".join(found["neuron_classes"]),
     ]
 
 

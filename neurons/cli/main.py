@@ -26,7 +26,7 @@ GROUPS = {
     "compose": ("cluster", "compose"),
     "circuit": ("circuit",),
     "comparisons": ("tasks", "check", "compare"),
-    "caches": ("models", "cache"),
+    "caches": ("models", "prompts", "cache"),
 }
 """The files of commands, in the order of the help, and what each registers."""
 

@@ -13,11 +13,11 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from neurons.attribution.draws import DRAWS
 from neurons.attribution.end import blocks, with_kept
 from neurons.attribution.results import Attributed, Attribution, Recovery
 from neurons.attribution.shares import attribute
 from neurons.intervention.context import AblationContext
+from neurons.intervention.draws import DRAWS
 from neurons.intervention.groups import MEASURES
 from neurons.types import Measure, Progress, check_is, check_whole
 

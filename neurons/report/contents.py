@@ -5,7 +5,7 @@ Nothing is computed here. Results that were not asked for, and not kept from bef
 """
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -63,6 +63,7 @@ class Contents:
     routes: Routes | None = None
     positions: Positions | None = None
     tokens: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     seed: int = 0
 
     @property
@@ -105,7 +106,7 @@ class Contents:
             "answer": None if self.ranking.answer is None else dict(vars(self.ranking.answer)),
             "ranking": [self.ranking.record(row) for row in range(len(self.ranking))],
             "neurons": self._neurons(),
-            "provenance": provenance(self.cache, self.analyses()),
+            "provenance": provenance(self.cache, self.analyses(), self.notes),
         }  # fmt: skip
 
     def _neurons(self) -> dict[str, dict[str, Any]]:
@@ -148,9 +149,9 @@ def paged_neurons(ranking: Ranking, top: int) -> tuple[NeuronId, ...]:
     return tuple(chosen)
 
 
-def provenance(cache: Cache, analyses: Mapping[str, str]) -> dict[str, Any]:
+def provenance(cache: Cache, analyses: Mapping[str, str], notes: Sequence[str]) -> dict[str, Any]:
     """Where the numbers come from: checkpoint, prompts, cache, analyses, versions of what built the cache and of what
-    drew the pages. cache_written: the file's own time, in UTC."""
+    drew the pages. notes: of how checkpoint and prompts are stored. cache_written: the file's own time, in UTC."""
     drawn_by = {name: importlib.metadata.version(name) for name in ("neurons", "numpy", "scipy", "matplotlib")}
     return {
         "model": cache.model,
@@ -161,6 +162,7 @@ def provenance(cache: Cache, analyses: Mapping[str, str]) -> dict[str, Any]:
         "cache_file": cache.path.name,
         "cache_written": _written(cache.path),
         "analyses": dict(analyses),
+        "notes": list(notes),
         "versions": dict(sorted((cache.versions | drawn_by).items())),
     }
 

@@ -1,18 +1,14 @@
-"""The neurons that are followed, layer by layer, and means over prompts as the shares take them.
-
-A mean is over the prompts of each cell of century and start year, then `year_means`, then over start years.
-"""
+"""The neurons that are followed, layer by layer, and means over prompts as the shares take them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurons.intervals import Cells, Interval, interval, year_means
+from neurons.intervals import Interval, jackknife
 from neurons.intervention.context import AblationContext
 from neurons.types import NeuronId
 
@@ -34,45 +30,26 @@ class Followed:
 
 
 @dataclass(frozen=True, eq=False)
-class CellSums:
-    """Sums over the prompts of each century and start year, and the weight that each prompt has in the mean."""
+class Means:
+    """Means over prompts, filled a block at a time. total [*rest]; without [C, *rest]: without each century."""
 
     ctx: AblationContext
-    centuries: Int[np.ndarray, " C"]
-    total: Float[np.ndarray, "cells *rest"]
-    count: Int[np.ndarray, " cells"]
+    total: Float[np.ndarray, "*rest"]
+    without: Float[np.ndarray, "C *rest"]
 
     @classmethod
-    def of(cls, ctx: AblationContext, shape: tuple[int, ...]) -> "CellSums":
-        centuries = np.unique(ctx.cache.century[ctx.rows])
-        cells = len(centuries) * len(ctx.start_years)
-        found = cls(ctx, centuries, np.zeros((cells, *shape)), np.zeros(cells, int))
-        np.add.at(found.count, found.cell(ctx.rows), 1)
-        return found
-
-    def cell(self, rows: Int[np.ndarray, " P"]) -> Int[np.ndarray, " P"]:
-        century = np.searchsorted(self.centuries, self.ctx.cache.century[rows])
-        year = np.searchsorted(self.ctx.start_years, self.ctx.cache.start_year[rows])
-        return np.asarray(century * len(self.ctx.start_years) + year)
+    def of(cls, ctx: AblationContext, shape: tuple[int, ...]) -> "Means":
+        return cls(ctx, np.zeros(shape), np.zeros((len(ctx.averaging_without), *shape)))
 
     def add(self, rows: Int[np.ndarray, " P"], values: Float[np.ndarray, "P *rest"]) -> None:
-        np.add.at(self.total, self.cell(rows), values)
+        places = np.searchsorted(self.ctx.rows, rows)
+        self.total[:] += np.tensordot(self.weight_of(rows), values, 1)
+        self.without[:] += np.tensordot(self.ctx.averaging_without[:, places], values, 1)
 
     def weight_of(self, rows: Int[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
-        """What each of these prompts counts in the mean, which is linear in them."""
-        cell = self.cell(rows)
-        return np.asarray(self._weight_of_cells[cell] / self.count[cell])
-
-    @cached_property
-    def _weight_of_cells(self) -> Float[np.ndarray, " cells"]:
-        shape = len(self.centuries), len(self.ctx.start_years)
-        held = (self.count > 0).reshape(shape)
-        return np.asarray(year_means(Cells(np.eye(held.size).reshape(*shape, -1), held)).mean(0))
+        """What each of these prompts counts."""
+        return np.asarray(self.ctx.averaging_of(rows).mean(0))
 
     def interval(self) -> Interval:
-        """The mean over start years with its 95 % interval over centuries."""
-        shape = len(self.centuries), len(self.ctx.start_years)
-        count = self.count.reshape(-1, *[1] * (self.total.ndim - 1))
-        mean = np.divide(self.total, count, out=np.zeros_like(self.total), where=count > 0)
-        cells = Cells(mean.reshape(*shape, *self.total.shape[1:]), (self.count > 0).reshape(shape))
-        return interval(cells, lambda years: years.mean(0))
+        """The mean with its 95 % interval over centuries."""
+        return jackknife(self.total, self.without)

@@ -24,7 +24,7 @@ from neurons.intervention.context import AblationContext
 from neurons.intervention.exact import check_neurons
 from neurons.intervention.groups import ROWS
 from neurons.model.forward import attention_at_end, normalise, post_activation
-from neurons.routes.averages import CellSums, Followed
+from neurons.routes.averages import Followed, Means
 from neurons.routes.results import ROUTES, Split
 from neurons.routes.share import at_final_residual
 from neurons.types import Measure, Neurons, Progress
@@ -51,10 +51,10 @@ def effect_routes(
     """
     check_ctx(ctx, [measure], progress)
     found, ends = (Followed.of(ctx, check_neurons(ctx.cache, some)) for some in (neurons, receivers))
-    parts = CellSums.of(ctx, (len(found.neurons), len(ROUTES)))
+    parts = Means.of(ctx, (len(found.neurons), len(ROUTES)))
     edges, done = np.zeros((len(found.neurons), len(ends.neurons))), 0
     for block in blocks(ctx, [measure], draws=1, seed=seed):
-        values = np.zeros((len(block.rows), *parts.total.shape[1:]))
+        values = np.zeros((len(block.rows), *parts.total.shape))
         weight = parts.weight_of(block.rows)
         for layer, rows in found.rows.items():
             for change, here in _changes(ctx, block, layer, found.indices[layer], rows):

@@ -20,14 +20,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neurons.attribution.draws import DRAWS
 from neurons.attribution.end import Block, blocks
 from neurons.attribution.shares import Nodes, check_ctx, gauss
 from neurons.intervention.context import AblationContext
+from neurons.intervention.draws import DRAWS
 from neurons.intervention.exact import check_neurons
 from neurons.model.forward import activate, attention_at_end, normalise
 from neurons.model.model import LayerNorm
-from neurons.routes.averages import CellSums, Followed
+from neurons.routes.averages import Followed, Means
 from neurons.routes.results import ROUTES, Split
 from neurons.types import Measure, Neurons, Progress, check_whole
 
@@ -50,7 +50,7 @@ def share_routes(
     check_ctx(ctx, [measure], progress)
     check_whole("steps", steps, least=1)
     found = Followed.of(ctx, check_neurons(ctx.cache, neurons))
-    parts, nodes = CellSums.of(ctx, (len(found.neurons), len(ROUTES))), gauss(steps, ctx)
+    parts, nodes = Means.of(ctx, (len(found.neurons), len(ROUTES))), gauss(steps, ctx)
     edges, done = np.zeros((len(found.neurons), len(found.neurons))), 0
     for block in blocks(ctx, [measure], draws=draws, seed=seed):
         for other in block.drawn:

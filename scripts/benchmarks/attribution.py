@@ -19,10 +19,10 @@ import neurons
 from benchmarks.memory import peaks
 from benchmarks.pairs import Limit, Row, Turns, alternate, difference, row
 from benchmarks.setting import Setting, environment, python
-from neurons.attribution.draws import random_years
 from neurons.attribution.end import block_of, measured_rows
 from neurons.attribution.shares import STEPS, gauss, shares_of_block
 from neurons.intervention.context import AblationContext, ablation_context
+from neurons.intervention.draws import random_years
 from neurons.types import Measure
 
 MEASURES: tuple[Measure, ...] = ("probability_difference", "cutoff_sharpness")

@@ -10,9 +10,9 @@ from relp_oracle import frozen_parts
 from torch import Tensor
 
 from neurons.attribution.approximations import alone, gradients_between_inputs, one_gradient, relp
-from neurons.attribution.draws import random_years
 from neurons.cache.build import cache_activations
 from neurons.intervention.context import AblationContext, ablation_context
+from neurons.intervention.draws import random_years
 from neurons.intervention.groups import MEASURES
 from neurons.model.checkpoint import load_model
 from neurons.task.prompts import year_spans

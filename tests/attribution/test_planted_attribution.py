@@ -22,12 +22,12 @@ from circuit_cases import (
     table,
 )
 
-from neurons.attribution.draws import random_years
 from neurons.attribution.results import Attribution
 from neurons.attribution.shapley import shapley, shapley_by_permutation
 from neurons.attribution.shares import attribute
 from neurons.cache.build import cache_activations
 from neurons.intervention.context import AblationContext, ablation_context
+from neurons.intervention.draws import random_years
 from neurons.model.checkpoint import load_model
 from neurons.ranking.sets import first_of, kept_measures, recoveries
 from neurons.types import Measure, NeuronId

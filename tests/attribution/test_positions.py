@@ -12,12 +12,12 @@ from random_gpt2 import write_random_gpt2
 from relp_oracle import frozen_parts
 from torch import Tensor
 
-from neurons.attribution.draws import random_years
 from neurons.attribution.position_results import Positions
 from neurons.attribution.positions import attribute_positions
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.intervention.context import AblationContext, ablation_context
+from neurons.intervention.draws import random_years
 from neurons.intervention.groups import MEASURES
 from neurons.model.checkpoint import load_model
 from neurons.model.model import Model

@@ -13,14 +13,13 @@ from hooked_shares import hooked_shares
 from oracle import relative
 from random_gpt2 import write_random_gpt2
 
-from neurons.attribution.draws import random_years
 from neurons.attribution.end import block_of, with_kept
-from neurons.attribution.shares import attribute
+from neurons.attribution.shares import ATTRIBUTED, attribute
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.intervals import cell_means, year_means
 from neurons.intervention.context import AblationContext, ablation_context
-from neurons.intervention.groups import MEASURES
+from neurons.intervention.draws import random_years
 from neurons.model.checkpoint import load_model
 from neurons.model.model import Model
 from neurons.routes import effect
@@ -128,7 +127,7 @@ def test_routes_of_total_effects_equal_hooks_on_the_whole_model(
 # --- sums ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("measure", ATTRIBUTED)
 def test_routes_of_a_share_add_up_to_the_share(mini_few: AblationContext, measure: Measure) -> None:
     whole = attribute(mini_few, draws=2, seed=3, steps=6)[measure]
     first = [whole.neurons[row] for row in whole.order()[:40].tolist()]

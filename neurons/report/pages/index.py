@@ -104,10 +104,11 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
     rows = tuple(
         (
             shown,
-            behaviour[run]["probability_difference"]["mean"],
-            behaviour[run]["probability_difference"]["sd"],
-            behaviour[run]["cutoff_sharpness"]["mean"],
-            behaviour[run]["cutoff_sharpness"]["sd"],
+            *(
+                behaviour[run][measure][kind]
+                for measure in ("probability_difference", "cutoff_sharpness", "logit_step")
+                for kind in ("mean", "sd")
+            ),
         )
         for run, shown in RUNS.items()
     )
@@ -117,10 +118,13 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
         Column("sd", "number", "over prompts"),
         Column("cutoff sharpness", "number", "p(YY + 1) minus p(YY - 1)"),
         Column("sd", "number", "over prompts"),
+        Column("logit step", "number", "logit of YY + 1 minus logit of YY - 1"),
+        Column("sd", "number", "over prompts"),
     )
     caption = f"Means over {behaviour['n_prompts']:,} prompts, start years {shown_years(start_years)}"
     meaning = (
         "Probability difference: sum of p(y > YY) minus sum of p(y ≤ YY). Cutoff sharpness: p(YY + 1) minus p(YY − 1)."
+        " Logit step: the same of their logits."
         " Neither the corrupted run nor the average distribution depends on YY; both are scored against the true YY."
     )
     return (Gallery((picture,)), Table(caption, columns, rows), Text((meaning,)))
