@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.clustering.results import Clustering
+from neurons.comparison.development import development
 from neurons.comparison.model_results import Comparison, Kind, Match, Pair, Side
 from neurons.comparison.overlap import scores_of, share
 from neurons.decomposition.effects import LogitEffects
@@ -37,7 +38,6 @@ def side(
     """Collect what is compared of one model from its results."""
     cache = effects.cache
     readout = np.concatenate([cache.readout(layer) for layer in cache.layers]).astype(float)
-    steps = [term.alone for term in composition.whole.regression.terms if term.term == "step"]
     return Side(
         name=name,
         model_sha256=cache.model_sha256,
@@ -48,13 +48,14 @@ def side(
         scores=scores_of(ranking),
         readout=readout - readout.mean(1, keepdims=True),
         contrast=composition.whole.contrast,
-        triangle=steps[0] if composition.whole.regression.r2 is not None else None,
+        triangle=composition.whole.regression.alone("step"),
         map=composition.whole.map,
         singular_values=composition.whole.singular_values,
         kinds=tuple(
             Kind(c.id, len(c.members), str(c.medoid), c.share, c.fraction, c.description, c.mean_map)
             for c in clustering.clusters
         ),
+        k={} if ranking.answer is None else {measure: found["90"] for measure, found in ranking.answer.k.items()},
     )
 
 
@@ -63,7 +64,8 @@ def compare_sides(sides: Sequence[Side], *, task: str, start_years: Sequence[int
     if len(sides) < 2:
         raise InputError("a comparison needs two models or more")
     first, *others = sides
-    return Comparison(task, tuple(start_years), tuple(sides), tuple(_pair(first, other) for other in others))
+    pairs = tuple(_pair(first, other) for other in others)
+    return Comparison(task, tuple(start_years), tuple(sides), pairs, development(sides))
 
 
 def _pair(first: Side, other: Side) -> Pair:

@@ -22,7 +22,9 @@ from neurons.intervention.results import Ablations
 from neurons.ranking.mask_results import LearnedMasks
 from neurons.ranking.results import OrderComparison, Ranking
 from neurons.ranking.set_results import Interchange, OnOtherPrompts, SetStudy
+from neurons.regression.faithfulness_results import Faithfulness
 from neurons.regression.results import Composition
+from neurons.regression.tiling_results import Tiling
 from neurons.report.folder import FORMAT
 from neurons.report.numbers import (
     NOTHING_KEPT,
@@ -57,6 +59,8 @@ class Contents:
     neurons: tuple[NeuronId, ...]
     clustering: Clustering | None = None
     composition: Composition | None = None
+    tiling: Tiling | None = None
+    faithfulness: Faithfulness | None = None
     weights: FromWeights = NOTHING_KEPT
     ablations: Ablations | None = None
     circuit: CircuitStudy | None = None
@@ -141,7 +145,9 @@ class Contents:
                 f" {effects.intervention.effect} effect on {effects.n_prompts:,} prompts"
             )
         if self.sets is not None:
-            found["sets of neurons"] = f"on {self.sets.n_prompts:,} prompts, seed {self.sets.seed}"
+            found["sets of neurons"] = (
+                f"on {self.sets.n_prompts:,} prompts, random ones on {self.sets.n_sampled:,}; seed {self.sets.seed}"
+            )
         if self.circuit is not None:
             method = "given" if self.circuit.found is None else self.circuit.found.search.method
             found["circuit"] = f"{method}, on {self.circuit.evaluation.n_prompts:,} prompts"
