@@ -12,7 +12,7 @@ from neurons.decomposition.effects import logit_effects
 from neurons.ranking.ranking import rank
 from neurons.report.blocks import Gallery, Table, Text
 from neurons.report.contents import Contents
-from neurons.report.figures.route_plots import route_matrix
+from neurons.report.figures.causal_plots import route_matrix
 from neurons.report.pages.sections.routes import route_sections
 from neurons.report.report import write_report
 from neurons.routes.results import ROUTES, Routes, Split

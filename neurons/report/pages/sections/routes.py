@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from neurons.report.blocks import Block, Column, Gallery, Picture, Section, Table, Text, number
-from neurons.report.figures import route_plots
-from neurons.report.figures.route_plots import NAMES
+from neurons.report.figures import causal_plots
+from neurons.report.figures.causal_plots import NAMES
 from neurons.report.pages.neuron import neuron_link
 from neurons.routes.results import ROUTES, Routes, Split
 
@@ -36,7 +36,7 @@ def route_sections(
     first = list(map(str, share.neurons[:SHOWN]))
     matrix = Picture(
         "composition-routes",
-        partial(route_plots.route_matrix, share.edges[np.ix_(order, order)], [centres[at] for at in order]),
+        partial(causal_plots.route_matrix, share.edges[np.ix_(order, order)], [centres[at] for at in order]),
         f"Matrix of {len(order)} neurons by tuning centre: share through each pair, up to"
         f" {number(1000 * float(np.abs(share.edges).max(initial=0)))} thousandths.",
         MATRIX.format(measure=measure, n=len(order)),
@@ -44,7 +44,7 @@ def route_sections(
     )
     bars = Picture(
         "composition-route-parts",
-        partial(route_plots.route_bars, first, share.parts[:SHOWN], "share"),
+        partial(causal_plots.route_bars, first, share.parts[:SHOWN], "share"),
         f"Share of {len(first)} neurons by route.",
         BARS.format(measure=measure, n=len(first)),
         wide=True,
