@@ -123,6 +123,7 @@ def _site(contents: Contents, pages: Sequence[Page]) -> Site:
             FileLink("Explorer", EXPLORER),
             *(PageLink(page.title, page.key) for page in pages if "/" not in page.key and page.key != INDEX),
         ),
+        about=contents.about,
         layers=contents.effects.layers,
         paged=contents.paged,
     )

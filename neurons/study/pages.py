@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from neurons.intervention.results import Ablations
+from neurons.model.files import ABOUT, BUNDLED
 from neurons.report.contents import Contents, cluster_names, paged_neurons
 from neurons.report.numbers import neuron_numbers
 from neurons.report.weight_numbers import FromWeights
@@ -33,6 +34,7 @@ def contents(study: "Study", neurons: Sequence[str | NeuronId], *, top: int, cau
         orders=study.kept("orders"),
         tokens=study.plan.token_names,
         seed=study.plan.settings.seed,
+        about=next((ABOUT[name] for name, folder in BUNDLED.items() if study.plan.checkpoint.folder == folder), ""),
     )
 
 
