@@ -43,6 +43,7 @@ _HOMES = {
     "cache_activations": "neurons.cache.build",
     "cluster": "neurons.clustering.clusters",
     "compose": "neurons.regression.composition",
+    "attribution_patching": "neurons.attribution.patching",
     "ablation_context": "neurons.intervention.context",
     "find_task": "neurons.task.tasks",
     "neuron_population": "neurons.decomposition.population",
@@ -58,7 +59,6 @@ _HOMES = {
     "PromptFile": "neurons.task.own_prompts",
     "rank": "neurons.ranking.ranking",
     "read_prompts": "neurons.task.own_prompts",
-    "screen": "neurons.intervention.screen",
     "shapley": "neurons.attribution.shapley",
     "tune": "neurons.clustering.tuning",
     "year_spans": "neurons.task.prompts",
@@ -67,6 +67,7 @@ _HOMES = {
 __all__ = ["__version__", *sorted(_HOMES)]
 
 if TYPE_CHECKING:
+    from neurons.attribution.patching import attribution_patching
     from neurons.attribution.results import Attributed, Attribution, Recovery, ShapleyValues
     from neurons.attribution.shapley import shapley
     from neurons.attribution.shares import attribute
@@ -81,7 +82,6 @@ if TYPE_CHECKING:
     from neurons.intervention.context import AblationContext, ablation_context
     from neurons.intervention.exact import group_effect, neuron_effects
     from neurons.intervention.results import NeuronEffects
-    from neurons.intervention.screen import screen
     from neurons.model.checkpoint import load_model
     from neurons.model.model import Model
     from neurons.ranking.ranking import rank

@@ -102,6 +102,28 @@ def left_out(cells: Cells) -> Float[np.ndarray, "C Y *rest"]:
     return means.reshape(cells.value.shape)
 
 
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """What prompts count. means [Y, P]: its product with their values is `year_means` of their cells. without [C, P]:
+    its product is the mean over start years without each century in turn; NaN with one century.
+    """
+
+    means: Float[np.ndarray, "Y P"]
+    without: Float[np.ndarray, "C P"]
+
+
+def prompt_weights(
+    *, century: Int[np.ndarray, " P"], start_year: Int[np.ndarray, " P"], years: Sequence[int]
+) -> Weights:
+    """Year means as weights of prompts, whose start years are all among `years` (ascending)."""
+    row, column = np.unique(century, return_inverse=True)[1], np.searchsorted(years, start_year)
+    C, Y = int(row.max()) + 1, len(years)
+    place = row * Y + column
+    count = np.bincount(place, minlength=C * Y)
+    cells = Cells(np.eye(C * Y).reshape(C, Y, C * Y), (count > 0).reshape(C, Y))
+    return Weights(year_means(cells)[:, place] / count[place], left_out(cells).mean(1)[:, place] / count[place])
+
+
 def jackknife(
     estimate: Float[np.ndarray, "*rest"], without: Float[np.ndarray, "C *rest"], *, confidence: float = CONFIDENCE
 ) -> Interval:

@@ -17,8 +17,10 @@ Progress = Callable[[int, int], None]
 Bars = Callable[[str], AbstractContextManager[Progress]]
 """Opens a progress bar of this label."""
 
-Measure = Literal["contrast", "probability_difference", "cutoff_sharpness"]
-Ablation = Literal["resample", "mean", "zero"]
+Measure = Literal["contrast", "probability_difference", "cutoff_sharpness", "logit_step"]
+Ablation = Literal["random-year", "resample", "mean", "zero"]
+OF_LOGITS: tuple[Measure, ...] = ("contrast", "logit_step")
+"""Measures linear in the year logits, in logits; the others are in probabilities."""
 Effect = Literal["total", "direct", "frozen"]
 FileFormat = Literal["svg", "pdf", "png"]
 """File format of a figure for a paper."""

@@ -23,7 +23,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import numpy as np
 import torch
-from benchmarks import cache, causal, effects, growth, query, report
+from benchmarks import attribution, cache, causal, effects, growth, query, report
 from benchmarks.pairs import Limit, Row, matrix_rate
 from benchmarks.setting import Setting, write_gpt2_shaped
 from benchmarks.table import between_marks, markdown
@@ -32,6 +32,7 @@ BENCHMARKS = {
     "cache": cache.rows,
     "effects": effects.rows,
     "causal": causal.rows,
+    "attribution": attribution.rows,
     "query": query.rows,
     "report": report.limits,
     "growth": growth.limits,

@@ -23,7 +23,8 @@ FLOORS = (
 )  # fmt: skip
 """From the top of the house down: a floor imports only floors above it, what is shared and itself."""
 WITHOUT_A_MODEL = (
-    "results", "curve_results", "search_results", "graph", "edges", "agreement", "neighbours", "draws", "ranking",
+    "results", "curve_results", "search_results", "position_results", "graph", "edges", "agreement", "neighbours",
+    "draws", "ranking",
 )  # fmt: skip
 """Modules of floors that run the model which open without one, so that a report loads no torch."""
 NEEDS_A_MODEL = {f"neurons.model.{module}" for module in
@@ -39,6 +40,7 @@ HOMES = {
     "transformer_lens": ("model/hugging_face.py",),
     "transformers": ("model/hugging_face.py",),
     "huggingface_hub": ("model/files.py",),
+    "diptest": ("clustering/continuum.py",),
     "sklearn": ("clustering/partition.py", "regression/composition.py"),
     "matplotlib": ("report/",),
     "jinja2": ("report/",),

@@ -154,13 +154,20 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
     ),
     "ablation_context": lambda r: (
         neurons.ablation_context,
-        {"model": r.model, "cache": r.cache, "years": [31, 32], "nouns": 1, "activations": r.effects.activations},
+        {
+            "model": r.model,
+            "cache": r.cache,
+            "years": [31, 32],
+            "nouns": 1,
+            "activations": r.effects.activations,
+            "seed": 0,
+        },
     ),
     "find_task": lambda r: (neurons.find_task, {"name": "price-range"}),
     "neuron_population": lambda r: (neurons.neuron_population, {"effects": r.effects, "progress": None}),
     "group_effect": lambda r: (
         neurons.group_effect,
-        {"ctx": r.ctx, "neurons": [NEURON], "intervention": neurons.Intervention()},
+        {"ctx": r.ctx, "neurons": [NEURON], "intervention": neurons.Intervention(), "draws": 1},
     ),
     "load_model": lambda r: (neurons.load_model, {"source": "mini", "tokenizer": None, "name": None, "device": "cpu"}),
     "logit_effects": lambda r: (neurons.logit_effects, {"cache": r.cache, "years": [31, 32]}),
@@ -171,8 +178,8 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
             "ctx": r.ctx,
             "neurons": [NEURON],
             "intervention": neurons.Intervention(),
-            "screened": None,
-            "scores": None,
+            "beside": {},
+            "draws": 1,
             "keep": False,
             "progress": None,
         },
@@ -192,7 +199,10 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
             "progress": None,
         },
     ),
-    "screen": lambda r: (neurons.screen, {"ctx": r.ctx, "intervention": neurons.Intervention(), "progress": None}),
+    "attribution_patching": lambda r: (
+        neurons.attribution_patching,
+        {"ctx": r.ctx, "intervention": neurons.Intervention(), "draws": 1, "progress": None},
+    ),
     "tune": lambda r: (neurons.tune, {"population": r.few.take(np.arange(3)), "seed": 0, "progress": None}),
     "year_spans": lambda r: (
         neurons.year_spans,
@@ -228,7 +238,7 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
     "LogitEffects.bias_map": lambda r: (r.effects.bias_map, {"layer": 11}),
     "NeuronEffects.record": lambda r: (r.some.record, {"row": 0}),
     "NeuronId.parse": lambda r: (neurons.NeuronId.parse, {"text": NEURON}),
-    "NeuronStatistics.of_kind": lambda r: (r.statistics.of_kind, {"kind": "entropy"}),
+    "NeuronStatistics.of_class": lambda r: (r.statistics.of_class, {"neuron_class": "entropy"}),
     "NeuronStatistics.record": lambda r: (r.statistics.record, {"neuron": NEURON}),
     "NeuronStatistics.row_of": lambda r: (r.statistics.row_of, {"neuron": NEURON}),
     "Population.rows": lambda r: (r.population.rows, {"neurons": [NEURON]}),
@@ -275,8 +285,12 @@ def test_a_strange_argument_is_taken_or_refused_in_one_line(
 
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
-    ("Intervention", {"ablation": "zeor"}, "ablation 'zeor' is unknown: choose resample, mean, zero"),
-    ("Intervention", {"ablation": "resample "}, "ablation 'resample ' is unknown: choose resample, mean, zero"),
+    ("Intervention", {"ablation": "zeor"}, "ablation 'zeor' is unknown: choose random-year, resample, mean, zero"),
+    (
+        "Intervention",
+        {"ablation": "resample "},
+        "ablation 'resample ' is unknown: choose random-year, resample, mean, zero",
+    ),
     ("Intervention", {"effect": "drect"}, "effect 'drect' is unknown: choose total, direct, frozen"),
     ("Intervention", {"measure": "contrst"}, "measure 'contrst' is unknown: choose contrast, probability_difference"),
     ("LogitEffects", {"activations": "mini"}, "activations must be Activations(cache), not 'mini'"),
@@ -284,7 +298,11 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("cluster", {"method": "kmeans"}, "method 'kmeans' is unknown: choose hdbscan, agglomerative"),
     ("cache_activations", {"dtype": "float64"}, "dtype 'float64' is unknown: choose float32, float16"),
     ("load_model", {"device": "gpu"}, "device 'gpu' is unknown: choose cpu, cuda, mps"),
-    ("NeuronStatistics.of_kind", {"kind": "predicton"}, "kind 'predicton' is unknown: choose prediction, suppression"),
+    (
+        "NeuronStatistics.of_class",
+        {"neuron_class": "predicton"},
+        "neuron_class 'predicton' is unknown: choose prediction, suppression",
+    ),
     ("GroupEffect.to_json", {"measure": "sharpness"}, "measure 'sharpness' is unknown: choose contrast"),
     ("group_effect", {"intervention": "zero"}, "intervention must be an Intervention, not 'zero'"),
     (
@@ -312,7 +330,11 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("neuron_statistics", {"layers": [9.0]}, "layers must be a whole number, not 9.0"),
     ("neuron_effects", {"neurons": []}, "no neuron named: write layer and index like L9N12"),
     ("neuron_effects", {"neurons": None}, "neurons must be names like L9N12, not None"),
-    ("neuron_effects", {"scores": np.zeros((2, 2))}, "scores must be an array of shape (1, 256), layers by neurons"),
+    (
+        "neuron_effects",
+        {"beside": {"score": np.zeros((2, 2))}},
+        "score must be an array of shape (1, 256), layers by neurons",
+    ),
     ("Cache.read", {"dataset": "final/scael"}, "invalid dataset 'final/scael'"),
     ("ablation_context", {"nouns": 0}, "0 nouns asked for: this cache holds 1 to 2"),
     ("NeuronEffects.record", {"row": -1}, "row must be a whole number from 0 to 0, not -1"),

@@ -144,7 +144,7 @@ def test_what_is_measured_is_what_naming_the_years_measures(run: Run, gappy: Cac
     [
         ["behaviour"], ["rank"], ["cluster"], ["compose"],
         *(pytest.param(each.split(), marks=pytest.mark.long) for each in (
-            "causal --exact 4", "circuit --prompts 99", "check --sample 60", "tasks --only started-ended",
+            "causal --exact 4", "circuit --on-prompts 99", "check --sample 60", "tasks --only started-ended",
             "compare mini mini --report-dir {}", "report --top 1 --report-dir {}",
         )),
     ],
@@ -165,7 +165,7 @@ def test_every_command_that_measures_leaves_them_out_or_refuses_them(
 
 
 def test_what_measures_no_year_says_nothing_of_years(run: Run, gappy: Cache) -> None:
-    for command in (["cache", "build"], ["effect", "L9N12", "--year", "32"]):
+    for command in (["cache", "build", "--no-attribution"], ["effect", "L9N12", "--year", "32"]):
         code, _, err = run(*command, *FEW, "--cache-dir", gappy.path.parent)
         assert (code, err) == (0, "")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from neurons.intervals import Cells, cell_means, interval, jackknife, left_out, year_means
+from neurons.intervals import Cells, cell_means, interval, jackknife, left_out, prompt_weights, year_means
 from neurons.types import InputError
 
 YEARS = np.arange(2, 99)
@@ -145,6 +145,21 @@ def test_neurons_do_not_touch_each_other() -> None:
     np.testing.assert_allclose(together.low[3], alone.low, rtol=1e-12)
 
 
+@pytest.mark.parametrize("held", CALIBRATED.values(), ids=CALIBRATED)
+def test_weights_of_prompts_are_the_means_of_their_cells(held: np.ndarray) -> None:
+    """What exact effects are averaged by, with and without each century, against the cells themselves."""
+    rng = np.random.default_rng(0)
+    c, y = np.nonzero(held)
+    kept = np.concatenate([np.arange(len(c)), rng.integers(len(c), size=2 * len(c))])
+    century, start_year = 11 + c[kept], YEARS[y[kept]]
+    value = rng.normal(size=len(kept))
+    cells = cell_means(value, century=century, start_year=start_year, years=YEARS.tolist())
+    weights = prompt_weights(century=century, start_year=start_year, years=YEARS.tolist())
+    np.testing.assert_allclose(weights.means @ value, year_means(cells), atol=1e-12)
+    np.testing.assert_allclose(weights.without @ value, left_out(cells).mean(1), atol=1e-12)
+    np.testing.assert_allclose(weights.means.sum(1), 1, atol=1e-12)
+
+
 # --- calibration: data sets with century effects, cells missing as in GPT-2's tokenizer --------------
 
 
@@ -164,7 +179,10 @@ def simulated(held: np.ndarray, *, crossing: float, seed: int, n: int = DATA_SET
 
 
 def coverage(low: np.ndarray, high: np.ndarray, truth: np.ndarray) -> float:
-    return float(((low <= truth) & (truth <= high)).mean())
+    """How often intervals hold the truth; printed for `pytest -rP`."""
+    found = float(((low <= truth) & (truth <= high)).mean())
+    print(f"{np.size(low):,} intervals cover {found:.1%}")  # noqa: T201
+    return found
 
 
 @pytest.mark.parametrize("crossing", [0, 0.7])

@@ -117,9 +117,12 @@ def test_blocks_hold_every_prompt_and_counterfactual_once(counterfactual: np.nda
     tokens = np.zeros((len(counterfactual), 3), np.int32)
     plan = Plan(tokens, counterfactual, np.zeros((Q, 3), np.int32), np.arange(100), 1, (0,))
     assert sorted(np.concatenate([block.rows for block in plan.blocks]).tolist()) == list(range(len(tokens)))
-    assert sorted(block.query for block in plan.blocks if block.leads) == list(range(Q))
+    assert sorted(query for block in plan.blocks for query in block.queries.tolist()) == list(range(Q))
     for block in plan.blocks:
-        assert set(counterfactual[block.rows].tolist()) <= {block.query}
+        if len(block.queries) < 2:
+            assert len(set(counterfactual[block.rows].tolist())) <= 1
+        else:
+            assert set(counterfactual[block.rows].tolist()) <= set(block.queries.tolist())
         assert len(block.rows) <= BLOCK_PROMPTS
         assert len(plan.block_tokens(block)) == len(block)
 

@@ -58,7 +58,7 @@ MODULES = tuple(
     f"neurons.{module}"
     for module in (
         "attribution.results", "circuit.results", "clustering.results", "comparison.model_results",
-        "comparison.results", "attribution.ranking_results", "decomposition.results", "intervention.curve_results",
+        "comparison.results", "ranking.results", "decomposition.results", "intervention.curve_results",
         "intervention.results", "regression.results", "weights.results",
     )
 )  # fmt: skip

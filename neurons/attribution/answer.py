@@ -17,15 +17,16 @@ from torch import Tensor
 
 from neurons.intervention.readers import measure_weights
 from neurons.model.model import Model
-from neurons.types import Measure
+from neurons.types import OF_LOGITS, Measure
 
-ROWS = 256
-"""Answers read at once: full matrix speed, 51 MB of logits with GPT-2's vocabulary."""
+ROWS, TOKENS = 512, 1024
+"""Answers and tokens read at once: full matrix speed, and 2 MB of logits."""
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """K measures at P prompts. weights [K, P, 100]: of the year logits (contrast) or the year probabilities."""
+    """K measures at P prompts. weights [K, P, 100]: of the year logits (`OF_LOGITS`) or the year
+    probabilities."""
 
     model: Model
     measures: tuple[Measure, ...]
@@ -44,7 +45,7 @@ class Answer:
         p = (normed @ self.W_years.T - total[..., None]).exp()
         gradients = torch.empty(len(self.measures), *normed.shape, dtype=normed.dtype, device=normed.device)
         for k, (measure, w) in enumerate(zip(self.measures, self.weights, strict=True)):
-            if measure == "contrast":
+            if measure in OF_LOGITS:
                 gradients[k] = w @ self.W_years
             else:
                 gradients[k] = (p * w) @ self.W_years - values[k, ..., None] * expected
@@ -53,7 +54,7 @@ class Answer:
     def _values(self, normed: Float[Tensor, "n P d"], total: Float[Tensor, "n P"]) -> Float[Tensor, "K n P"]:
         logits = normed @ self.W_years.T
         p = (logits - total[..., None]).exp()
-        read = [logits if measure == "contrast" else p for measure in self.measures]
+        read = [logits if measure in OF_LOGITS else p for measure in self.measures]
         return torch.stack([(x * w).sum(-1) for x, w in zip(read, self.weights, strict=True)])
 
 
@@ -71,17 +72,31 @@ def softmax_over_vocabulary(
 ) -> tuple[Float[Tensor, "n P"], Float[Tensor, "n P d"]]:
     """Logsumexp of the logits, and (if `expected`, else zeros) the mean row of W_U under their softmax.
 
-    Some answers at a time, so that memory is bounded.
+    A tile of the vocabulary at a time, the sums rescaled when a larger logit comes: the logits of a tile stay in the
+    processor's cache, and memory is bounded.
     """
     flat = normed.reshape(-1, normed.shape[-1])
     total, mean = flat.new_empty(len(flat)), torch.zeros_like(flat)
     for start in range(0, len(flat), ROWS):
         part = slice(start, start + ROWS)
-        logits = flat[part] @ model.W_U.T
-        largest = logits.amax(-1, keepdim=True)
-        weights = logits.sub_(largest).exp_()
-        summed = weights.sum(-1, keepdim=True)
-        total[part] = (summed.log() + largest)[:, 0]
-        if expected:
-            mean[part] = (weights @ model.W_U).div_(summed)
+        total[part] = _running_softmax(flat[part], model.W_U, mean[part] if expected else None)
     return total.view(normed.shape[:-1]), mean.view(normed.shape)
+
+
+def _running_softmax(
+    x: Float[Tensor, "r d"], W_U: Float[Tensor, "V d"], mean: Float[Tensor, "r d"] | None
+) -> Float[Tensor, " r"]:
+    """Logsumexp of x W_U, the mean row of W_U written into `mean`."""
+    largest = x.new_full((len(x), 1), -torch.inf)
+    summed = torch.zeros_like(largest)
+    for tile in W_U.split(TOKENS):
+        logits = x @ tile.T
+        now = torch.maximum(largest, logits.amax(-1, keepdim=True))
+        weights, rescale = logits.sub_(now).exp_(), (largest - now).exp_()
+        summed.mul_(rescale).add_(weights.sum(-1, keepdim=True))
+        if mean is not None:
+            mean.mul_(rescale).addmm_(weights, tile)
+        largest = now
+    if mean is not None:
+        mean.div_(summed)
+    return (summed.log() + largest)[:, 0]

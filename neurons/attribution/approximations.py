@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurons.attribution.draws import DRAWS, random_years
 from neurons.attribution.end import Block, block_of, blocks, toward_clean, with_kept
 from neurons.attribution.shares import Nodes, gradients_of, shares_of_block
 from neurons.intervention.context import AblationContext
+from neurons.intervention.draws import DRAWS, random_years
 from neurons.intervention.groups import MEASURES
 from neurons.model.forward import Blend, EndTrace, activate, attention_scale, trace
 from neurons.model.model import LayerNorm, Model
@@ -88,7 +88,8 @@ def relp(ctx: AblationContext, *, measures: Sequence[Measure] = MEASURES) -> Sco
         block = block_of(ctx, measures, rows, rows[None])
         with torch.enable_grad():
             normed, post = _frozen_end(ctx, block.kept)
-        away = torch.cat([post[at].detach()[0] - ctx.held_at("mean", at, group) for at in ctx.cache.layers], -1)
+        (mean,) = ctx.held("mean", group)
+        away = torch.cat([post[at].detach()[0] - mean[at] for at in ctx.cache.layers], -1)
         parts = [torch.cat([x[0] for x in one], -1) * away for one in gradients_of(block, normed, list(post.values()))]
         found.add(rows, torch.stack(parts))
     return found.scores
@@ -122,11 +123,11 @@ class _Mean:
     """Means over the prompts of a start year, then over start years, collected a block at a time."""
 
     def __init__(self, ctx: AblationContext, measures: Sequence[Measure]) -> None:
-        self._rows, self._weight = ctx.rows, ctx.averaging.mean(0)
+        self._averaging_of = ctx.averaging_of
         self.scores: Scores = {measure: np.zeros(len(ctx.cache.layers) * ctx.cache.d_mlp) for measure in measures}
 
     def add(self, rows: Int[np.ndarray, " P"], values: Float[Tensor, "K P m"], neurons: slice = slice(None)) -> None:
-        weight = self._weight[np.searchsorted(self._rows, rows)]
+        weight = self._averaging_of(rows).mean(0)
         for scores, of_prompts in zip(self.scores.values(), values.numpy(force=True), strict=True):
             scores[neurons] += weight @ of_prompts.astype(float)
 

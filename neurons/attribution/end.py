@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neurons.attribution.answer import Answer, answer_of
-from neurons.attribution.draws import noun_centuries, random_years
 from neurons.intervention.context import PROMPT_BLOCK, AblationContext
+from neurons.intervention.draws import noun_centuries, random_years
 from neurons.intervention.groups import ROWS
 from neurons.model.at_end import after_ablation
 from neurons.model.forward import EndTrace, attention_at_end, mlp, normalise, post_activation, trace
@@ -39,7 +39,7 @@ class Block:
 def blocks(ctx: AblationContext, measures: Sequence[Measure], *, draws: int, seed: int) -> Iterator[Block]:
     """The measured prompts, whole nouns and centuries at a time, with random-year draws."""
     taken = random_years(ctx.cache, draws=draws, seed=seed)
-    for rows in _measured_rows(ctx):
+    for rows in measured_rows(ctx):
         yield block_of(ctx, measures, rows, taken[:, rows])
 
 
@@ -55,7 +55,7 @@ def block_of(
     return Block(rows, _of_rows(kept, _at(run, rows, ctx.model)), drawn, answer)
 
 
-def _measured_rows(ctx: AblationContext) -> Iterator[Int[np.ndarray, " P"]]:
+def measured_rows(ctx: AblationContext) -> Iterator[Int[np.ndarray, " P"]]:
     waiting: list[np.ndarray] = []
     for group in noun_centuries(ctx.cache):
         rows = group[np.isin(group, ctx.rows)]
@@ -128,10 +128,8 @@ def toward_clean(
         if layer not in other:
             x = mlp(model, layer, x)
             continue
-        post = post_activation(model, layer, x)
-        if layer == first:
-            post = post.detach()
-        away[layer] = post.detach() - other[layer]
+        post = kept.post[layer] if layer == first else post_activation(model, layer, x)
+        away[layer] = (post.detach() - other[layer]).expand(len(alphas), -1, -1)
         at[layer] = torch.lerp(other[layer], post, scale)
         if layer == first:
             at[layer].requires_grad_()

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from neurons.attribution.draws import is_crossed, noun_centuries, random_years
 from neurons.attribution.end import Block, block_of, with_kept
 from neurons.attribution.results import ShapleyValues
 from neurons.attribution.shares import check_ctx
 from neurons.intervention.context import AblationContext
+from neurons.intervention.draws import is_crossed, noun_centuries, random_years
 from neurons.intervention.groups import MEASURES
 from neurons.types import MOST_RESAMPLES, InputError, Measure, NeuronId, Progress, check_whole, parse_neurons
 

@@ -20,17 +20,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neurons.attribution.draws import DRAWS
 from neurons.attribution.end import Block, blocks, held_between, toward_clean
 from neurons.attribution.results import Attribution
 from neurons.intervention.context import AblationContext
+from neurons.intervention.draws import DRAWS, MOST_DRAWS
 from neurons.intervention.groups import MEASURES
 from neurons.model.forward import normalise
 from neurons.types import InputError, Measure, Progress, check_choice, check_is, check_progress, check_whole, elements
 
+ATTRIBUTED: tuple[Measure, ...] = ("contrast", "probability_difference", "cutoff_sharpness")
+"""Measures attributed if none is named. Another costs one more pass backwards through both paths."""
 STEPS = (4, 6, 8, 12, 16, 24, 32, 48, 64)
 """Numbers of nodes tried, one after the other."""
-MOST_STEPS, MOST_DRAWS = 256, 64
+MOST_STEPS = 256
 TOLERANCE = 0.005
 """Largest error of a sum of shares, as a part of what the measure moves between floor and clean."""
 
@@ -63,7 +65,7 @@ class Shares:
 def attribute(
     ctx: AblationContext,
     *,
-    measures: Sequence[Measure] = MEASURES,
+    measures: Sequence[Measure] = ATTRIBUTED,
     draws: int = DRAWS,
     seed: int = 0,
     steps: int | None = None,

@@ -132,9 +132,9 @@ def _prompt_arrays(prompts: PromptSet) -> Iterator[tuple[str, np.ndarray]]:
 def _write_block(file: h5py.File, block: Block, arrays: Mapping[str, np.ndarray], layers: tuple[int, ...]) -> None:
     for name, dataset, of_query in block_places(block, layers):
         if of_query:
-            file[dataset][block.query] = arrays[name][0]
+            _write_rows(file[dataset], block.queries, arrays[name][: len(block.queries)])
         else:
-            _write_rows(file[dataset], block.rows, arrays[name][int(block.leads) :])
+            _write_rows(file[dataset], block.rows, arrays[name][len(block.queries) :])
 
 
 def _write_rows(dataset: h5py.Dataset, rows: np.ndarray, values: np.ndarray) -> None:

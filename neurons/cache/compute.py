@@ -17,7 +17,7 @@ from torch import Tensor
 
 from neurons.cache.layout import rounded
 from neurons.cache.parts import Parts
-from neurons.cache.plan import ANSWER, Block, Plan, clear_counterfactual, load_plan
+from neurons.cache.plan import ANSWER, Block, Plan, clear_counterfactuals, load_plan
 from neurons.model.checkpoint import load_model
 from neurons.model.forward import run
 from neurons.model.model import Model
@@ -86,7 +86,7 @@ def complete(
 ) -> dict[str, Float[np.ndarray, "n _"] | Float[np.ndarray, " n"]]:
     """Return a block's arrays, by name: `post_<layer>` [n, N], the final LayerNorm's scale [n] and the answer.
 
-    Row 0 is the counterfactual's where the block leads. known: arrays with NaN where a number is missing. What is
+    The first rows are those of the block's counterfactuals. known: arrays with NaN where a number is missing. What is
     there is kept, the rest is computed.
 
     Raises `CacheError` for a number that the type asked for cannot hold.
@@ -103,8 +103,7 @@ def complete(
     )
     arrays = {f"post_{layer}": post.numpy(force=True) for layer, post in found.post.items()}
     arrays |= {name: getattr(found, name).numpy(force=True) for name in ("scale", *ANSWER)}
-    if rows[0]:
-        clear_counterfactual(block, arrays)
+    clear_counterfactuals(int(rows[: len(block.queries)].sum()), arrays)
     return rounded(arrays if known is None else _filled(known, arrays, rows), plan.dtype)
 
 
@@ -116,8 +115,8 @@ def _missing(
         return np.ones(len(block), bool), layers
     absent = {name: _is_absent(array) for name, array in known.items()}
     rows = np.any(list(absent.values()), axis=0)
-    if block.leads and len(block.rows) and rows[1:].all():
-        rows[0] = True  # the whole block, as without other files: products of other sizes differ in the last bits
+    if len(block.rows) and rows[len(block.queries) :].all():
+        rows[:] = True  # the whole block, as without other files: products of other sizes differ in the last bits
     return rows, tuple(layer for layer in layers if absent[f"post_{layer}"].any())
 
 

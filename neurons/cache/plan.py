@@ -1,7 +1,8 @@
 """Plan of a build: its blocks, and what other cache files of the same model already hold of them.
 
 1. A block is the prompts of one noun and century, with their 01-counterfactual in front. Its numbers follow from its
-   own prompts alone, so they are the same whoever computes it and whatever else is asked for.
+   own prompts alone, so they are the same whoever computes it and whatever else is asked for. Counterfactuals of few
+   prompts, as those of one's own, share a block.
 2. Another file counts only if its key, made anew from this checkpoint, its own prompts, layers and type, is the one
    it carries: then weights, config, hook and type are the same.
 3. From it comes every prompt whose tokens are the same, in every layer that both hold.
@@ -24,6 +25,8 @@ from neurons.types import CacheError
 
 BLOCK_PROMPTS = 128
 """Prompts of one block at most; a noun and century have at most 100."""
+FEW = 16
+"""A 01-counterfactual of fewer prompts shares its block with others."""
 PLAN = "plan"
 ANSWER = ("year_logits", "logsumexp")
 """What is kept of the 01-counterfactuals too; other arrays of a block are 0 in their row."""
@@ -31,19 +34,18 @@ ANSWER = ("year_logits", "logsumexp")
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Rows of the prompt set that are run together. `leads`: the counterfactual `query` is run here, as first row."""
+    """Rows of the prompt set that are run together. queries: the counterfactuals that are run here, as first rows."""
 
     index: int
-    query: int
+    queries: Int[np.ndarray, " q"]
     rows: Int[np.ndarray, " n"]
-    leads: bool
 
     @property
     def name(self) -> str:
         return f"block-{self.index:06d}"
 
     def __len__(self) -> int:
-        return len(self.rows) + self.leads
+        return len(self.queries) + len(self.rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +64,33 @@ class Plan:
     def blocks(self) -> tuple[Block, ...]:
         order = np.argsort(self.counterfactual, kind="stable")
         cuts = np.searchsorted(self.counterfactual[order], np.arange(1, len(self.counterfactual_tokens)))
+        of_query = np.split(order, cuts)
         found: list[Block] = []
-        for query, rows in enumerate(np.split(order, cuts)):
+        for queries in _together(list(map(len, of_query))):
+            rows = np.sort(np.concatenate([of_query[query] for query in queries]))
             for start in range(0, max(1, len(rows)), BLOCK_PROMPTS):
-                found.append(Block(len(found), query, rows[start : start + BLOCK_PROMPTS], leads=start == 0))
+                first = np.array(queries if start == 0 else [], int)
+                found.append(Block(len(found), first, rows[start : start + BLOCK_PROMPTS]))
         return tuple(found)
 
     def block_tokens(self, block: Block) -> Int[np.ndarray, "n T"]:
-        first = self.counterfactual_tokens[block.query : block.query + 1][: int(block.leads)]
-        return np.concatenate([first, self.tokens[block.rows]])
+        return np.concatenate([self.counterfactual_tokens[block.queries], self.tokens[block.rows]])
+
+
+def _together(sizes: list[int]) -> Iterator[list[int]]:
+    """Yield counterfactuals that share a block, from the number of prompts of each."""
+    few: list[int] = []
+    held = 0
+    for query, size in enumerate(sizes):
+        if size >= FEW:
+            yield [query]
+            continue
+        if held + size + 1 > BLOCK_PROMPTS:
+            yield few
+            few, held = [], 0
+        few, held = [*few, query], held + size + 1
+    if few:
+        yield few
 
 
 def block_places(block: Block, layers: Iterable[int]) -> Iterator[tuple[str, str, bool]]:
@@ -79,7 +99,7 @@ def block_places(block: Block, layers: Iterable[int]) -> Iterator[tuple[str, str
         yield f"post_{layer}", f"mlp/{layer}/post", False
     for name in ("scale", *ANSWER):
         yield name, f"final/{name}", False
-    if block.leads:
+    if len(block.queries):
         for name in ANSWER:
             yield name, f"counterfactual/{name}", True
 
@@ -128,20 +148,34 @@ class Donor:
 
     def fill(self, plan: Plan, block: Block, arrays: dict[str, np.ndarray]) -> bool:
         """Write what the donor knows of a block over what is missing (NaN); returns whether there was anything."""
-        query = self.query_of.get(plan.counterfactual_tokens[block.query].tobytes())
-        if query is None:
+        wanted = np.unique(np.concatenate([block.queries, plan.counterfactual[block.rows]]))
+        theirs = {q: self.query_of.get(plan.counterfactual_tokens[q].tobytes()) for q in wanted.tolist()}
+        known = [query for query in theirs.values() if query is not None]
+        if not known:
             return False
-        held = {self.tokens[row].tobytes(): row for row in np.flatnonzero(self.cache.counterfactual == query).tolist()}
-        pairs = [(i, held.get(row.tobytes())) for i, row in enumerate(plan.tokens[block.rows])]
-        mine = np.array([i for i, theirs in pairs if theirs is not None], int)
-        theirs = np.array([row for _, row in pairs if row is not None], int)
+        held = {
+            (int(self.cache.counterfactual[row]), self.tokens[row].tobytes()): row
+            for row in np.flatnonzero(np.isin(self.cache.counterfactual, known)).tolist()
+        }
+        own = [(theirs[int(plan.counterfactual[row])], plan.tokens[row].tobytes()) for row in block.rows]
+        rows = [held.get(key, -1) for key in own]  # type: ignore[arg-type]
+        queries = [-1 if theirs[q] is None else theirs[q] for q in block.queries.tolist()]
         for name, dataset, of_query in block_places(block, [x for x in plan.layers if x in self.cache.layers]):
             if of_query:
-                _put(arrays[name], np.array([0]), self.cache.read(dataset, slice(query, query + 1)))
-            elif len(mine):
-                whole = self.cache.read(dataset, slice(theirs.min(), theirs.max() + 1))
-                _put(arrays[name], mine + int(block.leads), whole[theirs - theirs.min()])
+                self._put(arrays[name], 0, dataset, np.array(queries))
+            else:
+                self._put(arrays[name], len(block.queries), dataset, np.array(rows, int))
         return True
+
+    def _put(self, array: np.ndarray, first: int, dataset: str, rows: Int[np.ndarray, " n"]) -> None:
+        """Write rows of a dataset where the array, from `first` on, has none; -1: the donor has none either."""
+        at = np.flatnonzero(rows >= 0)
+        if not len(at):
+            return
+        low = int(rows[at].min())
+        values = self.cache.read(dataset, slice(low, int(rows[at].max()) + 1))[rows[at] - low]
+        absent = np.isnan(array[first + at]).reshape(len(at), -1).any(1)
+        array[first + at[absent]] = values[absent]
 
 
 def donors(path: Path, checkpoint: Checkpoint, plan: Plan) -> Iterator[Donor]:
@@ -168,17 +202,12 @@ def reused(plan: Plan, block: Block, N: int, given: list[Donor]) -> dict[str, np
     shapes: dict[str, tuple[int, ...]] = {f"post_{layer}": (n, N) for layer in plan.layers}
     shapes |= {"scale": (n,), "year_logits": (n, len(plan.year_token_ids)), "logsumexp": (n,)}
     arrays = {name: np.full(shape, np.nan, np.float32) for name, shape in shapes.items()}
-    clear_counterfactual(block, arrays)
+    clear_counterfactuals(len(block.queries), arrays)
     found = [donor.fill(plan, block, arrays) for donor in given]
     return arrays if any(found) else None
 
 
-def clear_counterfactual(block: Block, arrays: dict[str, np.ndarray]) -> None:
-    """Set to 0 what no cache file keeps of the 01-counterfactual."""
-    for name in arrays.keys() - set(ANSWER) if block.leads else ():
-        arrays[name][0] = 0
-
-
-def _put(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
-    absent = np.isnan(array[rows]).reshape(len(rows), -1).any(1)
-    array[rows[absent]] = values[absent]
+def clear_counterfactuals(count: int, arrays: dict[str, np.ndarray]) -> None:
+    """Set to 0 what no cache file keeps of the 01-counterfactuals, the first rows."""
+    for name in arrays.keys() - set(ANSWER):
+        arrays[name][:count] = 0

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from neurons.circuit.graph import Edge, Layout, Node, Slot
+from neurons.circuit.graph import LOGITS, Edge, Layout, Node, Slot
 from neurons.rounding import descending
 from neurons.types import InputError
 
@@ -67,6 +67,18 @@ class EdgeEffects:
         strongest = descending(np.abs(self._flat))
         rows = strongest if choice == "top-n" else self._upwards(strongest, max(sizes))
         return [self._pruned(rows[:n]) for n in sizes]
+
+    def circuit_without_positions(self, n: int) -> dict[Edge, float]:
+        """Return what n edges between components stand for, at every position: the circuit of EAP-IG's own graph.
+
+        Their effects are sums over positions. All n where there are fewer.
+        """
+        every = self.every_edge()
+        numbers: dict[tuple[str, str, Slot], int] = {}
+        group = np.array([numbers.setdefault(_components(edge), len(numbers)) for edge in every])
+        total = np.bincount(group, weights=self._flat)
+        chosen = set(descending(np.abs(total))[:n].tolist())
+        return self._pruned(np.flatnonzero(np.isin(group, list(chosen))))
 
     def random_circuits(self, sizes: Sequence[int], rng: np.random.Generator) -> list[dict[Edge, float]]:
         """Return circuits as `greedy` makes them from effects dealt to the edges at random."""
@@ -132,6 +144,10 @@ class EdgeEffects:
                 for one in place[self._into.get(node, [])].tolist():
                     heapq.heappush(waiting, one)
         return np.array(chosen)
+
+
+def _components(edge: Edge) -> tuple[str, str, Slot]:
+    return edge.sender.component, edge.receiver.component if edge.receiver else LOGITS, edge.slot
 
 
 def _comes_before(layout: Layout, position: str) -> Bool[np.ndarray, "U K"]:

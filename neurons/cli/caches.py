@@ -1,4 +1,4 @@
-"""`neurons cache`: build the cache of a model and prompt set, list, verify and delete what is there."""
+"""`neurons models`, `prompts` and `cache`: what can be named, what is run, and what is stored."""
 
 import re
 import time
@@ -21,9 +21,12 @@ from neurons.cli.common import (
     help_without_command,
     note,
     print_json,
+    print_table,
 )
 from neurons.cli.options import CacheDirOption, is_file, on_options, on_study
+from neurons.model.files import BUNDLED, HUB_MODELS, fetch, local_hub_folder, split_revision
 from neurons.study.study import Study
+from neurons.task.own_prompts import write_prompts
 from neurons.task.years import spans
 from neurons.types import CacheError, InputError
 
@@ -35,6 +38,8 @@ app.callback(invoke_without_command=True)(help_without_command)
 
 
 def register(above: typer.Typer) -> None:
+    for command in (models, prompts):
+        above.command()(command)
     above.add_typer(app, name="cache")
 
 
@@ -43,23 +48,53 @@ FilesArgument = Annotated[
 ]
 
 
+@on_study("years", "layers", "dtype", "device", "cache_dir", "no_attribution")
+def prompts(
+    study: Study,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write them to this file, .csv or .jsonl.", show_default="none"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print or export the prompts as CSV: clean, corrupted, label.
+
+    Other tools run on the same prompts with it, and --prompts reads it.
+    """
+    found = study.plan.prompts.to_layout()
+    if output is not None:
+        write_prompts(found, output)
+        print(f"{len(found):,} prompts in {output}")
+    elif as_json:
+        print_json(found.to_dict("records"))
+    else:
+        print(found.to_csv(index=False), end="")
+
+
 @app.command()
-@on_options("years", "no_attribution")
+@on_options("years")
 def build(
     options: dict[str, Any],
     jobs: JobsOption = None,
     scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build the cache of activations; an existing cache is reused."""
+    """Build the cache of activations and attribute the answer to neurons; what exists is reused."""
     study = Study(**options, jobs=jobs, scheduler=scheduler)
-    reused = is_there(study.plan.path)
+    reused, attribution = is_there(study.plan.path), study.plan.settings.attribution
     cache = study.cache
+    if attribution:
+        study.attributed()
+        study.positions()
     if as_json:
-        print_json({"path": str(cache.path), "reused": reused, "prompts": len(cache), "layers": list(cache.layers)})
+        print_json({"path": str(cache.path), "reused": reused, "prompts": len(cache), "layers": list(cache.layers),
+                    "attribution": attribution})  # fmt: skip
         return
-    verb = "reused" if reused else "built"
-    print(f"{verb} {cache.path}: {len(cache)} prompts, layers {format_layers(cache.layers)}")
+    verb, shares = (
+        "reused" if reused else "built",
+        "shares of the answer beside it" if attribution else "no attribution",
+    )
+    print(f"{verb} {cache.path}: {len(cache)} prompts, layers {format_layers(cache.layers)}, {shares}")
 
 
 @app.command()
@@ -216,3 +251,33 @@ def _describe(file: Path) -> dict[str, Any]:
     return entry | {"model": cache.model, "prompts": len(cache), "layers": list(cache.layers), "dtype": cache.dtype,
                     "template": cache.template.strip(), "nouns": list(dict.fromkeys(cache.noun)),
                     "centuries": np.unique(cache.century).tolist(), "state": state}  # fmt: skip
+
+
+def models(
+    download: Annotated[
+        str | None,
+        typer.Option(
+            "--download", help="Fetch this model of the hub first: NAME or NAME@REVISION.", show_default="none"
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the models: bundled, on the hub, in the local hub cache."""
+    if download is not None:
+        name, revision = split_revision(download)
+        note(f"{download} is in {fetch(name, revision)}")
+    entries: list[dict[str, Any]] = [
+        {"model": name, "kind": "bundled", "ready": True, "path": str(folder)} for name, folder in BUNDLED.items()
+    ]
+    for name in HUB_MODELS:
+        folder = local_hub_folder(name)
+        entries.append(
+            {"model": name, "kind": "hub", "ready": folder is not None, "path": str(folder) if folder else None}
+        )
+    if as_json:
+        print_json(entries)
+        return
+    state = {"bundled": "works now", True: "in the local hub cache", False: "fetched from the hub on first use"}
+    rows = [[e["model"], state["bundled"] if e["kind"] == "bundled" else state[e["ready"]]] for e in entries]
+    rows.append(["DIR", "any directory with a GPT-2 checkpoint: config.json, model.safetensors, tokenizer"])
+    print_table("Models for --model", ["model", "state"], rows, left=2)

@@ -9,7 +9,8 @@ import typer
 from neurons.cli.causal_tables import print_ablations
 from neurons.cli.common import JobsOption, JsonOption, SchedulerOption, print_json
 from neurons.cli.options import on_study
-from neurons.study.study import EXACT, Study
+from neurons.study.ablated import EXACT
+from neurons.study.study import Study
 from neurons.task.intervention import Intervention
 from neurons.types import Ablation, Effect, InputError, Measure, NeuronId
 
@@ -21,12 +22,19 @@ NeuronsOption = Annotated[
 ExactOption = Annotated[
     str,
     typer.Option(
-        "--exact", help="Exact effects of the K neurons of largest estimated effect, or all (an hour in GPT-2 small)."
+        "--exact",
+        help="Exact effects of the K neurons of largest share (by RelP with --no-attribution), or all (an hour in GPT-2"
+        " small).",
     ),
 ]
 AblationOption = Annotated[
     Ablation,
-    typer.Option("--ablation", help="Replace by the value on the corrupted run (resample), the mean, or zero."),
+    typer.Option(
+        "--ablation",
+        help="Replace by the value at a random other start year of the same noun and century (random-year: all neurons"
+        " together are at the floor), on the corrupted run (resample), by the mean or by zero (neither is a floor: all"
+        " together answer with a late year).",
+    ),
 ]
 EffectOption = Annotated[
     Effect,
@@ -54,12 +62,12 @@ def register(app: typer.Typer) -> None:
     app.command()(causal)
 
 
-@on_study("no_attribution")
+@on_study()
 def causal(
     study: Study,
     neurons: NeuronsOption = None,
     exact: ExactOption = str(EXACT),
-    ablation: AblationOption = "resample",
+    ablation: AblationOption = "random-year",
     effect: EffectOption = "total",
     measure: MeasureOption = None,
     on_nouns: OnNounsOption = None,
@@ -70,7 +78,7 @@ def causal(
     scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ablate neurons at END and measure the exact effect.
+    """Ablate neurons at END and measure the exact effect, against a random other start year.
 
     Single neurons, groups, top-k curves, and whole MLPs and attention heads.
     """
@@ -87,7 +95,7 @@ def causal(
     if curves:
         found = study.with_curves(found, nouns=on_nouns)
     if layers_table:
-        found = replace(found, layers=study.components(nouns=on_nouns))
+        found = replace(found, layers=study.components(ablation=ablation, nouns=on_nouns))
     group_measure = measure or ("contrast" if effect == "frozen" else GROUP_MEASURE)
     if as_json:
         print_json(found.to_json(group_measure))

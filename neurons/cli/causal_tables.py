@@ -1,88 +1,97 @@
-"""Tables of `neurons causal`. Each names ablation, effect, measure and the three reference values."""
+"""Tables of `neurons causal`. Each names ablation, effect, measure and what the numbers are against."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from neurons.cli.common import print_table
-from neurons.types import Measure
+from neurons.types import OF_LOGITS
 
 if TYPE_CHECKING:
     from neurons.intervention.curve_results import Curves, PublishedCurve
-    from neurons.intervention.results import Ablations, Agreement, ComponentEffects, GroupEffect, NeuronEffects
+    from neurons.intervention.results import Ablations, Agreement, ComponentEffects, References
+    from neurons.types import Measure
 
-References = dict[str, dict[str, float]]
-UNITS = {"contrast": "logits", "probability_difference": "probability", "cutoff_sharpness": "probability"}
 LAYERS_SHOWN = 20
+REPLACED = {
+    "random-year": "replaced by the value at a random other start year",
+    "resample": "replaced by the value on the corrupted run",
+    "mean": "replaced by the mean over all prompts",
+    "zero": "replaced by zero",
+}
+PREDICTED = {True: "boosting score", False: "direct effect (year-specific part of the boosting score)"}
 
 
-def beside(measure: str, references: References) -> str:
-    """The reference values under every table: clean run, corrupted run, average distribution."""
+def beside(measure: "Measure", references: "Mapping[Measure, References]", ablation: str) -> str:
+    """What the numbers of a table are against: the clean run, and what the ablation of all neurons leaves."""
     known = references[measure]
-    return (
-        f"{_words(measure)}: {known['baseline']:+.4f} on the clean run, {known['counterfactual']:+.4f} on the"
-        " corrupted run,"
-        f" {known['average_distribution']:+.4f} for the average distribution over start years"
-    )
+    floor = {
+        "random-year": f", {_signed(known.floor)} at the floor (all neurons at a random other start year)",
+        "resample": f", {_signed(known.counterfactual)} on the corrupted run",
+        "mean": "; mean ablation is no floor: with all neurons at their mean the answer is late whatever YY is",
+        "zero": "; zero ablation is no floor",
+    }
+    return f"{_words(measure)}: {known.baseline:+.4f} on the clean run{floor[ablation]}"
 
 
-def print_ablations(found: "Ablations", group_measure: Measure, top: int) -> None:
+def print_ablations(found: "Ablations", group_measure: "Measure", top: int) -> None:
     """Every table of what was measured."""
-    references = {str(measure): values.to_json() for measure, values in found.references.items()}
-    print_effects(found.effects, found.group, found.agreement, group_measure, references, top)
+    print_effects(found, top)
+    if found.group:
+        print_group(found, group_measure)
     if found.curves and found.published:
-        print_curves(found.curves, found.published, group_measure, references)
+        print_curves(found.curves, found.published, group_measure, found.references)
     if found.layers:
-        print_layers(found.layers, group_measure, references)
+        print_layers(found.layers, group_measure, found.references)
 
 
-def print_effects(
-    effects: "NeuronEffects",
-    group: "GroupEffect | None",
-    agreement: "Agreement | None",
-    group_measure: Measure,
-    references: References,
-    top: int,
-) -> None:
-    """The largest effects first; then the group, and how far scores and effects agree."""
+def print_effects(found: "Ablations", top: int) -> None:
+    """The largest effects first, and how far predictions and effects agree."""
     from neurons.rounding import descending
 
+    effects, agreement = found.effects, found.agreement
     done = effects.intervention
     order = descending(abs(effects.effect))[:top].tolist()
     flags = _flags(agreement)
     rows = [
-        [str(effects.neurons[row]), _signed(effects.effect[row]), _signed(effects.screen[row]),
-         _signed(effects.score[row]), flags.get(str(effects.neurons[row]), "")]
+        [str(effects.neurons[row]), _signed(effects.effect[row]),
+         f"{_signed(effects.ci_low[row])} to {_signed(effects.ci_high[row])}", _signed(effects.patching[row]),
+         _signed(effects.predicted[row]), flags.get(str(effects.neurons[row]), "")]
         for row in order
     ]  # fmt: skip
     print_table(
         f"{effects.model}: {done.effect} effect of {done.ablation}-ablating each neuron at END on the"
-        f" {_words(done.measure)} ({UNITS[done.measure]}); {len(order)} of {len(effects.neurons)} neurons,"
-        f" {effects.n_prompts} prompts{_replacement(done.ablation)}",
-        ["neuron", f"{done.effect} effect", "estimate", "score", "disagreement"],
+        f" {_words(done.measure)} ({'logits' if done.measure in OF_LOGITS else 'probability'}); {len(order)} of"
+        f" {len(effects.neurons)} neurons, {effects.n_prompts} prompts; {REPLACED[done.ablation]}",
+        ["neuron", f"{done.effect} effect", "95 % interval", "patching", "predicted", "disagreement"],
         rows,
-        caption="effect: ablated minus clean run; estimate: attribution patching (first order); score: boosting score\n"
-        f"{beside(done.measure, references)}",
+        caption="effect: ablated minus clean run, interval over centuries; patching: attribution patching (first"
+        f" order); predicted: {PREDICTED[done.ablation == 'zero']}, lost by the ablation\n"
+        f"{beside(done.measure, found.references, done.ablation)}",
     )
     if agreement:
         pairs = (f"{name} {v['spearman']:.3f} / {v['pearson']:.3f}" for name, v in agreement.correlation.items())
-        print(f"score against minus the exact effect, Spearman / Pearson: {', '.join(pairs)}")
-    if group:
-        print_group(group, effects, group_measure, references)
+        print(f"predicted against minus the exact effect, Spearman / Pearson: {', '.join(pairs)}")
 
 
-def print_group(group: "GroupEffect", effects: "NeuronEffects", measure: Measure, references: References) -> None:
-    done = effects.intervention
+def print_group(found: "Ablations", measure: "Measure") -> None:
+    group, done = found.group, found.effects.intervention
+    assert group
     rows = [
-        [_words(name), _signed(references[name]["baseline"]), _signed(value)] for name, value in group.effect.items()
-    ]
+        [_words(name), _signed(found.references[name].baseline), _signed(value),
+         " to ".join(_signed(end) for end in group.interval[name])]
+        for name, value in group.effect.items()
+    ]  # fmt: skip
     print_table(
         f"\n{len(group.neurons)} neurons {done.ablation}-ablated together: {done.effect} effect",
-        ["measure", "clean run", f"{done.effect} effect"],
+        ["measure", "clean run", f"{done.effect} effect", "95 % interval"],
         rows,
-        caption=beside(measure, references),
+        caption=beside(measure, found.references, done.ablation),
     )
 
 
-def print_curves(curves: "Curves", published: "PublishedCurve", measure: Measure, references: References) -> None:
+def print_curves(
+    curves: "Curves", published: "PublishedCurve", measure: "Measure", references: "Mapping[Measure, References]"
+) -> None:
     """One row for each k, one column for each order; then k for 90 % and areas."""
     for kind, ablated in (("keep", "all but the top k neurons"), ("ablate", "the top k neurons")):
         shown = curves.of(measure, kind)  # type: ignore[arg-type]
@@ -95,7 +104,7 @@ def print_curves(curves: "Curves", published: "PublishedCurve", measure: Measure
             f" {curves.n_neurons} neurons, {curves.n_prompts} prompts, random: mean of {curves.seeds}",
             ["k", *(curve.order for curve in shown)],
             rows,
-            caption=beside(measure, references),
+            caption=beside(measure, references, curves.ablation),
         )
     rows = [[str(k), _signed(v)] for k, v in zip(published.k, published.probability_difference, strict=True)]
     print_table(
@@ -107,18 +116,19 @@ def print_curves(curves: "Curves", published: "PublishedCurve", measure: Measure
     )
 
 
-def print_layers(table: "ComponentEffects", measure: Measure, references: References) -> None:
-    """The components of largest effect under resample ablation."""
+def print_layers(table: "ComponentEffects", measure: "Measure", references: "Mapping[Measure, References]") -> None:
+    """The components of largest effect."""
     from neurons.rounding import descending
 
-    resample, mean = table.effect["resample"][measure], table.effect["mean"][measure]
-    order = descending(abs(resample))[:LAYERS_SHOWN].tolist()
+    effect = table.effect[measure]
+    order = descending(abs(effect))[:LAYERS_SHOWN].tolist()
     print_table(
-        f"\n{table.model}: total effect of ablating whole MLPs (m) and heads (a) at END on the {_words(measure)};"
-        f" {len(order)} of {len(table.components)}, {table.n_prompts} prompts",
-        ["component", "resample", "mean"],
-        [[table.components[row], _signed(resample[row]), _signed(mean[row])] for row in order],
-        caption=beside(measure, references),
+        f"\n{table.model}: total effect of {table.ablation}-ablating whole MLPs (m) and heads (a) at END on the"
+        f" {_words(measure)}; {len(order)} of {len(table.components)}, {table.n_prompts} prompts;"
+        f" {REPLACED[table.ablation]}",
+        ["component", "total effect"],
+        [[table.components[row], _signed(effect[row])] for row in order],
+        caption=beside(measure, references, table.ablation),
     )
 
 
@@ -135,17 +145,9 @@ def _flags(agreement: "Agreement | None") -> dict[str, str]:
     return flags
 
 
-def _replacement(ablation: str) -> str:
-    return {
-        "resample": "; replaced by the value on the corrupted run",
-        "mean": "; replaced by the mean over all prompts",
-        "zero": "",
-    }[ablation]
-
-
 def _words(measure: str) -> str:
     return measure.replace("_", " ")
 
 
-def _signed(value: float) -> str:
-    return "-" if value != value else f"{value:+.4f}"
+def _signed(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:+.4f}"

@@ -50,9 +50,11 @@ GivenOption = Annotated[
 NeuronOption = Annotated[
     str | None, typer.Option("--neuron", help="Decompose only this neuron's pre-activation, like L10N7.")
 ]
-PromptsOption = Annotated[
+OnPromptsOption = Annotated[
     int | None,
-    typer.Option("--prompts", min=1, help="Prompts run, spread over start years and nouns.", show_default=str(PROMPTS)),
+    typer.Option(
+        "--on-prompts", min=1, help="Prompts run, spread over start years and nouns.", show_default=str(PROMPTS)
+    ),
 ]
 RandomOption = Annotated[
     int | None,
@@ -77,7 +79,7 @@ def circuit(
     choice: ChooseOption = "top-n",
     given: GivenOption = None,
     neuron: NeuronOption = None,
-    prompts: PromptsOption = None,
+    on_prompts: OnPromptsOption = None,
     n_random: RandomOption = None,
     export: ExportOption = None,
     as_json: JsonOption = False,
@@ -92,13 +94,13 @@ def circuit(
     config = study.plan.checkpoint.config
     if named is not None:
         config.check_neuron(named, tuple(range(config.n_layers)))
-        explained = study.inputs(named, prompts=prompts)
+        explained = study.inputs(named, prompts=on_prompts)
         if as_json:
             print_json({"model": study.plan.checkpoint.name, **explained.to_json()})
         else:
             print_inputs(study.plan.checkpoint.name, explained)
         return
-    found = study.circuit(search=search, given=_given(given, study), prompts=prompts, random=n_random)
+    found = study.circuit(search=search, given=_given(given, study), prompts=on_prompts, random=n_random)
     if export is not None:
         export_circuit(found, export, d_model=config.d_model)
     if as_json:

@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-@on_study("task")
+@on_study("task", "prompts", "skip")
 def tasks(
     study: Study,
     only: Annotated[
@@ -74,8 +74,8 @@ def print_transfer(found: "Transfer") -> None:
          "undecided", f"share of {name}'s", "share of its own"],
         [_agreement(task) for task in found.tasks],
         caption="in both: boosting in each; only: boosting there, and the share reliably lower in"
-        " the other; share of: the change of the probability difference when these neurons are resampled from the"
-        " corrupted run, divided by that when all neurons of the layers are",
+        " the other; share of: the change of the probability difference when these neurons are at a random"
+        " other start year, divided by that when all neurons of the layers are (clean to floor)",
     )  # fmt: skip
     for task in found.tasks:
         print(f"{task.name}: {task.prompt}")

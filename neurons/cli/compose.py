@@ -97,6 +97,9 @@ def _print_clusters(found: "Clustering") -> None:
         for cluster in found.clusters
     ]  # fmt: skip
     other = found.alternative
+    print(f"{found.model}: {found.verdict()}\n{found.evidence.words()}")
+    if not found.clustered:
+        print("bins along the tuning centre: " + ", ".join(f"{p.name} ({len(p.neurons)})" for p in found.prototypes))
     caption = [
         *(f"{cluster.id}: {cluster.description}" for cluster in found.clusters),
         f"total contrast {found.total_contrast:+.4f} logits = clusters {sum(c.share for c in found.clusters):+.4f}"

@@ -1,4 +1,4 @@
-"""Commands on a model and its neurons: `behaviour`, `rank`, `effect`, `models`."""
+"""Commands on a model and its neurons: `behaviour`, `rank`, `effect`."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,7 +7,6 @@ import typer
 from neurons.cache.format import format_layers
 from neurons.cli.common import JsonOption, print_json, print_table
 from neurons.cli.options import on_study
-from neurons.model.files import BUNDLED, HUB_MODELS, local_hub_folder
 from neurons.ranking.results import Order
 from neurons.study.study import Study
 from neurons.task.years import contrast_weights, spans
@@ -15,6 +14,7 @@ from neurons.types import InputError, Measure, NeuronId
 from neurons.weights.results import NeuronStatistics
 
 if TYPE_CHECKING:
+    from neurons.attribution.position_results import Positions
     from neurons.attribution.results import ShapleyValues
     from neurons.ranking.results import OrderComparison, Ranking
 
@@ -61,7 +61,7 @@ ApproximationsOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    for command in (behaviour, rank, effect, models):
+    for command in (behaviour, rank, effect):
         app.command()(command)
 
 
@@ -74,7 +74,7 @@ def behaviour(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure probability difference and cutoff sharpness.
+    """Measure probability difference, cutoff sharpness and logit step.
 
     Beside the clean run: the corrupted run and the average distribution over start years.
     """
@@ -92,7 +92,7 @@ def behaviour(
     )
     print_table(
         f"{title}; mean (sd over prompts)",
-        ["", "probability difference", "cutoff sharpness"],
+        ["", "probability difference", "cutoff sharpness", "logit step"],
         rows,
         caption="counterfactual: YY replaced by 01, scored against the true YY; average distribution: the mean over"
         f" all start years{late}",
@@ -124,10 +124,13 @@ def rank(
     statistics = study.neuron_statistics() if stats else None
     values = study.shapley(ranking.neurons[:SHAPLEY]) if shapley else None
     compared = study.approximations() if approximations else None
+    positions = study.positions() if study.plan.settings.attribution else None
     if as_json:
-        print_json(_rank_json(ranking, top, statistics, values, compared))
+        print_json(_rank_json(ranking, top, statistics, values, compared, positions))
         return
     print_ranking(ranking, top or 20, statistics)
+    if positions is not None:
+        print(_before_end(positions))
     if values is not None:
         _print_shapley(ranking, values)
     if compared is not None:
@@ -140,12 +143,22 @@ def _rank_json(
     statistics: NeuronStatistics | None,
     values: "ShapleyValues | None",
     compared: "OrderComparison | None",
+    positions: "Positions | None",
 ) -> dict[str, Any]:
     found = ranking.to_json(top)
     if statistics is not None:
         found["neurons"] = [one | {"statistics": statistics.record(one["neuron"])} for one in found["neurons"]]
     found |= {} if values is None else {"shapley": values.to_json()}
+    found |= {} if positions is None else {"positions": positions.to_json()}
     return found | ({} if compared is None else {"approximations": compared.to_json()})
+
+
+def _before_end(positions: "Positions") -> str:
+    leading = ", ".join(f"{neuron} at {positions.names[at]}" for neuron, at, _ in positions.leaders(3))
+    return (
+        f"before END lies {100 * positions.before_end:.0f} % of the absolute attribution of all neurons of all layers"
+        f" (RelP); first there: {leading}"
+    )
 
 
 def _print_shapley(ranking: "Ranking", values: "ShapleyValues") -> None:
@@ -218,7 +231,7 @@ def _weights(statistics: NeuronStatistics, neuron: str) -> list[str]:
     return [
         *("–" if value is None else f"{value:.2f}" for value in numbers),
         "–" if share is None else f"{100 * share:.0f} %",
-        "" if found["kind"] == "none" else found["kind"],
+        ", ".join(found["neuron_classes"]),
     ]
 
 
@@ -271,22 +284,3 @@ def effect(
         rows,
         caption=f"contrast (mean over years > {year:02d} minus mean over the others): {contrast:+.5f} logits",
     )
-
-
-def models(as_json: JsonOption = False) -> None:
-    """List the models: bundled, on the hub, in the local hub cache."""
-    entries: list[dict[str, Any]] = [
-        {"model": name, "kind": "bundled", "ready": True, "path": str(folder)} for name, folder in BUNDLED.items()
-    ]
-    for name in HUB_MODELS:
-        folder = local_hub_folder(name)
-        entries.append(
-            {"model": name, "kind": "hub", "ready": folder is not None, "path": str(folder) if folder else None}
-        )
-    if as_json:
-        print_json(entries)
-        return
-    state = {"bundled": "works now", True: "in the local hub cache", False: "fetched from the hub on first use"}
-    rows = [[e["model"], state["bundled"] if e["kind"] == "bundled" else state[e["ready"]]] for e in entries]
-    rows.append(["DIR", "any directory with a GPT-2 checkpoint: config.json, model.safetensors, tokenizer"])
-    print_table("Models for --model", ["model", "state"], rows, left=2)

@@ -21,12 +21,12 @@ INTERRUPTED = 130
 
 GROUPS = {
     "report": ("report",),
-    "core": ("behaviour", "rank", "effect", "models"),
+    "core": ("behaviour", "rank", "effect"),
     "causal": ("causal",),
     "compose": ("cluster", "compose"),
     "circuit": ("circuit",),
     "comparisons": ("tasks", "check", "compare"),
-    "caches": ("cache",),
+    "caches": ("models", "prompts", "cache"),
 }
 """The files of commands, in the order of the help, and what each registers."""
 

@@ -18,6 +18,7 @@ from neurons.cache.layout import DTYPE, Dtype
 from neurons.cli.common import note, progress
 from neurons.study.opened import silent
 from neurons.study.study import Study
+from neurons.task.own_prompts import PromptFile, read_prompts
 from neurons.task.prompts import DEFAULT_NOUNS, Centuries
 from neurons.task.tasks import DEFAULT, TASKS
 from neurons.task.years import parse_years
@@ -25,7 +26,9 @@ from neurons.types import Device, InputError, no_bars, parse_ranges
 
 ModelOption = Annotated[
     str,
-    typer.Option("--model", "-m", help="mini, a GPT-2 of the hub (gpt2, gpt2-medium, ...) or a checkpoint directory."),
+    typer.Option(
+        "--model", "-m", help="mini, a GPT-2 of the hub (gpt2, gpt2-medium, NAME@REVISION) or a checkpoint directory."
+    ),
 ]
 LayersOption = Annotated[
     str | None, typer.Option("--layers", help="MLP layers, like 8-11.", show_default="the last third")
@@ -65,6 +68,13 @@ TemplateOption = Annotated[
         show_default="none",
     ),
 ]
+PromptsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--prompts", help="A file of your own prompts: .csv or .jsonl of clean, corrupted, label.", show_default="none"
+    ),
+]
+SkipOption = Annotated[bool, typer.Option("--skip", help="Leave out rows of --prompts that cannot be used.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on standard error.")]
 """A description of one option each; the defaults are those of `common_options`."""
 
@@ -82,6 +92,8 @@ def common_options(
     seed: SeedOption = 0,
     task: TaskOption = None,
     template: TemplateOption = None,
+    prompts: PromptsOption = None,
+    skip: SkipOption = False,
     dtype: DtypeOption = DTYPE,
     no_attribution: NoAttributionOption = False,
     cache_dir: CacheDirOption = folder.FOLDER,
@@ -98,6 +110,7 @@ def common_options(
         "seed": seed,
         "task": task,
         "template": template,
+        "prompts": _own_prompts(prompts, skip, nouns=nouns, centuries=centuries, task=task, template=template),
         "dtype": dtype,
         "attribution": not no_attribution,
         "cache_dir": cache_dir,
@@ -138,6 +151,17 @@ def _with_options(make: Callable[[dict[str, Any]], Any], without: Sequence[str])
         return run
 
     return decorate
+
+
+def _own_prompts(path: Path | None, skip: bool, **others: str | None) -> PromptFile | None:
+    if path is None:
+        if skip:
+            raise InputError("--skip leaves out rows of --prompts: name that file too")
+        return None
+    given = [f"--{name}" for name, value in others.items() if value != OPTIONS[name].default]
+    if given:
+        raise InputError(f"--prompts brings prompts of its own: leave out {given[0]}")
+    return read_prompts(path, skip=skip)
 
 
 def _parse_centuries(text: str) -> Centuries:

@@ -4,6 +4,6 @@ Public: `tune` (tuning) and `cluster` (clusters); both take a population of neur
 is needed.
 
 Read in this order: `tuning` (the family of each curve), `families` (the curves), `heuristics` (simple rules of the
-start year), `similarity`, `clusters` with `partition`, `descriptions` (a neuron in one line); `results` holds what
-they find.
+start year), `similarity`, `clusters` with `partition`, `continuum` (whether there are clusters; kept as `evidence`),
+`prototypes` (a shape for each cluster or bin), `descriptions` (a neuron in one line); `results` holds what they find.
 """

@@ -9,7 +9,8 @@
    not a cluster; it is clustered again by itself, and what remains is noise. Average-linkage clustering beside
    it, with the number of clusters of the best silhouette among those that are stable.
 4. Stability: 80 % of the neurons are drawn without replacement and clustered again; for each cluster the mean over
-   draws of the Jaccard overlap of those drawn with their best match (Hennig 2007), threshold 0.75.
+   draws of the Jaccard overlap of those drawn with their best match (Hennig 2007), threshold 0.75. With Hartigan's dip
+   of the tuning it says whether there are clusters at all (`continuum`).
 5. A cluster's share of the contrast is the sum of its members' scores; the shares, the unclustered rest
    and, separately, the biases make up everything that the layers add.
 """
@@ -19,8 +20,10 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Int
 
+from neurons.clustering.continuum import bins, evidence, prototypes
+from neurons.clustering.descriptions import describe_cluster
 from neurons.clustering.partition import Partition, partition_neurons, silhouette
-from neurons.clustering.results import Cluster, Clustering, Method, Tuning, describe_cluster
+from neurons.clustering.results import Cluster, Clustering, Method, Tuning
 from neurons.clustering.similarity import (
     NOISE,
     Labels,
@@ -45,7 +48,7 @@ from neurons.types import (
 )
 
 CAP = 1500
-RESAMPLES = 50
+RESAMPLES = 200
 
 
 @one_thread()
@@ -101,6 +104,8 @@ def _clustering(
     """The result: clusters and noise of the chosen rows of the population, and the shares of all of it."""
     chosen, total = population.take(rows), float(population.score.sum())
     clusters, labels = _describe(chosen, tuning, likeness, partition, total)
+    found = evidence(tuning, [(len(one.members), one.stability) for one in clusters])
+    named = [(f"cluster {one.id}", np.flatnonzero(labels == one.id)) for one in clusters]
     noise = np.flatnonzero(labels == NOISE)
     noise_share = float(chosen.score[noise].sum())
     others_share = float(np.delete(population.score, rows).sum())
@@ -121,6 +126,8 @@ def _clustering(
         alternative=partition.alternative,
         place=in_the_plane(likeness),
         merges=partition.merges,
+        evidence=found,
+        prototypes=prototypes(chosen.neurons, tuning.curve, named if found.clustered else bins(tuning)),
         notes=(),
     )
 

@@ -1,6 +1,9 @@
-"""Description of a neuron in one line: the start years at which it is active, and the years that it raises."""
+"""Descriptions in one line: of a neuron by the start years at which it is active and the years that it raises, and of a
+cluster by the families of its members."""
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -9,6 +12,9 @@ from neurons.clustering.families import Family
 from neurons.decomposition.profiles import ACTIVE_SHARE, active_range, best_split
 from neurons.rounding import above, clearly_above, is_nothing, sign_of_largest, whole
 from neurons.task.years import spans
+
+if TYPE_CHECKING:
+    from neurons.clustering.results import NeuronTuning
 
 
 def describe(
@@ -101,3 +107,27 @@ def _upper(years: Sequence[int], values: np.ndarray) -> list[int]:
 def _digits(years: Sequence[int], values: np.ndarray) -> str:
     digits = sorted({year % 10 for year in _upper(years, values)})
     return ", ".join(map(str, digits))
+
+
+def describe_cluster(fits: "Sequence[NeuronTuning]", medoid: "NeuronTuning") -> str:
+    """`12 neurons of layers 8-9; tuning: 11 step (threshold 54-56, median 55), 1 bump; typical: fires for ...`."""
+    families = Counter(fit.tuning.family for fit in fits)
+    most, _ = families.most_common(1)[0]
+    parts = [
+        f"{count} {family}{_where(fits, family) if family == most else ''}" for family, count in families.most_common()
+    ]
+    layers = ", ".join(
+        f"layer {layer}: {count}" for layer, count in sorted(Counter(f.neuron.layer for f in fits).items())
+    )
+    return f"{len(fits)} neurons ({layers}); tuning: {', '.join(parts)}; typical: {medoid.description}"
+
+
+def _where(fits: "Sequence[NeuronTuning]", family: str) -> str:
+    """The thresholds or centres of the members of one family."""
+    for name in ("threshold", "centre"):
+        values = [
+            fit.tuning.parameters[name] for fit in fits if fit.tuning.family == family and name in fit.tuning.parameters
+        ]
+        if values:
+            return f" ({name} {whole(min(values))}-{whole(max(values))}, median {whole(np.median(values))})"
+    return ""

@@ -8,6 +8,7 @@
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean
 
 import numpy as np
@@ -99,11 +100,16 @@ def _mutual_reachability(distance: Float[np.ndarray, "M M"], neighbours: int) ->
     np.fill_diagonal(distance, 0)
     core = np.partition(distance, min(neighbours, M) - 1, axis=0)[min(neighbours, M) - 1]
     reach = np.maximum(distance, np.maximum(core[:, None], core))
-    pairs = np.triu_indices(M, 1)
-    reach[pairs] += TIE * np.random.default_rng(M).random(len(pairs[0]))
-    reach[pairs[::-1]] = reach[pairs]
     np.fill_diagonal(reach, 0)
-    return reach
+    return reach + _parted(M)
+
+
+@lru_cache(maxsize=2)
+def _parted(size: int) -> Float[np.ndarray, "M M"]:
+    """What parts equal distances of so many neurons: symmetric, 0 on the diagonal. The same for every draw."""
+    parted, pairs = np.zeros((size, size)), np.triu_indices(size, 1)
+    parted[pairs] = TIE * np.random.default_rng(size).random(len(pairs[0]))
+    return parted + parted.T
 
 
 def _merges(likeness: Likeness) -> Float[np.ndarray, "K 4"]:

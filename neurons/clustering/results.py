@@ -1,17 +1,17 @@
 """What clustering finds: clusters, their members and shares, and each in words."""
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from neurons.clustering.evidence import Evidence
 from neurons.clustering.families import FAMILIES, Family
 from neurons.clustering.heuristics import Match
+from neurons.clustering.prototypes import Prototype
 from neurons.labelled import labelled, together
-from neurons.rounding import reaches, whole
+from neurons.rounding import reaches
 from neurons.shown import Shown
 from neurons.task.years import N_YEARS
 from neurons.types import NeuronId
@@ -170,8 +170,9 @@ class Clustering(Shown):
     tuning: the M neurons clustered, with their fits. labels [M]: position in `clusters`, -1 for noise. total_contrast =
     sum of the shares + unclustered_share; unclustered_share = noise_share + others_share (neurons that
     were not clustered). bias_contrast: by layer, part of none of these. place [M, 2]: the neurons in the
-    plane, nearer when more alike; merges: the tree of average linkage (SciPy's format). notes: caps and
-    degenerate cases, in words.
+    plane, nearer when more alike; merges: the tree of average linkage (SciPy's format). evidence: whether there are
+    clusters at all; prototypes: a tuning shape for each cluster, or where there are none for each bin along the tuning
+    centre. notes: caps and degenerate cases, in words.
     """
 
     model: str
@@ -190,12 +191,27 @@ class Clustering(Shown):
     alternative: Alternative | None
     place: Float[np.ndarray, "M 2"]
     merges: Float[np.ndarray, "K 4"]
+    evidence: Evidence
+    prototypes: tuple[Prototype, ...]
     notes: tuple[str, ...]
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the neurons fall into clusters at all; else they are a continuum."""
+        return self.evidence.clustered
+
+    def verdict(self) -> str:
+        """Whether there are clusters, in words."""
+        several = len(self.clusters) != 1
+        if self.clustered:
+            return f"{len(self.clusters)} cluster{'s' * several} of {len(self.tuning)} neurons"
+        return f"no clusters: {len(self.tuning)} neurons make a continuum, binned along the tuning centre"
 
     def summary(self) -> dict[str, object]:
         return {
             "model": self.model,
             "method": self.method,
+            "clustered": self.clustered,
             "neurons": len(self.tuning),
             "clusters": len(self.clusters),
             "noise": len(self.noise),
@@ -228,6 +244,9 @@ class Clustering(Shown):
             "model": self.model,
             "start_years": list(self.start_years),
             "method": self.method,
+            "clustered": self.clustered,
+            "evidence": self.evidence.to_json(),
+            "prototypes": [one.to_json() for one in self.prototypes],
             "clusters": [_record(cluster) for cluster in self.clusters],
             "noise": [str(neuron) for neuron in self.noise],
             "unclustered_share": self.unclustered_share,
@@ -261,27 +280,3 @@ def _record(cluster: Cluster) -> dict[str, Any]:
             for neuron, strength in zip(cluster.members, cluster.membership, strict=True)
         ],
     }
-
-
-def describe_cluster(fits: Sequence[NeuronTuning], medoid: NeuronTuning) -> str:
-    """`12 neurons of layers 8-9; tuning: 11 step (threshold 54-56, median 55), 1 bump; typical: fires for ...`."""
-    families = Counter(fit.tuning.family for fit in fits)
-    most, _ = families.most_common(1)[0]
-    parts = [
-        f"{count} {family}{_where(fits, family) if family == most else ''}" for family, count in families.most_common()
-    ]
-    layers = ", ".join(
-        f"layer {layer}: {count}" for layer, count in sorted(Counter(f.neuron.layer for f in fits).items())
-    )
-    return f"{len(fits)} neurons ({layers}); tuning: {', '.join(parts)}; typical: {medoid.description}"
-
-
-def _where(fits: Sequence[NeuronTuning], family: str) -> str:
-    """The thresholds or centres of the members of one family."""
-    for name in ("threshold", "centre"):
-        values = [
-            fit.tuning.parameters[name] for fit in fits if fit.tuning.family == family and name in fit.tuning.parameters
-        ]
-        if values:
-            return f" ({name} {whole(min(values))}-{whole(max(values))}, median {whole(np.median(values))})"
-    return ""

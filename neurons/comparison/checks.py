@@ -2,7 +2,7 @@
 
 1. `token_checks`: which years there are, and the position of the year in a prompt.
 2. `behaviour_checks`, `patch_checks`: the sample's behaviour, and which MLPs matter for it.
-3. `circuit_checks`, `curve_checks`, `entropy_check`: results of other analyses.
+3. `circuit_checks`, `edge_checks`, `curve_checks`, `entropy_check`: results of other analyses.
 The maps of the MLPs are checked in `check_maps.py`.
 
 Standard errors: nouns and years are resampled independently, and a prompt counts as often as its noun times its
@@ -148,39 +148,61 @@ class Patched:
         return tuple(zip(self.shares.tolist(), errors, strict=True))
 
 
-def patched_shares(
+def lost_shares(
     sample: Sample, rows: Int[np.ndarray, " n"], run: SampleRun, patched: Float[np.ndarray, "L n"], *, seed: int
 ) -> Patched:
-    """Return (clean - patched) / (clean - corrupted) of the mean probability difference over these prompts."""
+    """Return (clean - patched) / (clean - corrupted) of the mean probability difference of the patched clean run."""
+    return _shares(sample, rows, run, run.probability_difference[rows] - patched, seed)
+
+
+def restored_shares(
+    sample: Sample, rows: Int[np.ndarray, " n"], run: SampleRun, patched: Float[np.ndarray, "L n"], *, seed: int
+) -> Patched:
+    """Return (patched - corrupted) / (clean - corrupted) of the mean probability difference of the patched corrupted
+    run.
+    """
+    return _shares(sample, rows, run, patched - run.run_01[rows], seed)
+
+
+def _shares(
+    sample: Sample, rows: Int[np.ndarray, " n"], run: SampleRun, changes: Float[np.ndarray, "L n"], seed: int
+) -> Patched:
     weights = resampling(sample.noun[rows], sample.year[rows], seed=seed)
-    clean, run_01 = run.probability_difference[rows], run.run_01[rows]
-    whole, resampled_whole = (clean - run_01).mean(), weights.means(clean - run_01)
+    whole = run.probability_difference[rows] - run.run_01[rows]
     with np.errstate(divide="ignore", invalid="ignore"):
-        shares = (clean - patched).mean(1) / whole
-        resampled = np.stack([weights.means(clean - one) / resampled_whole for one in patched])
-    return Patched(shares, resampled)
+        resampled = np.stack([weights.means(one) / weights.means(whole) for one in changes])
+        return Patched(changes.mean(1) / whole.mean(), resampled)
 
 
-def patch_checks(found: Patched) -> tuple[Check, ...]:
-    """Check the order of the MLPs, with a verdict, and show the replication's shares beside ours, without."""
+def patch_checks(lost: Patched, restored: Patched) -> tuple[Check, ...]:
+    """Check the order of the MLPs in both directions, with verdicts, and show published shares beside ours, without."""
+    return (
+        *_direction(lost, "lost", "the clean run patched", published.MLP_LOST, published.REPLICATION),
+        *_direction(
+            restored, "restored", "the corrupted run patched", published.MLP_RESTORED, published.RESTORED_SOURCE
+        ),
+    )
+
+
+def _direction(found: Patched, what: str, how: str, known: Mapping[int, float], source: str) -> tuple[Check, ...]:
     n_layers = len(found.shares)
     names = [f"MLP {layer}" for layer in range(n_layers)]
     order = tuple(dict.fromkeys(names[layer_of(layer, n_layers)] for layer in published.MLP_ORDER))
     values = dict(zip(names, found.shares.tolist(), strict=True))
-    published_shares = {layer_of(layer, n_layers): share for layer, share in published.MLP_SHARES.items()}
+    published_shares = {layer_of(layer, n_layers): share for layer, share in known.items()}
     shares = [
         judge_number(
-            f"MLP {layer}: share of the effect lost when patched",
+            f"MLP {layer}: share of the effect {what}, {how}",
             values[names[layer]],
             standard_error(found.resampled[layer]),
-            Number(share, 0.0, published.REPLICATION),
-            "not judged: the replication's normalisation is not known",
+            Number(share, 0.0, source),
+            "not judged: prompts or normalisation of the replication differ",
         )
         for layer, share in published_shares.items()
     ]
     resampled = dict(zip(names, found.resampled, strict=True))
-    named = "MLPs by share lost, largest first"
-    return (judge_order(named, values, resampled, order, published.REPLICATION), *map(unjudged, shares))
+    named = f"MLPs by share {what}, largest first"
+    return (judge_order(named, values, resampled, order, source), *map(unjudged, shares))
 
 
 # --- what other analyses found ---------------------------------------------------------------
@@ -192,15 +214,56 @@ def curve_checks(
     """Check the keep-top-k curve. values: k -> probability difference of each prompt; the largest k is all."""
     weights = resampling(np.zeros_like(start_year), start_year, seed=seed)
     points = dict(published.KEPT_BY_VARIANCE) | {max(values): published.KEPT_ALL}
-    return tuple(
-        _mean(
-            f"MLP {layer}: difference among the years, {'all' if k == max(values) else k} neurons kept",
-            values[k],
-            weights,
-            Number(points[k], published.READING_ERROR, published.CURVE_SOURCE),
+    return tuple(_curve_check(layer, k, values[k], weights, points[k], k == max(values)) for k in sorted(values))
+
+
+def _curve_check(
+    layer: int, k: int, values: Float[np.ndarray, " P"], weights: Resampling, known: float, is_all: bool
+) -> Check:
+    """Where a choice of neurons is made, the order of near-ties adds to the error."""
+    error, claim = published.READING_ERROR, f"within the tolerance, of which {published.READING_ERROR:g} is reading"
+    if k and not is_all:
+        error = float(np.hypot(error, published.REORDERING))
+        claim += f" and {published.REORDERING:g} the order of near-ties: the variance is over our prompts, not theirs"
+    name = f"MLP {layer}: difference among the years, {'all' if is_all else k} neurons kept"
+    source = Number(known, error, published.CURVE_SOURCE)
+    return judge_number(name, float(values.mean()), weights.error(values), source, claim)
+
+
+def edge_checks(
+    sample: Sample,
+    rows: Int[np.ndarray, " n"],
+    alone: Mapping[int, Float[np.ndarray, " n"]],
+    sampled: Float[np.ndarray, " P"],
+    on_file: Float[np.ndarray, " F"] | None,
+    *,
+    seed: int,
+) -> tuple[Check, ...]:
+    """Check what EAP-IG's notebook prints. alone: steps -> probability difference of circuits of 200 edges.
+
+    on_file: probability difference of the rows of EAP-IG's file, judged; else `sampled`, of other prompts, is shown.
+    """
+    known, weights = published.EAP_IG_DIFFERENCE, resampling(sample.noun[rows], sample.year[rows], seed=seed)
+    name, given = "probability difference on EAP-IG's 1,000 prompts", f"--prompts {published.EAP_IG_FILE}"
+    if on_file is not None:
+        first = judge_number(name, float(on_file.mean()), 0.0, known)
+    else:
+        shown = judge_number(
+            name, float(sampled.mean()), 0.0, known, f"not judged: measured on the sample; give {given}"
         )
-        for k in sorted(values)
-    )
+        first = unjudged(shown)
+    methods = {5: "integrated gradients", 1: "attribution patching"}
+    circuits = [
+        judge_number(
+            f"{published.EDGES} edges by {methods[steps]} alone",
+            float(alone[steps].mean()),
+            weights.error(alone[steps]),
+            Number(value, 0.0, published.EAP_IG_SOURCE),
+            f"not judged: published on {published.EAP_IG_FILE}",
+        )
+        for steps, value in published.EAP_IG_CIRCUITS.items()
+    ]
+    return (first, *map(unjudged, circuits))
 
 
 def entropy_check(layer: int, found: Sequence[NeuronId]) -> Check:

@@ -69,8 +69,13 @@ YEARS_BY_CENTURY = (74, 53, 96, 89, 96, 89, 97, 97, 77)
 PROMPT_LENGTH, YEAR_POSITION, END_POSITION = 13, 8, 12
 
 MLP_ORDER = (10, 9, 8, 11)
-MLP_SHARES = {10: 0.535, 9: 0.486, 8: 0.186, 11: 0.131}
-"""Activation patching at END, normalised (replication): how it was normalised is not known, so the order is judged."""
+MLP_LOST = {10: 0.535, 9: 0.486, 8: 0.186, 11: 0.131}
+"""Activation patching at END, normalised; the replication is not named, nor how it was normalised: the order is judged.
+"""
+MLP_RESTORED = {10: 0.678, 9: 0.657, 8: 0.419, 11: 0.202}
+"""The other direction, the clean run's output patched into the corrupted run: what it restores."""
+RESTORED_SOURCE = "github.com/ashioyajotham/greater-than-circuit, README"
+"""Its README describes the first direction, its code does this one: the mean of each prompt's share, 20 prompts."""
 TRIANGULAR, DIAGONAL, STEP_LAYER = (9, 10), 8, 10
 MOST_OF_ONE = 0.5
 """Ours: a neuron with half of a layer's step would be ">" by itself."""
@@ -81,8 +86,20 @@ KEPT_BY_VARIANCE = {0: 0.63, 15: 0.80, 65: 0.857, 99: 0.847}
 KEPT_ALL = 0.883
 READING_ERROR = 0.01
 """Ours: the standard error of a value read off a plot."""
+REORDERING = 0.008
+"""Ours: with the variance over their prompts or over ours near-ties change places, which moves a point so much."""
 CURVE_SOURCE = "Dunefsky et al., plot"
 CURVE_TEMPLATE, CURVE_NOUN, CURVE_CENTURY = "The {noun} lasted from {XX}{YY} to {XX}", "war", 17
+
+EAP_IG_SOURCE = "EAP-IG, greater_than.ipynb"
+EAP_IG_FILE = "greater_than_data.csv of github.com/hannamw/EAP-IG"
+EAP_IG_DIGEST = "7806b1ad407137d04ea5c2f7cf5a5b712730babd90b44715ce8d45b57d82ab61"
+"""SHA-256 of its 1,000 rows: clean, corrupted and label, parted by tabs, each on a line."""
+EAP_IG_DIFFERENCE = Number(0.8143, 0.0005, EAP_IG_SOURCE)
+"""On the rows of that file. The error is for another GPU's float32, as a stand-in."""
+EDGES = 200
+EAP_IG_CIRCUITS = {5: 0.7449, 1: 0.6563}
+"""Steps -> what the 200 edges of the largest effects carry alone: integrated gradients, and attribution patching."""
 
 ENTROPY_LAYER, ENTROPY_NEURONS = 11, (584, 2378, 2870, 2123, 1611, 2910)
 ENTROPY_SOURCE = "Stolfo et al."

@@ -88,7 +88,8 @@ LEAST_CHANGE = 0.01
 
 @dataclass(frozen=True)
 class Carried:
-    """Changes of the mean probability difference when groups of neurons are resample-ablated together.
+    """Changes of the mean probability difference when groups of neurons are at a random other start year
+    together, minus the clean run's.
 
     all_neurons: of every neuron of the layers; reference: the reference task's boosting ones; own: this
     task's. n_reference, n_own: how many were ablated.
@@ -231,12 +232,16 @@ class Check:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
 
+RESTORED = ("restored", "restored_standard_error")
+
+
 @dataclass(frozen=True, repr=False)
 class Checks(Shown):
     """All checks of one model. judged: whether it has GPT-2 small's shape and tokenizer; no verdicts otherwise.
 
     n_prompts of the sample, n_patched of them used for patching. mlp_shares: for each layer, the share of the
-    effect that is lost when its MLP's output at END comes from the corrupted run, and its standard error.
+    effect that is lost when its MLP's output at END comes from the corrupted run, and its standard error; mlp_restored:
+    the share restored when that of the corrupted run comes from the clean run.
     """
 
     model: str
@@ -246,6 +251,7 @@ class Checks(Shown):
     seed: int
     checks: tuple[Check, ...]
     mlp_shares: tuple[tuple[float, float], ...]
+    mlp_restored: tuple[tuple[float, float], ...]
 
     def summary(self) -> dict[str, object]:
         verdicts: tuple[Verdict, ...] = ("agrees", "differs")
@@ -271,8 +277,8 @@ class Checks(Shown):
             "conclusion": conclusion(self),
             "checks": [check.to_json() for check in self.checks],
             "mlp_shares": [
-                {"layer": layer, "share": share, "standard_error": error}
-                for layer, (share, error) in enumerate(self.mlp_shares)
+                dict(zip(("layer", "share", "standard_error", *RESTORED), (layer, *lost, *restored), strict=True))
+                for layer, (lost, restored) in enumerate(zip(self.mlp_shares, self.mlp_restored, strict=True))
             ],
         }
 

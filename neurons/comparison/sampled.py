@@ -2,13 +2,14 @@
 
 1. `run_sample`: every prompt once, and every distinct 01-counterfactual once. Prompts are sorted by noun, so a
    block shares the tokens before the year.
-2. `patch_mlps`: one layer's MLP output at END is replaced by its output there on the prompt's own
-   01-counterfactual, and everything after it runs again: exact, for each layer.
+2. `patch_mlps`: one layer's MLP output at END is replaced by its output there in the other run, and everything after
+   it runs again: exact, for each layer; the corrupted run's output into the clean run, or the other way round.
 
 Blocks bound the memory. A finished block is kept at `parts`, so an interrupted run continues where it stopped.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from neurons.task.behaviour import year_probabilities
 from neurons.task.sample import Sample
 from neurons.types import Progress
 
+Run = Literal["clean", "corrupted"]
 BLOCK = 256
 """Prompts in one pass."""
 TRACED = 64
@@ -78,36 +80,36 @@ def patch_mlps(
     sample: Sample,
     rows: Int[np.ndarray, " n"],
     *,
+    into: Run = "clean",
     parts: Parts | None = None,
     progress: Progress | None = None,
 ) -> Float[np.ndarray, "L n"]:
-    """Patch each layer's MLP output at END from the corrupted run, and return the probability difference of some
-    prompts.
+    """Patch each layer's MLP output at END from the other run, and return the probability difference of some prompts.
 
-    rows: prompts that have a 01-counterfactual. L layers, all of the model's.
+    rows: prompts that have a 01-counterfactual. into: the run that is patched. L layers, all of the model's.
     """
     found = np.empty((model.config.n_layers, len(rows)))
     for start in range(0, len(rows), TRACED):
         part = rows[start : start + TRACED]
 
         def compute(part: np.ndarray = part) -> Mapping[str, np.ndarray]:
-            return {"values": _patched(model, sample, part)}
+            return {"values": _patched(model, sample, part, into)}
 
         size = (len(found), len(part))
-        found[:, start : start + len(part)] = _kept(parts, f"patched-{start:06d}", size, compute)
+        found[:, start : start + len(part)] = _kept(parts, f"patched-{into}-{start:06d}", size, compute)
         if progress:
             progress(start + len(part), len(rows))
     return found
 
 
-def _patched(model: Model, sample: Sample, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "L n"]:
-    distinct, which = np.unique(sample.counterfactual[rows], return_inverse=True)
-    kept = trace(model, sample.tokens[rows], shared=sample.shared)
-    other = trace(model, sample.counterfactual_tokens[distinct], shared=sample.shared)
-    own = torch.as_tensor(which.reshape(-1), device=model.device)
+def _patched(model: Model, sample: Sample, rows: Int[np.ndarray, " n"], into: Run) -> Float[np.ndarray, "L n"]:
+    tokens = {"clean": sample.tokens[rows], "corrupted": sample.counterfactual_tokens[sample.counterfactual[rows]]}
+    kept = trace(model, tokens.pop(into), shared=sample.shared)
+    (source,) = tokens.values()
+    other = trace(model, source, shared=sample.shared)
     final = []
     for layer in range(model.config.n_layers):
-        written = (other.after[layer] - other.mid[layer])[own]
+        written = other.after[layer] - other.mid[layer]
         final.append(resume(model, kept, (kept.mid[layer] + written)[None], after=layer)[0])
     return np.stack([_difference(model, sample, residual, rows) for residual in final])
 

@@ -1,9 +1,9 @@
 """Transfer between tasks: whether the neurons of one task are necessary in another.
 
 1. Each task has its behaviour and a ranking of the same neurons; `overlap` finds those that boost in both.
-2. The reference task's boosting neurons are resample-ablated together on another task's prompts, and the change of the
-   probability difference is taken as a share of the change when all neurons of the layers are ablated. Beside it the
-   same for the task's own boosting neurons.
+2. The reference task's boosting neurons take their activations of a random other start year together, on another
+   task's prompts, and the change of the probability difference is taken as a share of the change when all neurons of
+   the layers do. Beside it the same for the task's own boosting neurons.
 
 The ablations themselves run with the model: `groups` says which neurons, `carried` reads the result.
 """

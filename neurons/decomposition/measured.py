@@ -24,7 +24,7 @@ def measured_rows(cache: Cache, years: Sequence[int]) -> Int[np.ndarray, " P"]:
 
 
 def measured_behaviour(cache: Cache, years: Iterable[int] = MEASURED) -> dict[str, Behaviour]:
-    """Measure probability difference and cutoff sharpness of each measured prompt, scored against the true YY.
+    """Measure each prompt's probability difference, cutoff sharpness and logit step, scored against the true YY.
 
     model: the clean run. counterfactual: the corrupted run. average_distribution: the model's mean over
     all prompts of the cache, so over all start years, the same everywhere.
@@ -86,7 +86,7 @@ def _run_01(cache: Cache, kept: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 1
 
 
 def _joined(parts: Sequence[Behaviour]) -> Behaviour:
-    names = ("probability_difference", "cutoff_sharpness")
+    names = ("probability_difference", "cutoff_sharpness", "logit_step")
     return Behaviour(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 

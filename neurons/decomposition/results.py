@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MeasuredBehaviour(Shown):
-    """Behaviour on P measured prompts, and its reference values; by run, in probabilities.
+    """Behaviour on P measured prompts, and its reference values, by run: probabilities, and the logit step in logits.
 
     runs: `model`, `counterfactual` and `average_distribution`, as in `measured_behaviour`. resampled: the mean of
     each measure over start years with every MLP of the cached layers resample-ablated at END; empty if that was not

@@ -131,7 +131,7 @@ def _places(
     constant: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Tuning centre, readout edge and edge gap of each neuron."""
-    smooth = _smoothed(centred)
+    smooth = smoothed(centred)
     at = largest(np.abs(smooth))
     gap = contrast_weights(range(N_YEARS - 1)) @ readout.T
     after = np.arange(N_YEARS - 1, 0, -1)[:, None]
@@ -144,8 +144,8 @@ def _places(
     }
 
 
-def _smoothed(curve: Float[np.ndarray, "Y N"]) -> Float[np.ndarray, "Y N"]:
-    """The mean over `SMOOTHED` neighbouring start years, fewer at the ends."""
+def smoothed(curve: Float[np.ndarray, "Y N"]) -> Float[np.ndarray, "Y N"]:
+    """Tuning curves as the mean over `SMOOTHED` neighbouring start years, fewer at the ends."""
     reach, Y = SMOOTHED // 2, len(curve)
     total = np.concatenate([np.zeros((1, curve.shape[1])), np.cumsum(curve, axis=0)])
     first, last = np.maximum(np.arange(Y) - reach, 0), np.minimum(np.arange(Y) + reach + 1, Y)

@@ -1,23 +1,26 @@
-"""Ablate each MLP and each attention head at END as a whole, by mean and by resampling, on every measure.
+"""Ablate each MLP and each attention head at END as a whole, on every measure.
 
-A component's output at END is replaced by its output there on the prompt's 01-counterfactual, or by its mean over all
-prompts of the cache, and everything after it is run again: a total effect, ablated minus clean.
+A component's output at END is replaced by its output there on a prompt of another start year, on the 01-counterfactual,
+by its mean over all prompts of the cache or by nothing, and everything after it is run again: a total effect, ablated
+minus clean.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neurons.intervention.context import PROMPT_BLOCK, AblationContext
+from neurons.intervention.draws import ONE_DRAW
 from neurons.intervention.groups import MEASURES, measures_of
-from neurons.intervention.results import COMPONENT_ABLATIONS, ComponentEffects
+from neurons.intervention.results import ComponentEffects
 from neurons.model.at_end import resume
 from neurons.model.forward import EndTrace, mlp, trace
-from neurons.types import Progress
+from neurons.types import Ablation, Progress, check_choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,37 +32,70 @@ class _Written:
 
 
 @torch.inference_mode()
-def component_effects(ctx: AblationContext, *, progress: Progress | None = None) -> ComponentEffects:
-    """Ablate each MLP and each head of every layer at END, one at a time."""
+def component_effects(
+    ctx: AblationContext,
+    *,
+    ablation: Ablation = "random-year",
+    draws: int = ONE_DRAW,
+    progress: Progress | None = None,
+) -> ComponentEffects:
+    """Ablate each MLP and each head of every layer at END, one at a time; averaged over random-year draws."""
     config = ctx.model.config
+    replaced = _Replaced(ctx, check_choice("ablation", ablation, Ablation), draws)
     names = [
         name
         for layer in range(config.n_layers)
         for name in (f"m{layer}", *(f"a{layer}.h{head}" for head in range(config.n_heads)))
     ]
-    effect = {ablation: {measure: np.zeros(len(names)) for measure in MEASURES} for ablation in COMPONENT_ABLATIONS}
-    run_01 = _written(trace(ctx.model, ctx.counterfactual_tokens, shared=ctx.shared))
-    mean = _mean_written(ctx)
+    effect = {measure: np.zeros(len(names)) for measure in MEASURES}
     blocks, weight = ctx.blocks(), ctx.averaging.mean(0)
     for done, block in enumerate(blocks):
-        own_01 = ctx.cache.counterfactual[ctx.rows[block]]
-        held = {
-            "mean": mean,
-            "resample": _take(run_01, torch.as_tensor(own_01, dtype=torch.long, device=ctx.model.device)),
-        }
-        kept = ctx.trace(block)
+        kept, held = ctx.trace(block), replaced.at(block)
         before = measures_of(ctx, kept.after[-1][None], block)
-        for ablation in COMPONENT_ABLATIONS:
-            for layer, residual in _variants(ctx, kept, held[ablation]):
+        for written in held:
+            for layer, residual in _variants(ctx, kept, written):
                 rows = slice(layer * (1 + config.n_heads), (layer + 1) * (1 + config.n_heads))
                 for measure, values in measures_of(ctx, residual, block).items():
-                    effect[ablation][measure][rows] += (values - before[measure]).numpy(force=True).astype(
-                        float
-                    ) @ weight[block]
+                    change = (values - before[measure]).numpy(force=True).astype(float)
+                    effect[measure][rows] += change @ weight[block] / len(held)
         if progress:
             progress(done + 1, len(blocks))
     layers = tuple(layer for layer in range(config.n_layers) for _ in range(1 + config.n_heads))
-    return ComponentEffects(ctx.cache.model, len(ctx), tuple(names), layers, effect)
+    drawn = draws if ablation == "random-year" else 1
+    return ComponentEffects(ctx.cache.model, ablation, drawn, len(ctx), tuple(names), layers, effect)
+
+
+@dataclass(frozen=True, eq=False)
+class _Replaced:
+    """What replaces each component's output under an ablation."""
+
+    ctx: AblationContext
+    ablation: Ablation
+    draws: int
+
+    def at(self, block: slice) -> list[_Written]:
+        """For the prompts of a block: once for each of the random-year draws, else once."""
+        ctx = self.ctx
+        if self.ablation == "random-year":
+            others = ctx.others(block, draws=self.draws)
+            ran = np.unique(others)
+            written = _written(trace(ctx.model, ctx.tokens[ran], shared=ctx.shared))
+            return [_take(written, self._rows(np.searchsorted(ran, rows))) for rows in others]
+        if self.ablation == "resample":
+            return [_take(self._run_01, self._rows(ctx.cache.counterfactual[ctx.rows[block]]))]
+        size = 1 if self.ablation == "mean" else 0
+        return [_Written(*(tuple(size * x for x in part) for part in (self._mean.heads, self._mean.mlp)))]
+
+    def _rows(self, rows: Int[np.ndarray, " P"]) -> Int[Tensor, " P"]:
+        return torch.as_tensor(rows, dtype=torch.long, device=self.ctx.model.device)
+
+    @cached_property
+    def _run_01(self) -> _Written:
+        return _written(trace(self.ctx.model, self.ctx.counterfactual_tokens, shared=self.ctx.shared))
+
+    @cached_property
+    def _mean(self) -> _Written:
+        return _mean_written(self.ctx)
 
 
 def _variants(ctx: AblationContext, kept: EndTrace, held: _Written) -> Iterator[tuple[int, Float[Tensor, "C P d"]]]:

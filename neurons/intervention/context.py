@@ -1,9 +1,10 @@
 """Ablation context: a model, a cache of its activations, the prompts measured, and the replacement values.
 
-Changes are taken for each prompt, averaged over the prompts of a start year, then over start years.
+Changes are taken for each prompt, averaged over the prompts of a start year at the average century
+(`intervals.year_means`), then over start years.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from neurons.cache.format import Cache
 from neurons.decomposition.cells import Activations
-from neurons.model.forward import EndTrace, run, trace
+from neurons.intervals import Weights, prompt_weights
+from neurons.intervention.draws import DRAWS, random_years
+from neurons.model.forward import EndTrace, layer_passes, run, trace
 from neurons.model.model import Model
 from neurons.shown import Shown
 from neurons.task.years import measured_years
@@ -22,13 +25,15 @@ from neurons.types import Ablation, CacheError, InputError, check_choice, check_
 
 PROMPT_BLOCK = 128
 """Prompts whose keys and values are in memory at once; finished work is kept a block at a time."""
+Held = Mapping[int, Float[Tensor, "P N"]]
+"""Layer -> the activations that replace the neurons' own."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AblationContext(Shown):
     """A model, a cache of its activations, and the P prompts measured: `rows` of the cache.
 
-    activations: what is known of all of its prompts, read once.
+    activations: what is known of all of its prompts, read once. seed: of the random-year draws.
     """
 
     model: Model
@@ -36,6 +41,7 @@ class AblationContext(Shown):
     start_years: tuple[int, ...]
     rows: Int[np.ndarray, " P"]
     activations: Activations
+    seed: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -54,12 +60,24 @@ class AblationContext(Shown):
         return self.cache.read("years/token_ids")
 
     @cached_property
+    def _weights(self) -> Weights:
+        return prompt_weights(century=self.cache.century[self.rows], start_year=self.start_year, years=self.start_years)
+
+    @property
     def averaging(self) -> Float[np.ndarray, "Y P"]:
-        """Return the weights whose product with values of prompts is their mean over the prompts of each measured start
-        year.
+        """Return the weights whose product with values of prompts is their mean at each measured start year: every
+        century counts the same.
         """
-        member = (self.start_year == np.array(self.start_years)[:, None]).astype(float)
-        return member / member.sum(1, keepdims=True)
+        return self._weights.means
+
+    @property
+    def averaging_without(self) -> Float[np.ndarray, "C P"]:
+        """Return the weights of the mean over start years without each century in turn, for intervals."""
+        return self._weights.without
+
+    def averaging_of(self, rows: Int[np.ndarray, " B"]) -> Float[np.ndarray, "Y B"]:
+        """Return the weights of some of the measured prompts, by their rows of the cache: columns of `averaging`."""
+        return self.averaging[:, np.searchsorted(self.rows, rows)]
 
     @cached_property
     def tokens(self) -> Int[np.ndarray, "all T"]:
@@ -85,13 +103,33 @@ class AblationContext(Shown):
         """Run the model on a block of prompts and keep what a rerun at END needs."""
         return trace(self.model, self.tokens[self.rows[block]], shared=self.shared)
 
-    def held_at(self, ablation: Ablation, layer: int, block: slice) -> Float[Tensor, "P N"]:
-        """Return the activation that replaces each neuron's own, of the layer, for the prompts of a block."""
-        if check_choice("ablation", ablation, Ablation) == "resample":
-            own_01 = self.cache.counterfactual[self.rows[block]]
-            return self.post_01[layer][torch.as_tensor(own_01, dtype=torch.long, device=self.model.device)]
-        one = self._means[layer] if ablation == "mean" else torch.zeros_like(self._means[layer])
-        return one.expand(block.stop - block.start, -1)
+    def held(self, ablation: Ablation, block: slice, *, draws: int = DRAWS) -> tuple[Held, ...]:
+        """Return what replaces each neuron's activation for the prompts of a block: once for each of the random-year
+        draws, else once.
+
+        Raises `InputError` for random-year ablation where all prompts have one start year.
+        """
+        if check_choice("ablation", ablation, Ablation) == "random-year":
+            return self._drawn(self.others(block, draws=draws))
+        if ablation == "resample":
+            own_01 = torch.as_tensor(self.cache.counterfactual[self.rows[block]], device=self.model.device).long()
+            return ({layer: post[own_01] for layer, post in self.post_01.items()},)
+        n = block.stop - block.start
+        size = 1 if ablation == "mean" else 0
+        return ({layer: (size * mean).expand(n, -1) for layer, mean in self._means.items()},)
+
+    def others(self, block: slice, *, draws: int = DRAWS) -> Int[np.ndarray, "R P"]:
+        """Return the rows of the cache drawn for the prompts of a block: random other start years."""
+        return random_years(self.cache, draws=draws, seed=self.seed)[:, self.rows[block]]
+
+    @torch.no_grad()
+    def _drawn(self, others: Int[np.ndarray, "R P"]) -> tuple[Held, ...]:
+        """The activations of other prompts of the cache, in the model's own precision."""
+        ran = np.unique(others)
+        passes = layer_passes(self.model, self.tokens[ran], shared=self.shared, only_end=True)
+        post = {layer: one.post[:, -1] for layer, one in enumerate(passes) if layer in self.cache.layers}
+        at = torch.as_tensor(np.searchsorted(ran, others), device=self.model.device)
+        return tuple({layer: values[rows] for layer, values in post.items()} for rows in at)
 
     @cached_property
     def post_01(self) -> dict[int, Float[Tensor, "Q N"]]:
@@ -112,11 +150,12 @@ def ablation_context(
     years: Iterable[int] | None = None,
     nouns: int | None = None,
     activations: Activations | None = None,
+    seed: int = 0,
 ) -> AblationContext:
     """Choose the prompts of a cache on which neurons are ablated: those whose start years are measured.
 
     years: default those of 02-98 that have a prompt. nouns: only the prompts of the first `nouns` nouns, to save
-    time; default all. activations: those of this cache, if they were read already.
+    time; default all. activations: those of this cache, if they were read already. seed: of the random-year draws.
 
     Raises `CacheError` if the cache was made with another model, `InputError` for a start year without a
     prompt or more nouns than there are.
@@ -129,10 +168,11 @@ def ablation_context(
         raise CacheError(
             f"cache {cache.path} was made with other weights than {model.name}'s: give the model it was made with"
         )
+    check_whole("seed", seed, least=0)
     words = list(dict.fromkeys(cache.noun))
     if nouns is not None and not 1 <= check_whole("nouns", nouns) <= len(words):
         raise InputError(f"{nouns} nouns asked for: this cache holds 1 to {len(words)}")
     chosen = np.isin(cache.noun, words[:nouns])
     measured = measured_years(cache.start_year[chosen].tolist(), years)
     rows = np.flatnonzero(chosen & np.isin(cache.start_year, measured))
-    return AblationContext(model, cache, measured, rows, activations or Activations(cache))
+    return AblationContext(model, cache, measured, rows, activations or Activations(cache), seed)

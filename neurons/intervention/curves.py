@@ -1,6 +1,6 @@
 """Top-k curves: keep only the top k neurons and ablate the rest, or ablate only the top k.
 
-1. Neurons of all cached layers in an order (boosting score, exact effect, activation variance, random).
+1. Neurons of all cached layers in an order (share, direct effect, exact effect, activation variance, random).
 2. k = 0, 1, 2, 4, ... all; the sets at each k are ablated together (`group_measures`), each set once.
 3. A curve is summarised by the k that keeps 90 % of the behaviour, (m(k) - m(0)) / (m(all) - m(0)) >= 0.9
    from k on, and by the area under that ratio over log2(1 + k), scaled to 0..1.
@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 
 from neurons.intervention.context import AblationContext
 from neurons.intervention.curve_results import KINDS, Curve, Curves, Kind, PublishedCurve
+from neurons.intervention.draws import ONE_DRAW
 from neurons.intervention.groups import MEASURES, group_measures
 from neurons.intervention.results import NeuronEffects
 from neurons.model.forward import run_in_blocks
@@ -57,7 +58,8 @@ def curves(
     ctx: AblationContext,
     orders: Mapping[str, Int[np.ndarray, " M"]],
     *,
-    ablation: Ablation = "resample",
+    ablation: Ablation = "random-year",
+    draws: int = ONE_DRAW,
     seeds: int = SEEDS,
     seed: int = 0,
     progress: Progress | None = None,
@@ -65,7 +67,7 @@ def curves(
     """Compute top-k curves for each order and for `seeds` random ones.
 
     orders: name -> all neurons of the cached layers as positions layer by layer (layer's row times neurons
-    a layer, plus index), best first.
+    a layer, plus index), best first. draws: random other start years for each prompt.
 
     Raises `InputError` for an order that does not hold every neuron once.
     """
@@ -76,7 +78,7 @@ def curves(
     rng = np.random.default_rng(seed)
     drawn = {f"{RANDOM} {i}": rng.permutation(count) for i in range(seeds)}
     ks = sizes(count)
-    values = _measure_sets(ctx, {**orders, **drawn}, ks, ablation, progress)
+    values = _measure_sets(ctx, {**orders, **drawn}, ks, ablation, draws, progress)
     found = [
         _curve(name, kind, measure, ks, values[measure], names)
         for name, names in {**{name: [name] for name in orders}, RANDOM: list(drawn)}.items()
@@ -95,6 +97,7 @@ def _measure_sets(
     orders: Mapping[str, Int[np.ndarray, " M"]],
     ks: Int[np.ndarray, " K"],
     ablation: Ablation,
+    draws: int,
     progress: Progress | None,
 ) -> dict[Measure, Values]:
     """Each measure at each k of each order; a set that several of them ask for is run once."""
@@ -109,7 +112,8 @@ def _measure_sets(
                 if row_of.setdefault(mask.tobytes(), len(groups)) == len(groups):
                     groups.append(mask)
             rows[name, kind] = [row_of[mask.tobytes()] for mask in masks]
-    measured = group_measures(ctx, np.stack(groups).reshape(-1, *shape), ablation=ablation, progress=progress)
+    sets = np.stack(groups).reshape(-1, *shape)
+    measured = group_measures(ctx, sets, ablation=ablation, draws=draws, progress=progress)
     return {measure: {key: values.mean(1)[at] for key, at in rows.items()} for measure, values in measured.items()}
 
 

@@ -13,12 +13,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from neurons.intervention.context import AblationContext
+from neurons.intervention.context import AblationContext, Held
+from neurons.intervention.draws import DRAWS, ONE_DRAW
 from neurons.intervention.readers import Reader, scorer, year_reader
 from neurons.model.at_end import FinalResidual, after_ablation, after_write, frozen_logits
 from neurons.model.forward import EndTrace, final_scale, logsumexp
 from neurons.task.intervention import Intervention
-from neurons.types import Ablation, Effect, Measure, NeuronId, Progress
+from neurons.types import OF_LOGITS, Ablation, Effect, Measure, NeuronId, Progress
 
 ROWS = 2048
 """Variants times prompts in one pass: full matrix speed, activations of some 25 MB in GPT-2 small."""
@@ -28,43 +29,61 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 @torch.inference_mode()
 def neuron_changes(
-    ctx: AblationContext, block: slice, neurons: Sequence[NeuronId], intervention: Intervention
+    ctx: AblationContext,
+    block: slice,
+    neurons: Sequence[NeuronId],
+    intervention: Intervention,
+    *,
+    draws: int = ONE_DRAW,
 ) -> Iterator[tuple[slice, Float[np.ndarray, "n B"]]]:
     """Ablate each neuron alone, for the prompts of one block: measure when ablated minus measure in the clean run.
 
-    Yields parts of `neurons` with their changes, as they are finished.
+    Averaged over random-year draws. Yields parts of `neurons` with their changes, as they are finished.
     """
     read = scorer(ctx, intervention.measure, block)
-    yield from _changes(ctx, block, neurons, intervention, read)
+    yield from _changes(ctx, block, neurons, intervention, draws, read)
 
 
 @torch.inference_mode()
 def logit_changes(
-    ctx: AblationContext, block: slice, neurons: Sequence[NeuronId], intervention: Intervention
+    ctx: AblationContext,
+    block: slice,
+    neurons: Sequence[NeuronId],
+    intervention: Intervention,
+    *,
+    draws: int = ONE_DRAW,
 ) -> Float[np.ndarray, "M B 100"]:
     """Return the same for the year logits themselves, whatever the measure."""
-    parts = [values for _, values in _changes(ctx, block, neurons, intervention, year_reader(ctx))]
+    parts = [values for _, values in _changes(ctx, block, neurons, intervention, draws, year_reader(ctx))]
     return np.concatenate(parts)
 
 
 def _changes(
-    ctx: AblationContext, block: slice, neurons: Sequence[NeuronId], intervention: Intervention, read: Reader
+    ctx: AblationContext,
+    block: slice,
+    neurons: Sequence[NeuronId],
+    intervention: Intervention,
+    draws: int,
+    read: Reader,
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    kept = ctx.trace(block)
+    kept, held = ctx.trace(block), ctx.held(intervention.ablation, block, draws=draws)
     base = FinalResidual(ctx.model, kept.after[-1])
     before = read.of_residual(base.residual[None])
     last = ctx.model.config.n_layers - 1
     for part, layer, indices in _batches(neurons, max(1, ROWS // (block.stop - block.start))):
         chosen = torch.tensor(indices).to(ctx.model.device)
         W = ctx.model.blocks[layer].W_out[chosen]
-        amount = (ctx.held_at(intervention.ablation, layer, block) - kept.post[layer])[:, chosen].T.contiguous()
-        if intervention.effect == "frozen":
-            changed = read.of_frozen(base, W, amount)
-        elif intervention.effect == "direct" or layer == last:
-            changed = read.of_write(base, W, amount)
-        else:
-            changed = read.of_residual(after_write(ctx.model, kept, layer=layer, write=W, amount=amount))
-        yield part, (changed - before).numpy(force=True)
+        changes = []
+        for values in held:
+            amount = (values[layer] - kept.post[layer])[:, chosen].T.contiguous()
+            if intervention.effect == "frozen":
+                changed = read.of_frozen(base, W, amount)
+            elif intervention.effect == "direct" or layer == last:
+                changed = read.of_write(base, W, amount)
+            else:
+                changed = read.of_residual(after_write(ctx.model, kept, layer=layer, write=W, amount=amount))
+            changes.append((changed - before).numpy(force=True))
+        yield part, np.mean(changes, 0)
 
 
 def _batches(neurons: Sequence[NeuronId], size: int) -> Iterator[tuple[slice, int, list[int]]]:
@@ -94,24 +113,29 @@ def group_measures(
     *,
     ablation: Ablation,
     effect: Effect = "total",
+    draws: int = DRAWS,
+    weights: Float[np.ndarray, "Y P"] | None = None,
     progress: Progress | None = None,
 ) -> dict[Measure, Float[np.ndarray, "G Y"]]:
     """Return every measure at each start year while a set's neurons, over all cached layers, are held together.
 
-    The frozen effect has the contrast alone.
+    Averaged over random-year draws. The frozen effect has the measures in logits alone. weights: of other means over
+    the prompts than those of start years.
     """
-    measures: tuple[Measure, ...] = ("contrast",) if effect == "frozen" else MEASURES
-    found = {measure: np.zeros((len(groups), len(ctx.start_years))) for measure in measures}
+    weights = ctx.averaging if weights is None else weights
+    measures = OF_LOGITS if effect == "frozen" else MEASURES
+    found = {measure: np.zeros((len(groups), len(weights))) for measure in measures}
     blocks, done = ctx.blocks(), 0
     for block in blocks:
-        kept = ctx.trace(block)
+        kept, held = ctx.trace(block), ctx.held(ablation, block, draws=draws)
         size = max(1, ROWS // (block.stop - block.start))
         for start in range(0, len(groups), size):
             part = slice(start, start + size)
-            residual = _held_together(ctx, kept, groups[part], block, ablation, effect)
-            for measure, values in _read_all(ctx, kept, residual, block, effect).items():
-                found[measure][part] += values.numpy(force=True) @ ctx.averaging[:, block].T
-            done += len(residual)
+            for values in held:
+                residual = _held_together(ctx, kept, groups[part], values, effect)
+                for measure, of_prompts in _read_all(ctx, kept, residual, block, effect).items():
+                    found[measure][part] += of_prompts.numpy(force=True) @ weights[:, block].T / len(held)
+            done += len(groups[part])
             if progress:
                 progress(done, len(blocks) * len(groups))
     return found
@@ -121,8 +145,7 @@ def _held_together(
     ctx: AblationContext,
     kept: EndTrace,
     groups: Bool[np.ndarray, "G L N"],
-    block: slice,
-    ablation: Ablation,
+    values: Held,
     effect: Effect,
 ) -> Float[Tensor, "G P d"]:
     """The final residual with each group held at its replacement values."""
@@ -131,7 +154,6 @@ def _held_together(
         for row, layer in enumerate(ctx.cache.layers)
         if groups[:, row].any()
     }
-    values = {layer: ctx.held_at(ablation, layer, block) for layer in chosen}
     residual = kept.after[-1].expand(len(groups), -1, -1)
     if effect == "total":
         return after_ablation(ctx.model, kept, chosen, values) if chosen else residual
@@ -146,7 +168,7 @@ def _read_all(
 ) -> dict[Measure, Float[Tensor, "G P"]]:
     if effect == "frozen":
         logits = frozen_logits(ctx.model, residual, final_scale(ctx.model, kept.after[-1]), year_reader(ctx).year_ids)
-        return {"contrast": scorer(ctx, "contrast", block).score(logits, None)}
+        return {measure: scorer(ctx, measure, block).score(logits, None) for measure in OF_LOGITS}
     return measures_of(ctx, residual, block)
 
 
@@ -156,6 +178,6 @@ def measures_of(
     """Every measure of final residuals, from one reading of the vocabulary."""
     logits, total = year_reader(ctx).of_residual(residual), logsumexp(ctx.model, residual)
     return {
-        measure: scorer(ctx, measure, block).score(logits, None if measure == "contrast" else total)
+        measure: scorer(ctx, measure, block).score(logits, None if measure in OF_LOGITS else total)
         for measure in MEASURES
     }

@@ -17,7 +17,7 @@ from neurons.model.at_end import FinalResidual, frozen_logits
 from neurons.model.forward import final_scale, logsumexp, year_logits
 from neurons.model.model import Model
 from neurons.task.years import N_YEARS, contrast_weights, later
-from neurons.types import Measure
+from neurons.types import OF_LOGITS, Measure
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,25 +52,25 @@ class Scorer:
     weights: Float[Tensor, "P 100"]
 
     def of_residual(self, residual: Float[Tensor, "n P d"]) -> Float[Tensor, "n P"]:
-        total = None if self.measure == "contrast" else logsumexp(self.years.model, residual)
+        total = None if self.measure in OF_LOGITS else logsumexp(self.years.model, residual)
         return self.score(self.years.of_residual(residual), total)
 
     def of_write(
         self, base: FinalResidual, write: Float[Tensor, "n d"], amount: Float[Tensor, "n P"]
     ) -> Float[Tensor, "n P"]:
-        total = None if self.measure == "contrast" else base.logsumexp_with(write, amount)
+        total = None if self.measure in OF_LOGITS else base.logsumexp_with(write, amount)
         return self.score(self.years.of_write(base, write, amount), total)
 
     def of_frozen(
         self, base: FinalResidual, write: Float[Tensor, "n d"], amount: Float[Tensor, "n P"]
     ) -> Float[Tensor, "n P"]:
-        """The contrast alone: with a frozen scale there are no probabilities."""
+        """Measures in logits alone: with a frozen scale there are no probabilities."""
         return self.score(self.years.of_frozen(base, write, amount), None)
 
     def score(
         self, logits: Float[Tensor, "n P 100"], over_vocabulary: Float[Tensor, "n P"] | None
     ) -> Float[Tensor, "n P"]:
-        """Return the measure from year logits; all but the contrast need the logsumexp over the vocabulary."""
+        """Return the measure from year logits; those of probabilities need the logsumexp over the vocabulary."""
         values = logits if over_vocabulary is None else (logits - over_vocabulary[..., None]).exp()
         return torch.einsum("npy,py->np", values, self.weights)
 
@@ -88,9 +88,7 @@ def scorer(ctx: AblationContext, measure: Measure, block: slice) -> Scorer:
 
 
 def measure_weights(measure: Measure, start_year: Int[np.ndarray, " P"]) -> Float[np.ndarray, "P 100"]:
-    """Return a measure's weights: each is linear in the year logits (contrast) or in the year probabilities (the
-    others).
-    """
+    """Return a measure's weights: each is linear in the year logits (`OF_LOGITS`) or in the year probabilities."""
     if measure == "contrast":
         return contrast_weights(start_year.tolist())
     if measure == "probability_difference":

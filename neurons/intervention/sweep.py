@@ -34,6 +34,7 @@ class SweepTask:
     digest: str
     plan: str
     intervention: Intervention
+    seed: int
     block: int
 
 
@@ -58,7 +59,7 @@ def sweep(
     parts.put(plan, {"rows": ctx.rows, "start_years": np.array(ctx.start_years), "neurons": names})
     task = SweepTask(
         ctx.model.checkpoint.for_workers, ctx.model.fingerprint, str(ctx.cache.path.resolve()),
-        str(parts.folder), parts.digest, plan, intervention, block=0,
+        str(parts.folder), parts.digest, plan, intervention, ctx.seed, block=0,
     )  # fmt: skip
     tasks = [replace(task, block=block) for block in range(len(ctx.blocks()))]
     run_tasks(sweep_block, tasks, jobs=jobs, scheduler=scheduler, progress=progress)
@@ -84,5 +85,6 @@ def _planned(task: SweepTask) -> tuple[AblationContext, tuple[NeuronId, ...]]:
         )
     model = worker_model(task.checkpoint, task.fingerprint)
     cache = open_cache(task.cache)
-    ctx = AblationContext(model, cache, tuple(plan["start_years"].tolist()), plan["rows"], Activations(cache))
+    years = tuple(plan["start_years"].tolist())
+    ctx = AblationContext(model, cache, years, plan["rows"], Activations(cache), task.seed)
     return ctx, tuple(NeuronId(layer, index) for layer, index in plan["neurons"].tolist())

@@ -27,26 +27,29 @@ def load_model(
     *,
     tokenizer: Any = None,
     name: str | None = None,
+    revision: str | None = None,
     device: Device = "cpu",
 ) -> Model:
     """Load `mini`, a GPT-2 of the hub (gpt2, gpt2-medium, ...) or a checkpoint directory, in float32.
 
     source: also a Hugging Face `GPT2LMHeadModel` or a `TransformerBridge` in memory, whose weights are copied.
     tokenizer: a fast tokenizer of Hugging Face, needed where the model in memory brings none. name: what results and
-    files of a model in memory are called. device: where the model runs; results come back to the CPU. `mps` is
-    compared with the CPU on a few prompts first.
+    files of a model in memory are called. revision: a branch, tag or commit of a hub model; also NAME@REVISION.
+    device: where the model runs; results come back to the CPU. `mps` is compared with the CPU on a few prompts first.
 
     Raises `InputError` where the source is not a GPT-2 checkpoint, `CheckpointError` where it is damaged or out of
     reach, `DeviceError` for a device that is absent or wrong. See `neurons.model.files.find_checkpoint`.
     """
     place = find_device(device)
-    checkpoint = _checkpoint(source, tokenizer=tokenizer, name=name)
+    checkpoint = _checkpoint(source, tokenizer=tokenizer, name=name, revision=revision)
     checkpoint.tokenizer  # noqa: B018  a missing tokenizer is reported before the weights are read
     model = _model_of(checkpoint)
     return model if device == "cpu" else moved(model, place, is_tried=device == "mps")
 
 
-def _checkpoint(source: Any, *, tokenizer: Any, name: str | None) -> Checkpoint:
+def _checkpoint(source: Any, *, tokenizer: Any, name: str | None, revision: str | None) -> Checkpoint:
+    if revision is not None and not isinstance(source, str):
+        raise InputError("revision goes with a name of the hub: a model in memory or a directory has none")
     if isinstance(source, Checkpoint):
         return source
     if not isinstance(source, str | os.PathLike):
@@ -54,7 +57,7 @@ def _checkpoint(source: Any, *, tokenizer: Any, name: str | None) -> Checkpoint:
         return checkpoint_in_memory(source, tokenizer=tokenizer, name=name)
     if tokenizer is not None or name is not None:
         raise InputError("tokenizer and name go with a model in memory: a directory or a hub name has its own")
-    return find_checkpoint(source)
+    return find_checkpoint(source, revision=revision)
 
 
 def _model_of(checkpoint: Checkpoint) -> Model:

@@ -4,8 +4,10 @@ A name is `mini` (bundled), a directory, or a name of the hub. A hub name is loo
 so that a second run needs no network. Weights are safetensors; no code is ever loaded.
 """
 
+import errno
 import hashlib
 import os
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +25,7 @@ from neurons.model.weights import (
     refuse_nanogpt,
 )
 from neurons.remembered import Remembered
-from neurons.types import CheckpointError, InputError
+from neurons.types import CheckpointError, InputError, check_is
 
 if TYPE_CHECKING:
     import torch
@@ -87,21 +89,49 @@ class Checkpoint:
         return h.hexdigest()
 
 
-def find_checkpoint(name: str | os.PathLike[str], *, remembered: Remembered | None = None) -> Checkpoint:
+def find_checkpoint(
+    name: str | os.PathLike[str], *, revision: str | None = None, remembered: Remembered | None = None
+) -> Checkpoint:
     """Find the checkpoint by its name: `mini`, a directory, or a name of the hub.
 
-    remembered: digests of earlier runs; the weights are read for their fingerprint only where it is not among them.
+    revision: a branch, tag or commit of a hub model; also written NAME@REVISION. remembered: digests of earlier runs;
+    the weights are read for their fingerprint only where it is not among them.
 
-    Raises `InputError` for an unknown name, a directory without a checkpoint or another architecture;
+    Raises `InputError` for an unknown name or revision, a directory without a checkpoint or another architecture;
     `CheckpointError` for damaged files, or a hub model that is neither on disk nor within reach.
     """
-    folder = _locate(os.fspath(name))
+    plain, revision = split_revision(os.fspath(name), revision)
+    folder = _locate(plain, revision)
     refuse_nanogpt(folder)
     config = read_config(folder)
     stored = read_tensors(folder)
     used = gpt2_tensors(folder, config, stored)
     notes = layout_notes(config, stored, used)
-    return Checkpoint(_display_name(os.fspath(name), folder), folder, config, used, notes=notes, remembered=remembered)
+    if revision is not None:
+        notes = (f"revision {revision}, commit {folder.name}", *notes)
+    shown = _display_name(plain, folder) + (f"@{revision}" if revision is not None else "")
+    return Checkpoint(shown, folder, config, used, notes=notes, remembered=remembered)
+
+
+def split_revision(name: str, revision: str | None = None) -> tuple[str, str | None]:
+    """Split NAME@REVISION; a directory's name may hold an @. Raises `InputError` for a revision of what has none."""
+    check_is("revision", revision, str | None, "a branch, tag or commit of a hub model")
+    if revision is None and "@" in name and not _is_there(name):
+        name, _, revision = name.rpartition("@")
+    if revision is None:
+        return name, None
+    if name in BUNDLED or _is_there(name):
+        raise InputError(f"{name!r} has no revisions: leave out {revision!r}, or name a model of the hub")
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", revision, flags=re.ASCII):
+        raise InputError(f"invalid revision {revision!r}: name a branch, tag or commit, like NAME@checkpoint-400000")
+    return name, revision
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
 def _display_name(name: str, folder: Path) -> str:
@@ -109,7 +139,7 @@ def _display_name(name: str, folder: Path) -> str:
     return folder.resolve().name if is_directory else name.split("/")[-1]
 
 
-def _locate(name: str) -> Path:
+def _locate(name: str, revision: str | None) -> Path:
     if name in BUNDLED:
         return BUNDLED[name]
     wanted = f"{name!r} is no directory: give mini, a GPT-2 name of the hub, or a checkpoint directory"
@@ -124,10 +154,10 @@ def _locate(name: str) -> Path:
         raise InputError(f"{name!r} is a file: give the directory that holds config.json and model.safetensors")
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name.strip():
         raise InputError(wanted)
-    return _hub_snapshot(name)
+    return local_hub_folder(name, revision) or fetch(name, revision)
 
 
-def local_hub_folder(name: str) -> Path | None:
+def local_hub_folder(name: str, revision: str | None = None) -> Path | None:
     """The snapshot of a hub model in the local hub cache, under its short or its full name; no network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -136,7 +166,7 @@ def local_hub_folder(name: str) -> Path | None:
     candidates += [short for short, full in HUB_ALIASES.items() if full == name]
     for repo in candidates:
         try:
-            folder = Path(snapshot_download(repo, allow_patterns=HUB_FILES, local_files_only=True))
+            folder = Path(snapshot_download(repo, revision=revision, allow_patterns=HUB_FILES, local_files_only=True))
         except (LocalEntryNotFoundError, HFValidationError, OSError):
             continue
         if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
@@ -144,26 +174,66 @@ def local_hub_folder(name: str) -> Path | None:
     return None
 
 
-def _hub_snapshot(name: str) -> Path:
-    """The folder of a hub model: from the local hub cache, else fetched."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+def fetch(name: str, revision: str | None = None) -> Path:
+    """Fetch a hub model into the local hub cache, with a progress bar, and return its folder.
 
-    local = local_hub_folder(name)
-    if local is not None:
-        return local
+    A connection that breaks is taken up where it broke. Files are compared with the hub's checksums; one that differs
+    is removed. Raises `InputError` for an unknown name or revision, `CheckpointError` where it cannot be fetched.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    repo = HUB_ALIASES.get(name, name)
     try:
-        return Path(snapshot_download(HUB_ALIASES.get(name, name), allow_patterns=HUB_FILES))
+        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=HUB_FILES))
+    except GatedRepoError:
+        raise CheckpointError(f"{repo} is gated: accept its terms on the hub, run `hf auth login`, then this") from None
+    except RevisionNotFoundError:
+        raise InputError(f"{repo} has no revision {revision!r}: its page on the hub lists branches and tags") from None
     except (RepositoryNotFoundError, HFValidationError):
         raise InputError(_unknown(name)) from None
     except Exception as error:
-        if name not in HUB_ALIASES and name not in HUB_ALIASES.values():
-            raise InputError(_unknown(name)) from None
-        raise CheckpointError(
-            f"{name} is not in the local hub cache and cannot be fetched now ({type(error).__name__}): where"
-            f" there is a network run `hf download {HUB_ALIASES.get(name, name)}`, or give a checkpoint"
-            " directory; mini works now"
-        ) from None
+        raise _not_fetched(name, error) from None
+    _check_sums(repo, folder)
+    return folder
+
+
+def _not_fetched(name: str, error: Exception) -> Exception:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return CheckpointError(
+            f"the disk is full, {name} was not fetched and nothing of it is half kept: free some space, or set"
+            " HF_HUB_CACHE to a folder on another disk"
+        )
+    if name not in HUB_ALIASES and "/" not in name:
+        return InputError(_unknown(name))
+    return CheckpointError(
+        f"{name} is not in the local hub cache and cannot be fetched now ({type(error).__name__}): where"
+        f" there is a network run `hf download {HUB_ALIASES.get(name, name)}`, or give a checkpoint"
+        " directory; mini works now"
+    )
+
+
+def _check_sums(repo: str, folder: Path) -> None:
+    """Compare each file with its checksum, by which the hub's cache names it: SHA-256, or git's SHA-1 of small ones."""
+    for file in sorted(folder.rglob("*")):
+        blob = file.resolve()
+        if not file.is_file() or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob.name):
+            continue
+        digest = hashlib.sha256() if len(blob.name) == 64 else hashlib.sha1(b"blob %d\0" % blob.stat().st_size)
+        with blob.open("rb") as stream:
+            while chunk := stream.read(1 << 24):
+                digest.update(chunk)
+        if digest.hexdigest() != blob.name:
+            file.unlink()
+            blob.unlink()
+            raise CheckpointError(
+                f"{file.name} of {repo} came with another checksum than the hub's and was removed: run again"
+            )
 
 
 def _unknown(name: str) -> str:

@@ -21,7 +21,7 @@ import torch
 
 from neurons.model.config import check_config
 from neurons.model.files import Checkpoint
-from neurons.model.tokenizer import END_OF_TEXT, Gpt2Tokenizer
+from neurons.model.tokenizer import END_OF_TEXT, Gpt2Tokenizer, without_settings
 from neurons.model.weights import expected_shapes, gpt2_names
 from neurons.types import CheckpointError, InputError
 
@@ -118,7 +118,7 @@ def _tokenizer(given: Any) -> Gpt2Tokenizer:
     backend = getattr(given, "backend_tokenizer", None)
     if backend is None:
         raise InputError("a model in memory needs its tokenizer: load_model(model, tokenizer=GPT2TokenizerFast...)")
-    return Gpt2Tokenizer(backend)
+    return Gpt2Tokenizer(without_settings(backend))
 
 
 def boot_bridge(checkpoint: Checkpoint) -> "TransformerBridge":

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neurons.model.forward import LayerPass, attention_scale, layer_pass, layer_passes, normalise, post_activation
@@ -101,13 +101,20 @@ def _kept(passes: Iterable[LayerPass]) -> PositionTrace:
 
 
 def attention_pattern(
-    model: Model, layer: int, queries: Float[Tensor, "P R H dh"], keys: Float[Tensor, "P T H dh"]
+    model: Model,
+    layer: int,
+    queries: Float[Tensor, "P R H dh"],
+    keys: Float[Tensor, "P T H dh"],
+    *,
+    seen: Bool[Tensor, "P T"] | None = None,
 ) -> Float[Tensor, "P H R T"]:
-    """The attention of each of the last R positions over all T."""
+    """The attention of each of the last R positions over all T; seen: where a token stands, None for everywhere."""
     scores = torch.einsum("prhe,pthe->phrt", queries, keys) * attention_scale(model, layer)
     R, T = scores.shape[-2:]
-    seen = torch.ones(R, T, dtype=torch.bool, device=scores.device).tril(T - R)
-    return scores.masked_fill(~seen, -math.inf).softmax(-1)
+    mask = torch.ones(R, T, dtype=torch.bool, device=scores.device).tril(T - R)
+    if seen is not None:  # a position without a token attends to itself, which nobody reads
+        mask = mask & seen[:, None, None] | torch.eye(T, dtype=torch.bool, device=scores.device)[T - R :]
+    return scores.masked_fill(~mask, -math.inf).softmax(-1)
 
 
 def head_write(model: Model, layer: int, head: int, z: Float[Tensor, "... dh"]) -> Float[Tensor, "... d"]:

@@ -4,7 +4,8 @@
    (sufficiency), and the other way round (necessity), one draw.
 2. `matched random`: the order by share with neurons exchanged at random among those of the same layer and fifth of
    activation variance, averaged over `RANDOM` exchanges: what size, layer and variance alone would do.
-3. With `exact`, also the exact effect of each neuron alone: as many runs as there are neurons.
+3. With `exact`, also the exact effect of each neuron alone: as many runs as there are neurons. With `shapley`, also
+   sampled Shapley values of all: as many runs as neurons times samples.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ from jaxtyping import Float, Int
 
 from neurons.attribution.approximations import alone, gradients_between_inputs, one_gradient, relp
 from neurons.attribution.results import Attribution
+from neurons.attribution.shapley import shapley_by_permutation
 from neurons.intervention.context import AblationContext
-from neurons.ranking.results import FRACTIONS, SIZES, OrderComparison
+from neurons.ranking.results import FRACTIONS, SHAPLEY, SIZES, OrderComparison
 from neurons.ranking.sets import first_of, kept_measures
 from neurons.rounding import descending
 from neurons.types import Measure, Progress
@@ -30,22 +32,24 @@ def compare_orders(
     direct: Float[np.ndarray, " M"],
     *,
     exact: bool = False,
+    shapley: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> OrderComparison:
     """Orders by share, by its approximations and by plain scores, in the measure of `share`.
 
-    direct: direct effects, in logits. exact: also each neuron alone; progress: prompts done.
+    direct: in logits. exact: also each neuron alone; shapley: sampled values. progress: prompts done, then samples.
     """
     scores = _in_units(ctx, share, seed)
     effects = np.zeros((2, 0))
     if exact:
-        found = alone(ctx, measures=["contrast", share.measure], draws=DRAWS, seed=seed, progress=progress)
-        effects = np.stack([found["contrast"], found[share.measure]])
+        effects = np.stack([*alone(ctx, measures=["contrast", share.measure], draws=DRAWS, seed=seed,
+                                   progress=progress).values()])  # fmt: skip
         scores["each neuron alone, exact"] = effects[1]
+    if shapley:
+        scores[SHAPLEY] = _sampled_values(ctx, share.measure, seed, progress)
     n_units = len(scores)
-    variance = _variance(ctx)
-    scores |= {"direct effect": direct, "activation variance": variance}
+    scores |= {"direct effect": direct, "activation variance": (variance := _variance(ctx))}
     orders = [descending(values) for values in scores.values()]
     orders += _matched(orders[0], variance, ctx.cache.d_mlp, seed)
     sizes = order_sizes(len(variance))
@@ -74,6 +78,10 @@ def _in_units(ctx: AblationContext, share: Attribution, seed: int) -> dict[str, 
         "gradients between inputs": gradients_between_inputs(ctx, measures=[m], draws=DRAWS, seed=seed)[m],
         "RelP": relp(ctx, measures=[m])[m],
     }
+
+
+def _sampled_values(ctx: AblationContext, m: Measure, seed: int, progress: Progress | None) -> Float[np.ndarray, " M"]:
+    return shapley_by_permutation(ctx, measures=[m], seed=seed, progress=progress)[m].value
 
 
 def order_sizes(neurons: int) -> Int[np.ndarray, " G"]:

@@ -24,6 +24,8 @@ YEARS = ("tuning_centre", "readout_edge")
 FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Of the neurons kept, for the areas (Mueller et al. 2025)."""
 SIZES = (31, 64, 128, 256)
+SHAPLEY = "Shapley value, sampled"
+"""The order by values of all neurons, where they were asked for."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,11 +13,11 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from neurons.attribution.draws import DRAWS
 from neurons.attribution.end import blocks, with_kept
 from neurons.attribution.results import Attributed, Attribution, Recovery
 from neurons.attribution.shares import attribute
 from neurons.intervention.context import AblationContext
+from neurons.intervention.draws import DRAWS
 from neurons.intervention.groups import MEASURES
 from neurons.types import Measure, Progress, check_is, check_whole
 
@@ -54,7 +54,7 @@ def kept_measures(
     found = {measure: np.zeros((len(kept), len(ctx.start_years))) for measure in measures}
     done = 0
     for block in blocks(ctx, measures, draws=draws, seed=seed):
-        average = ctx.averaging[:, np.searchsorted(ctx.rows, block.rows)].T
+        average = ctx.averaging_of(block.rows).T
         for other in block.drawn:
             values = with_kept(ctx, block, other, kept).numpy(force=True)
             for measure, of_prompts in zip(measures, values, strict=True):

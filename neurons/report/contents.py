@@ -5,13 +5,14 @@ Nothing is computed here. Results that were not asked for, and not kept from bef
 """
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from neurons.attribution.position_results import Positions
 from neurons.cache.format import Cache
 from neurons.circuit.results import CircuitStudy
 from neurons.clustering.results import Clustering, Tuning
@@ -60,7 +61,9 @@ class Contents:
     circuit: CircuitStudy | None = None
     checks: Checks | None = None
     orders: OrderComparison | None = None
+    positions: Positions | None = None
     tokens: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     seed: int = 0
     about: str = ""
 
@@ -100,13 +103,14 @@ class Contents:
             "layers": layer_numbers(self.effects),
             "called": called_numbers(self.ranking),
             "orders": None if self.orders is None else self.orders.to_json(),
+            "positions": None if self.positions is None else self.positions.to_json(),
             "answer": None if self.ranking.answer is None else dict(vars(self.ranking.answer)),
             "ranking": [self.ranking.record(row) for row in range(len(self.ranking))],
             "neurons": neuron_numbers(
                 self.effects, self.ranking, self.neurons, tuning=self.tuning, weights=self.weights,
                 clusters=self.labels.get("cluster", {}),
             ),
-            "provenance": provenance(self.cache, self.analyses()),
+            "provenance": provenance(self.cache, self.analyses(), self.notes),
         }  # fmt: skip
 
     def analyses(self) -> dict[str, str]:
@@ -142,9 +146,9 @@ def paged_neurons(ranking: Ranking, top: int) -> tuple[NeuronId, ...]:
     return tuple(chosen)
 
 
-def provenance(cache: Cache, analyses: Mapping[str, str]) -> dict[str, Any]:
+def provenance(cache: Cache, analyses: Mapping[str, str], notes: Sequence[str]) -> dict[str, Any]:
     """Where the numbers come from: checkpoint, prompts, cache, analyses, versions of what built the cache and of what
-    drew the pages. cache_written: the file's own time, in UTC."""
+    drew the pages. notes: of how checkpoint and prompts are stored. cache_written: the file's own time, in UTC."""
     drawn_by = {name: importlib.metadata.version(name) for name in ("neurons", "numpy", "scipy", "matplotlib")}
     return {
         "model": cache.model,
@@ -155,6 +159,7 @@ def provenance(cache: Cache, analyses: Mapping[str, str]) -> dict[str, Any]:
         "cache_file": cache.path.name,
         "cache_written": _written(cache.path),
         "analyses": dict(analyses),
+        "notes": list(notes),
         "versions": dict(sorted((cache.versions | drawn_by).items())),
     }
 

@@ -33,7 +33,7 @@ class FromWeights:
     neighbours: Sequence[Neighbours] = ()
 
     def numbers(self, neuron: NeuronId) -> dict[str, Any]:
-        """weights: moments and kind. vocabulary, prompts, controls: on text. similar: by w_in and w_out."""
+        """weights: moments and classes. vocabulary, prompts, controls: on text. similar: by w_in and w_out."""
         text = next((one for one in self.text.neurons if one.neuron == neuron), None) if self.text else None
         near = next((one for one in self.neighbours if one.neuron == neuron), None)
         return {

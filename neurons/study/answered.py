@@ -8,6 +8,7 @@ from neurons.study.opened import Opened
 from neurons.types import InputError, NeuronId
 
 if TYPE_CHECKING:
+    from neurons.attribution.position_results import Positions
     from neurons.attribution.results import Attributed, Attribution, ShapleyValues
     from neurons.decomposition.effects import LogitEffects
     from neurons.decomposition.pairing import Pairing
@@ -81,12 +82,18 @@ class Answered(Opened):
         make = partial(rank, self.effects(), attribution=found, alone=alone, start_year=start_year, order=order)
         return self._once(f"ranking {start_year} {order} {alone is not None}", make)
 
-    def approximations(self, *, exact: bool = False) -> "OrderComparison":
+    def approximations(self, *, exact: bool = False, shapley: bool = False) -> "OrderComparison":
         """Shares of the probability difference beside their approximations and plain scores: what the first k recover.
 
         exact: also each neuron alone, which takes as many runs as there are neurons; the ranking then has `total`,
-        `indirect` and `alone`. Kept.
+        `indirect` and `alone`. shapley: also sampled Shapley values of all neurons, 300 times as many runs of a few
+        prompts. Kept, with what was asked for before.
         """
+        from neurons.ranking.results import SHAPLEY
+
+        before: OrderComparison | None = self.kept("orders")
+        if before is not None:
+            exact, shapley = exact or before.effects_alone is not None, shapley or SHAPLEY in before.names
 
         def make() -> "OrderComparison":
             from neurons.decomposition.scores import direct_scores
@@ -95,12 +102,29 @@ class Answered(Opened):
             direct, seed = direct_scores(self.effects()).year_specific, self.plan.settings.seed
             with self.bars("comparing orders of neurons") as progress:
                 return compare_orders(
-                    self.context(), self.attribution(), direct, exact=exact, seed=seed, progress=progress
-                )
+                    self.context(), self.attribution(), direct, exact=exact, shapley=shapley, seed=seed,
+                    progress=progress,
+                )  # fmt: skip
 
-        return self._keep("orders", make, fits=lambda kept: not exact or kept.effects_alone is not None)
+        def fits(kept: "OrderComparison") -> bool:
+            return (not exact or kept.effects_alone is not None) and (not shapley or SHAPLEY in kept.names)
+
+        return self._keep("orders", make, fits=fits)
 
     def pairing(self) -> "dict[int, Pairing]":
         """For each layer, whether its neurons write on the start years that they are tuned to."""
         found = self.ranking()
         return dict(zip(found.layers, found.pairing, strict=True))
+
+    def positions(self) -> "Positions":
+        """How much of the behaviour is attributed to which layer and position, and who leads before END; kept."""
+
+        def make() -> "Positions":
+            from neurons.attribution.positions import attribute_positions
+
+            with self.bars("attributing the answer to positions") as progress:
+                return attribute_positions(
+                    self.context(), names=self.plan.token_names, seed=self.plan.settings.seed, progress=progress
+                )
+
+        return self._keep("positions", make)

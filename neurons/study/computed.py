@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from neurons.circuit.search_results import Search
     from neurons.clustering.results import Clustering, Method
     from neurons.comparison.results import Checks
-    from neurons.intervention.ablations import Wanted
-    from neurons.intervention.curve_results import Curves, PublishedCurve
-    from neurons.intervention.results import Ablations, ComponentEffects
     from neurons.regression.results import Composition
     from neurons.study.composed import Composed
     from neurons.study.study import Study
@@ -37,7 +34,7 @@ def resampled_mlps(study: "Study") -> dict[str, float]:
     every = np.ones((1, len(study.cache.layers), study.cache.d_mlp), bool)
     with study.bars("resampling the MLPs") as progress:
         values = group_measures(study.context(), every, ablation="resample", progress=progress)
-    return {name: float(values[name].mean()) for name in ("probability_difference", "cutoff_sharpness")}
+    return {name: float(values[name].mean()) for name in ("probability_difference", "cutoff_sharpness", "logit_step")}
 
 
 def statistics(study: "Study") -> "NeuronStatistics":
@@ -60,27 +57,6 @@ def neighbours(study: "Study", neurons: Sequence[NeuronId]) -> "tuple[Neighbours
 
     features = weight_features(study.model_on("cpu"), study.cache.layers)
     return nearest(features, every_neuron(study.cache.layers, study.cache.d_mlp), neurons)
-
-
-def ablations(
-    study: "Study", wanted: "Wanted", nouns: int | None, jobs: int | None = None, scheduler: str | None = None
-) -> "Ablations":
-    from neurons.intervention import ablations as module
-
-    return module.ablations(study.context(nouns=nouns), wanted, jobs=jobs, scheduler=scheduler, bars=study.bars)
-
-
-def curves(study: "Study", of: "Ablations", nouns: int | None) -> "tuple[Curves, PublishedCurve]":
-    from neurons.intervention.ablations import top_k_curves
-
-    return top_k_curves(study.context(nouns=nouns), of.effects, seed=study.plan.settings.seed, bars=study.bars)
-
-
-def components(study: "Study", nouns: int | None) -> "ComponentEffects":
-    from neurons.intervention.components import component_effects
-
-    with study.bars("ablating MLPs and heads") as progress:
-        return component_effects(study.context(nouns=nouns), progress=progress)
 
 
 def clusters(study: "Composed", method: "Method", cap: int | None, smallest: int | None) -> "Clustering":
@@ -111,6 +87,7 @@ def composition(study: "Composed", also: Sequence[NeuronId], cap: int | None, ca
 def circuit(study: "Study", given: "Circuit | None", search: "Search", prompts: int, n_random: int) -> "CircuitStudy":
     from neurons.circuit.study import study_circuit
 
+    study.plan.check_one_layout()
     explained = study.ranking().boosting_neurons()[:EXPLAINED]
     with study.bars("following paths") as progress:
         return study_circuit(
@@ -122,5 +99,5 @@ def circuit(study: "Study", given: "Circuit | None", search: "Search", prompts: 
 def checks(study: "Study", sample: "Sample") -> "Checks":
     from neurons.comparison.replication import replicate
 
-    statistics, seed = study.kept("statistics"), study.plan.settings.seed
-    return replicate(study.model, study.effects(), sample, statistics=statistics, seed=seed, bars=study.bars)
+    statistics, seed, own = study.kept("statistics"), study.plan.settings.seed, study.plan.prompts
+    return replicate(study.model, study.effects(), sample, own=own, statistics=statistics, seed=seed, bars=study.bars)

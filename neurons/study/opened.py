@@ -37,19 +37,20 @@ KEPT = {
     "statistics": ("neurons.weights.results:NeuronStatistics", "1"),
     "text": ("neurons.weights.results:TextStudy", "1"),
     "neighbours": ("neurons.weights.results:NeighboursOfAll", "1"),
-    "attribution": ("neurons.attribution.results:Attributed", "1"),
-    "orders": ("neurons.ranking.results:OrderComparison", "1"),
-    "ablations": ("neurons.intervention.results:Ablations", "2"),
-    "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "2"),
-    "components": ("neurons.intervention.results:ComponentEffects", "1"),
-    "clusters": ("neurons.clustering.results:Clustering", "3"),
+    "attribution": ("neurons.attribution.results:Attributed", "2"),
+    "positions": ("neurons.attribution.position_results:Positions", "1"),
+    "orders": ("neurons.ranking.results:OrderComparison", "2"),
+    "ablations": ("neurons.intervention.results:Ablations", "3"),
+    "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "3"),
+    "components": ("neurons.intervention.results:ComponentEffects", "2"),
+    "clusters": ("neurons.clustering.results:Clustering", "4"),
     "composition": ("neurons.regression.results:Composition", "3"),
     "circuit": ("neurons.circuit.results:CircuitStudy", "3"),
-    "check": ("neurons.comparison.results:Checks", "2"),
+    "check": ("neurons.comparison.results:Checks", "3"),
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
 gives other numbers."""
-OF_THE_RANKING = {"clusters", "composition", "circuit"}
+OF_THE_RANKING = {"clusters", "composition", "circuit", "ablations", "curves"}
 """Results of neurons that the ranking chooses: by attribution or by direct effect."""
 OF_WEIGHTS = {"statistics", "text", "neighbours"}
 """Results that depend on neither start years nor seed."""
@@ -217,8 +218,8 @@ class Opened(Shown):
     @cached_property
     def years(self) -> tuple[int, ...]:
         """The start years measured; the first time, notes say which of 02-98 and which rows are left out."""
-        if skipped := self.plan.rows_left_out:
-            self.note(f"{len(skipped):,} rows of the prompts are left out: {'; '.join(skipped[:3])}")
+        if self.plan.rows_left_out:
+            self.note(self.plan.rows_left_out)
         if self.plan.years_left_out:
             left_out = spans(self.plan.years_left_out)
             self.note(f"start years without a prompt are left out: {left_out} (more nouns may have them)")
@@ -229,7 +230,10 @@ class Opened(Shown):
         from neurons.intervention.context import ablation_context
 
         self.check_nouns(nouns)
-        return ablation_context(self.model, self.cache, years=self.years, nouns=nouns, activations=self.activations)
+        return ablation_context(
+            self.model, self.cache, years=self.years, nouns=nouns, activations=self.activations,
+            seed=self.plan.settings.seed,
+        )  # fmt: skip
 
     @cached_property
     def activations(self) -> "Activations":

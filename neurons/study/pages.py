@@ -10,6 +10,7 @@ from neurons.report.contents import Contents, cluster_names, paged_neurons
 from neurons.report.numbers import neuron_numbers
 from neurons.report.weight_numbers import FromWeights
 from neurons.study.settings import Settings
+from neurons.task.own_prompts import PromptFile
 from neurons.task.tasks import TASKS
 from neurons.types import NeuronId
 
@@ -32,7 +33,9 @@ def contents(study: "Study", neurons: Sequence[str | NeuronId], *, top: int, cau
         circuit=study.circuit() if circuit else study.kept("circuit"),
         checks=study.kept("check"),
         orders=study.kept("orders"),
+        positions=study.positions() if study.plan.settings.attribution else None,
         tokens=study.plan.token_names,
+        notes=study.plan.notes,
         seed=study.plan.settings.seed,
         about=next((ABOUT[name] for name, folder in BUNDLED.items() if study.plan.checkpoint.folder == folder), ""),
     )
@@ -48,7 +51,7 @@ def one_neuron(study: "Study", neuron: str | NeuronId) -> dict[str, Any]:
 
 
 def python_command(study: "Study", *, causal: bool, circuit: bool) -> str:
-    """The call that makes the report, as its pages show it; a prompt set of one's own stands by name."""
+    """The call that makes the report, as its pages show it; a prompt set in memory stands by name."""
     settings, plain = study.plan.settings, Settings()
     changed = [
         f"{name}={getattr(settings, name)!r}"
@@ -59,7 +62,10 @@ def python_command(study: "Study", *, causal: bool, circuit: bool) -> str:
         changed.append(f"task={settings.task.name!r}")
     elif settings.task != plain.task:
         changed.append(f"template={settings.task.template.text!r}")
-    if settings.prompts is not None:
+    if isinstance(settings.prompts, PromptFile) and settings.prompts.path is not None:
+        skip = ", skip=True" if settings.prompts.skip else ""
+        changed.append(f"prompts=neurons.read_prompts({str(settings.prompts.path)!r}{skip})")
+    elif settings.prompts is not None:
         changed.append("prompts=prompts")
     options = ", ".join(f"{name}=True" for name, yes in (("causal", causal), ("circuit", circuit)) if yes)
     arguments = ", ".join([repr(study.plan.checkpoint.name), *changed])

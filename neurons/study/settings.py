@@ -10,11 +10,11 @@ from neurons.cache.format import cache_key, cache_path
 from neurons.cache.layout import DTYPE, Dtype
 from neurons.model.files import Checkpoint
 from neurons.task.own_prompts import PromptFile
-from neurons.task.prompt_set import OwnPrompts, PromptSet
+from neurons.task.prompt_set import PAD, OwnPrompts, PromptSet
 from neurons.task.prompts import DEFAULT_NOUNS, Centuries, year_spans
 from neurons.task.tasks import DEFAULT, Task
 from neurons.task.years import MEASURED, measured_years
-from neurons.types import Device
+from neurons.types import Device, InputError
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,25 @@ class Plan:
         return () if self.settings.years is not None else tuple(year for year in MEASURED if year not in self.years)
 
     @property
-    def rows_left_out(self) -> tuple[str, ...]:
-        """Rows of a file of prompts that were skipped, each with its line and the reason."""
-        return self.prompts.left_out if isinstance(self.prompts, OwnPrompts) else ()
+    def rows_left_out(self) -> str | None:
+        """How many rows of a file of prompts were skipped, the first three by line and reason; None where none was."""
+        found = self.prompts.left_out if isinstance(self.prompts, OwnPrompts) else ()
+        return f"rows of the prompts left out: {len(found):,} ({'; '.join(found[:3])})" if found else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of results must know of how checkpoint and prompts are stored."""
+        return (*self.checkpoint.notes, *([self.rows_left_out] if self.rows_left_out else []))
+
+    def check_one_layout(self) -> None:
+        """Raise `InputError` where prompts and corrupted runs differ in several places: paths start at one."""
+        prompts = self.prompts
+        differ = prompts.tokens != prompts.counterfactual_tokens[prompts.counterfactual]
+        if differ.any(0).sum() > 1 or (prompts.tokens == PAD).any():
+            raise InputError(
+                "the circuit follows paths from the position of YY, which must be the same in all prompts, and the only"
+                " one in which the corrupted run differs: choose such rows, or leave out --prompts"
+            )
 
     @property
     def key(self) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def _carried(study: "Study", reference: Scores, own: Scores, top: int | None) ->
 
     held = groups(reference, own, n_layers=len(study.cache.layers), top=top)
     with study.bars(f"ablating neurons: {study.plan.settings.task.name}") as progress:
-        measures = group_measures(study.context(), held, ablation="resample", progress=progress)
+        measures = group_measures(study.context(), held, ablation="random-year", progress=progress)
     return carried(measures["probability_difference"], held)
 
 

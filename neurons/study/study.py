@@ -10,13 +10,11 @@ is computed. Imports inside the methods are for start-up time: a study of kept r
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurons.study import computed
-from neurons.study.composed import Composed
-from neurons.task.intervention import Intervention
+from neurons.study.ablated import Ablated
 from neurons.types import NeuronId
 
 if TYPE_CHECKING:
@@ -29,17 +27,13 @@ if TYPE_CHECKING:
     from neurons.comparison.model_results import Comparison
     from neurons.comparison.results import Checks, Transfer
     from neurons.decomposition.results import MeasuredBehaviour
-    from neurons.intervention.curve_results import Curves, PublishedCurve
-    from neurons.intervention.results import Ablations, ComponentEffects
     from neurons.types import FileFormat
     from neurons.weights.results import Neighbours, NeuronStatistics, TextStudy
 
-EXACT = 512
-"""Default number of neurons whose exact effects are measured."""
 REPORTS = "reports"
 
 
-class Study(Composed):
+class Study(Ablated):
     """Every analysis of one model on one prompt set. The arguments are those of `Opened`."""
 
     # --- behaviour ----------------------------------------------------------------------------------
@@ -85,62 +79,6 @@ class Study(Composed):
             fits=lambda kept: set(neurons) <= {one.neuron for one in kept},
         )
 
-    # --- ablation -----------------------------------------------------------------------------------
-
-    def ablate(
-        self, neurons: Sequence[str | NeuronId], intervention: Intervention | None = None, *, nouns: int | None = None
-    ) -> "Ablations":
-        """Ablate these neurons, each alone and all together, and measure the exact effects."""
-        from neurons.intervention.ablations import Wanted
-
-        named = tuple(dict.fromkeys(map(self.check_neuron, neurons)))
-        return computed.ablations(self, Wanted(intervention or Intervention(), neurons=named), nouns)
-
-    def ablations(
-        self,
-        *,
-        exact: int | None = EXACT,
-        intervention: Intervention | None = None,
-        nouns: int | None = None,
-        jobs: int | None = None,
-        scheduler: str | None = None,
-    ) -> "Ablations":
-        """Measure the exact effects of the `exact` neurons that attribution patching puts first; None for all neurons.
-
-        Those of the default settings are kept. jobs, scheduler: other processes that compute blocks of prompts.
-        """
-
-        self.check_spread(jobs, scheduler)
-
-        def make() -> "Ablations":
-            from neurons.intervention.ablations import Wanted
-
-            return computed.ablations(self, Wanted(intervention or Intervention(), exact), nouns, jobs, scheduler)
-
-        default = exact == EXACT and intervention in {None, Intervention()} and nouns is None
-        return self._keep("ablations", make, default=default)
-
-    def curves(self) -> "Curves":
-        """Compute top-k curves: the first k neurons of several orders kept or ablated."""
-        return self._curves()[0]
-
-    def published_curve(self) -> "PublishedCurve":
-        """Compute the published curve: one layer's neurons by activation variance, the rest zeroed at all positions."""
-        return self._curves()[1]
-
-    def _curves(self) -> "tuple[Curves, PublishedCurve]":
-        return self._keep("curves", lambda: computed.curves(self, self.ablations(), None))
-
-    def with_curves(self, ablations: "Ablations", *, nouns: int | None = None) -> "Ablations":
-        """Return these ablations with top-k curves, in order of their exact effects too."""
-        is_kept = nouns is None and ablations is self.kept("ablations")
-        curves, published = self._curves() if is_kept else computed.curves(self, ablations, nouns)
-        return replace(ablations, curves=curves, published=published)
-
-    def components(self, *, nouns: int | None = None) -> "ComponentEffects":
-        """Ablate every MLP and every attention head as a whole at END."""
-        return self._keep("components", lambda: computed.components(self, nouns), default=nouns is None)
-
     # --- circuit ------------------------------------------------------------------------------------
 
     def circuit(
@@ -172,6 +110,7 @@ class Study(Composed):
         from neurons.circuit.paths import patching
         from neurons.circuit.results import PROMPTS
 
+        self.plan.check_one_layout()
         (found,) = explain_neurons(patching(self.context(), prompts=prompts or PROMPTS), [neuron])
         return found
 

@@ -1,7 +1,8 @@
-"""Probability difference and cutoff sharpness of year logits.
+"""Probability difference, cutoff sharpness and logit step of year logits.
 
-Both measures are those of Hanna, Liu and Variengien (NeurIPS 2023): the softmax runs over the full
-vocabulary, then the probabilities of the 100 two-digit years are taken.
+The first two are those of Hanna, Liu and Variengien (NeurIPS 2023): the softmax runs over the full
+vocabulary, then the probabilities of the 100 two-digit years are taken. The logit step needs no softmax: it is blind to
+how sure the answer is, and sees the cutoff where the contrast does not.
 """
 
 from dataclasses import dataclass
@@ -15,22 +16,27 @@ from neurons.task.years import N_YEARS, contrast_weights, later
 
 @dataclass(frozen=True, repr=False)
 class Behaviour(Shown):
-    """Both published measures for each prompt, and their mean and standard deviation over prompts.
+    """Three measures for each prompt, and their mean and standard deviation over prompts.
 
-    probability_difference [P]: sum p(y > YY) minus sum p(y <= YY), -1..1; cutoff_sharpness [P]: p(YY+1) - p(YY-1).
-    p are probabilities of the full-vocabulary softmax.
+    probability_difference [P]: sum p(y > YY) minus sum p(y <= YY), -1..1; cutoff_sharpness [P]: p(YY+1) - p(YY-1);
+    logit_step [P]: logit of YY+1 minus that of YY-1. p are probabilities of the full-vocabulary softmax.
     """
 
     probability_difference: Float[np.ndarray, " P"]
     cutoff_sharpness: Float[np.ndarray, " P"]
+    logit_step: Float[np.ndarray, " P"]
 
     def summary(self) -> dict[str, object]:
         spread = {name: f"{value['mean']:+.4f} (sd {value['sd']:.4f})" for name, value in self.means().items()}
         return {"prompts": len(self.probability_difference), **spread}
 
     def means(self) -> dict[str, dict[str, float]]:
-        """`{"probability_difference": {"mean", "sd"}, "cutoff_sharpness": {"mean", "sd"}}`."""
+        """`{"probability_difference": {"mean", "sd"}, "cutoff_sharpness": ..., "logit_step": ...}`."""
         return {name: {"mean": float(values.mean()), "sd": float(values.std())} for name, values in vars(self).items()}
+
+
+SMALLEST = np.finfo(float).tiny
+"""A probability that a float64 rounds to zero has at most this one's logarithm."""
 
 
 def year_probabilities(
@@ -61,11 +67,17 @@ def contrast(year_logits: Float[np.ndarray, "P 100"], start_year: Int[np.ndarray
     return (np.asarray(year_logits, float) * contrast_weights(start_year.tolist())).sum(1)
 
 
+def logit_step(year_logits: Float[np.ndarray, "P 100"], start_year: Int[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
+    """Return the logit of YY + 1 minus that of YY - 1 for each prompt; YY must be in 1..98."""
+    return cutoff_sharpness(np.asarray(year_logits, float), start_year)
+
+
 def measure(probabilities: Float[np.ndarray, "P 100"], start_year: Int[np.ndarray, " P"]) -> Behaviour:
-    """Measure both for prompts whose start years lie in 1..98."""
+    """Measure all for prompts whose start years lie in 1..98."""
     return Behaviour(
         probability_difference=probability_difference(probabilities, start_year),
         cutoff_sharpness=cutoff_sharpness(probabilities, start_year),
+        logit_step=logit_step(np.log(np.maximum(probabilities, SMALLEST)), start_year),
     )
 
 

@@ -30,7 +30,7 @@ from neurons.task.prompt_set import PAD, OwnPrompts, Row, last_number, year_in
 from neurons.task.prompts import year_tokens
 from neurons.task.templates import Template, Tokenizer
 from neurons.task.years import N_YEARS
-from neurons.types import InputError, check_is
+from neurons.types import InputError, OutputError, check_is
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,15 +43,20 @@ FORMATS = (".csv", ".jsonl")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PromptFile(Shown):
-    """Prompts as they were read. left_out: rows that were skipped, each with its place and the reason."""
+    """Prompts as they were read; path: None for a DataFrame. left_out: skipped rows, each with its place and why."""
 
-    name: str
+    path: Path | None
     rows: tuple[Row, ...]
     left_out: tuple[str, ...]
     skip: bool
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def name(self) -> str:
+        """The file's name, for messages."""
+        return _name(self.path)
 
     def summary(self) -> dict[str, object]:
         return {"file": self.name, "prompts": len(self), "left out": len(self.left_out), "first": self.rows[0].clean}
@@ -88,7 +93,8 @@ def read_prompts(source: "str | os.PathLike[str] | pd.DataFrame", *, skip: bool 
     unless `skip`, for a row that cannot be used, with its line.
     """
     check_is("skip", skip, bool, "True or False")
-    name, records = _records(source)
+    path = Path(source) if isinstance(source, str | os.PathLike) else None
+    name, records = _name(path), _of_frame(source) if path is None else _of_file(path)
     rows, wrong = [], []
     for place, record in islice(records, MOST_ROWS + 1):
         try:
@@ -101,7 +107,21 @@ def read_prompts(source: "str | os.PathLike[str] | pd.DataFrame", *, skip: bool 
     if not total:
         raise InputError(f"{name} has no rows: write a header {','.join(COLUMNS)} and a prompt on each line")
     _refuse(name, wrong, total, skip, "mend it")
-    return PromptFile(name, tuple(rows), tuple(wrong), skip)
+    return PromptFile(path, tuple(rows), tuple(wrong), skip)
+
+
+def write_prompts(prompts: "pd.DataFrame", path: Path) -> None:
+    """Write prompts (`PromptSet.to_layout`) as CSV or JSON lines; raises `InputError` for another suffix,
+    `OutputError` where the file cannot be written.
+    """
+    _check_format(path)
+    try:
+        if path.suffix == ".csv":
+            prompts.to_csv(path, index=False)
+        else:
+            prompts.to_json(path, orient="records", lines=True, force_ascii=False)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror}): choose another place") from None
 
 
 def _refuse(name: str, wrong: list[str], total: int, skip: bool, how: str) -> None:
@@ -115,22 +135,26 @@ def _refuse(name: str, wrong: list[str], total: int, skip: bool, how: str) -> No
 # --- reading ---------------------------------------------------------------------------------------
 
 
-def _records(source: Any) -> tuple[str, Iterator[tuple[str, Mapping[str, Any]]]]:
-    """The name of a source, and each row with its place."""
-    if not isinstance(source, str | os.PathLike):
-        import pandas as pd
+def _name(path: Path | None) -> str:
+    return "the DataFrame" if path is None else path.name
 
-        check_is("prompts", source, pd.DataFrame, "a .csv or .jsonl file, or a DataFrame")
-        _check_columns("the DataFrame", source.columns)
-        rows = source.to_dict("records")
-        return "the DataFrame", ((f"row {number}", row) for number, row in enumerate(rows))
-    path = Path(source)
+
+def _of_frame(source: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    import pandas as pd
+
+    check_is("prompts", source, pd.DataFrame, "a .csv or .jsonl file, or a DataFrame")
+    _check_columns("the DataFrame", source.columns)
+    for number, row in enumerate(source.to_dict("records")):
+        yield f"row {number}", row
+
+
+def _check_format(path: Path) -> None:
     if path.suffix not in FORMATS:
-        raise InputError(f"prompts {str(source)!r} must be a .csv file or JSON lines, .jsonl")
-    return path.name, _of_file(path)
+        raise InputError(f"prompts {str(path)!r} must be a .csv file or JSON lines, .jsonl")
 
 
 def _of_file(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    _check_format(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             yield from (_csv_rows if path.suffix == ".csv" else _json_rows)(path.name, lines)

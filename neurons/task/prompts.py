@@ -30,8 +30,11 @@ Centuries = Literal["all", "draw"] | Sequence[int]
 
 
 def year_tokens(tokenizer: Tokenizer) -> Int[np.ndarray, "100"]:
-    """Return the ids of the bare tokens "00".."99"; raises `InputError` if a two-digit year is not one token."""
-    ids = [tokenizer.encode(f"{year:02d}", add_special_tokens=False) for year in range(N_YEARS)]
+    """Return the ids of the bare tokens "00".."99"; raises `InputError` if a two-digit year is not one token.
+
+    They are read off the vocabulary where the tokenizer shows it, else encoded.
+    """
+    ids = [_bare(tokenizer, f"{year:02d}") for year in range(N_YEARS)]
     split = [f"{year:02d}" for year, tokens in enumerate(ids) if len(tokens) != 1]
     if split:
         raise InputError(
@@ -41,6 +44,13 @@ def year_tokens(tokenizer: Tokenizer) -> Int[np.ndarray, "100"]:
     if len({tokens[0] for tokens in ids}) != N_YEARS:
         raise InputError("this tokenizer gives one token to several two-digit years: use GPT-2's tokenizer")
     return np.array([tokens[0] for tokens in ids], dtype=np.int32)
+
+
+def _bare(tokenizer: Tokenizer, digits: str) -> list[int]:
+    """The ids of two digits without a space in front."""
+    look_up = getattr(tokenizer, "token_to_id", None)
+    found = look_up(digits) if look_up is not None else None
+    return tokenizer.encode(digits, add_special_tokens=False) if found is None else [found]
 
 
 def usable_years(tokenizer: Tokenizer, century: int) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from neurons.model.model import Model
 from neurons.model.rerun import PROMPTS, trace_from
 from neurons.rounding import ascending, descending
 from neurons.task.controls import Control
+from neurons.task.prompt_set import PAD
 from neurons.task.prompts import year_tokens
 from neurons.types import CacheError, InputError, NeuronId
 from neurons.weights.results import ControlCurve, PromptActivation
@@ -69,8 +70,8 @@ def extreme_prompts(
             row=row,
             start_year=int(cache.start_year[row]),
             strength=float(strength[row]),
-            texts=tuple(model.tokenizer.decode(int(token)) for token in ids),
-            activation=values,
+            texts=tuple(model.tokenizer.decode(int(token)) for token in ids[ids != PAD]),
+            activation=values[ids != PAD],
         )
         for row, ids, values in zip(rows, tokens, activation, strict=True)
     ]
@@ -113,5 +114,4 @@ def _check_tokens(model: Model, tokens: Int[np.ndarray, "P T"]) -> None:
     config = model.config
     if tokens.size == 0 or tokens.shape[1] > config.n_ctx:
         raise InputError(f"{len(tokens)} prompts of {tokens.shape[1]} tokens: give some, of 1-{config.n_ctx} tokens")
-    if tokens.min() < 0 or tokens.max() >= config.d_vocab:
-        raise InputError(f"tokens must lie in the model's vocabulary, 0-{config.d_vocab - 1}")
+    config.check_tokens(tokens, shared=0)

@@ -7,7 +7,7 @@ and read, the mean over tokens subtracted from the unembedding.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -18,7 +18,7 @@ from neurons.types import InputError, NeuronId, check_choice
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = Literal["prediction", "suppression", "entropy", "none"]
+NeuronClass = Literal["prediction", "suppression", "entropy"]
 
 SKEW_ERROR = 1e-4
 """Error of a skew from float32 weights (`docs/method.md`): a smaller skew has no sign."""
@@ -71,20 +71,20 @@ class NeuronStatistics(Shown):
         return len(self.norm)
 
     @cached_property
-    def kind(self) -> tuple[Kind, ...]:
-        """Each neuron's class; `kind_of` has the thresholds."""
+    def neuron_classes(self) -> tuple[tuple[NeuronClass, ...], ...]:
+        """The classes that each neuron is in, none or several; `classes_of` has the thresholds."""
         columns = (self.skew, self.kurtosis, self.norm_z, self.variance_z)
-        return tuple(kind_of(*map(float, row)) for row in zip(*columns, strict=True))
+        return tuple(classes_of(*map(float, row)) for row in zip(*columns, strict=True))
 
-    def of_kind(self, kind: Kind) -> tuple[NeuronId, ...]:
+    def of_class(self, neuron_class: NeuronClass) -> tuple[NeuronId, ...]:
         """Return the neurons of a class, by layer and index; raises `InputError` for an unknown class."""
-        check_choice("kind", kind, Kind)
-        found = zip(self.layer, self.index, self.kind, strict=True)
-        return tuple(NeuronId(int(layer), int(index)) for layer, index, one in found if one == kind)
+        check_choice("neuron_class", neuron_class, NeuronClass)
+        found = zip(self.layer, self.index, self.neuron_classes, strict=True)
+        return tuple(NeuronId(int(layer), int(index)) for layer, index, classes in found if neuron_class in classes)
 
     def summary(self) -> dict[str, object]:
-        kinds = {kind: self.kind.count(kind) for kind in ("prediction", "suppression", "entropy")}
-        return {"model": self.model, "neurons": len(self), "tokens": self.n_tokens, **kinds}
+        counts = {name: len(self.of_class(name)) for name in get_args(NeuronClass)}
+        return {"model": self.model, "neurons": len(self), "tokens": self.n_tokens, **counts}
 
     def row_of(self, neuron: str | NeuronId) -> int:
         """Return a neuron's row; raises `InputError` if it has none."""
@@ -95,11 +95,11 @@ class NeuronStatistics(Shown):
         return int(rows[0])
 
     def record(self, neuron: str | NeuronId) -> dict[str, Any]:
-        """Return one neuron's numbers for JSON: the columns of this table, and its class."""
+        """Return one neuron's numbers for JSON: the columns of this table, and its classes."""
         row = self.row_of(neuron)
         numbers = {name: _finite(getattr(self, name)[row]) for name in COLUMNS}
         explained = {name: _finite(share) for name, share in zip(self.classes, self.explained[row], strict=True)}
-        return {**numbers, "explained": explained, "kind": self.kind[row]}
+        return {**numbers, "explained": explained, "neuron_classes": list(self.neuron_classes[row])}
 
     def to_json(self) -> dict[str, Any]:
         """`{"model", "n_tokens", "classes": {class: tokens}, "neurons": [...]}`, neurons as `record` has them."""
@@ -112,23 +112,30 @@ class NeuronStatistics(Shown):
         }
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return a pandas row for each neuron; the share of a class of tokens is the column `explained_<class>`."""
+        """Return a pandas row for each neuron.
+
+        The share of a class of tokens is the column `explained_<class>`; a class of neurons is true or false.
+        """
         import pandas as pd
 
         names = [str(NeuronId(int(layer), int(index))) for layer, index in zip(self.layer, self.index, strict=True)]
         columns: dict[str, Any] = {"neuron": names, "layer": self.layer, "index": self.index}
         columns |= {name: getattr(self, name) for name in COLUMNS}
         columns |= {f"explained_{name}": self.explained[:, c] for c, name in enumerate(self.classes)}
-        return pd.DataFrame(columns | {"kind": list(self.kind)})
+        columns |= {name: [name in one for one in self.neuron_classes] for name in get_args(NeuronClass)}
+        return pd.DataFrame(columns)
 
 
-def kind_of(skew: float, kurtosis: float, norm_z: float, variance_z: float) -> Kind:
-    """Classify a neuron by the thresholds above; entropy-like comes first: so small a variance may well be peaked."""
-    if norm_z >= LARGE_NORM and variance_z <= SMALL_VARIANCE:
-        return "entropy"
+def classes_of(skew: float, kurtosis: float, norm_z: float, variance_z: float) -> tuple[NeuronClass, ...]:
+    """Classify a neuron by the thresholds above. Classes do not exclude each other: so small a variance may well be
+    peaked.
+    """
+    found: list[NeuronClass] = []
     if kurtosis > HIGH_KURTOSIS and abs(skew) > SKEW_ERROR:
-        return "prediction" if skew > 0 else "suppression"
-    return "none"
+        found.append("prediction" if skew > 0 else "suppression")
+    if norm_z >= LARGE_NORM and variance_z <= SMALL_VARIANCE:
+        found.append("entropy")
+    return tuple(found)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Neuron statistics over the whole vocabulary, from weights alone: prediction, suppression, entropy-like (`kind_of`).
+"""Neuron statistics over the whole vocabulary, from weights alone: moments, norms and classes (`classes_of`).
 
 1. `Unembedding`: every token's direction u_v as the residual stream meets it, made a block of tokens at a time.
    Gain folded, centred over dimensions, mean over tokens subtracted: TransformerLens's processed weights, which

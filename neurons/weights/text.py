@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from neurons.cache.format import Cache
 from neurons.model.model import Model
-from neurons.task.controls import controls
-from neurons.types import NeuronId, Progress
+from neurons.task.controls import Controls, controls
+from neurons.task.prompts import choose_nouns, replicates
+from neurons.types import InputError, NeuronId, Progress
 from neurons.weights.contexts import control_curves, extreme_prompts
 from neurons.weights.results import NeuronText, TextStudy
 from neurons.weights.vocabulary import check_neurons, vocabulary_readouts
@@ -22,8 +25,7 @@ def study_text(
     Raises `InputError` for a neuron outside the cache, `CacheError` for a cache of another model.
     """
     found = check_neurons(model, neurons)
-    words = tuple(dict.fromkeys(cache.noun))[:CONTROL_NOUNS]
-    made = controls(model.tokenizer, nouns=words, century=int(cache.century[0]))
+    made = _controls(model, cache)
     vocabulary = vocabulary_readouts(model, found)
     curves = control_curves(model, made.kinds, found)
     studied: list[NeuronText] = []
@@ -33,3 +35,16 @@ def study_text(
         if progress:
             progress(len(studied), len(found))
     return TextStudy(cache.model, tuple(studied), made.left_out)
+
+
+def _controls(model: Model, cache: Cache) -> Controls:
+    """Control prompts of the cache's nouns and first century; of nouns of ours, where prompts of one's own have none
+    that a control can hold.
+    """
+    words, century = tuple(dict.fromkeys(cache.noun))[:CONTROL_NOUNS], int(cache.century[0])
+    try:
+        return controls(model.tokenizer, nouns=words, century=century)
+    except InputError:
+        century = replicates(model.tokenizer)[-1]
+        words = choose_nouns(model.tokenizer, CONTROL_NOUNS, np.random.default_rng(0))
+        return controls(model.tokenizer, nouns=words, century=century)

@@ -45,7 +45,7 @@ class Removal:
         self.ctx: AblationContext = ablation_context(
             self.model, cache, years=[year for year in range(2, 99) if year in held]
         )
-        self.ctx.held_at("resample", cache.layers[0], slice(0, 1))
+        self.ctx.held("resample", slice(0, 1))
 
     def chosen(self, count: int) -> list[NeuronId]:
         """The first of them are of the first layer, where most is run again after the change."""
@@ -128,7 +128,7 @@ def _ours(removal: Removal, measure: Measure) -> Callable[[int], np.ndarray]:
     def work(_: int) -> np.ndarray:
         block = slice(0, len(ctx))
         return np.concatenate(
-            [values for _, values in neuron_changes(ctx, block, chosen, Intervention(measure=measure))]
+            [values for _, values in neuron_changes(ctx, block, chosen, Intervention("resample", measure=measure))]
         )
 
     return work

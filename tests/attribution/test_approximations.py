@@ -1,19 +1,18 @@
 """The field's approximations against autograd on the whole Hugging Face model, hooked or with parts frozen."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from hooked_shares import HookedShares, hooked_shares
 from oracle import relative
 from random_gpt2 import write_random_gpt2
+from relp_oracle import frozen_parts
 from torch import Tensor
 
 from neurons.attribution.approximations import alone, gradients_between_inputs, one_gradient, relp
-from neurons.attribution.draws import random_years
 from neurons.cache.build import cache_activations
 from neurons.intervention.context import AblationContext, ablation_context
+from neurons.intervention.draws import random_years
 from neurons.intervention.groups import MEASURES
 from neurons.model.checkpoint import load_model
 from neurons.task.prompts import year_spans
@@ -105,42 +104,11 @@ def test_neurons_alone_equal_hooks(ctx: AblationContext, oracle: HookedShares) -
         assert found[list(neurons)] == pytest.approx(lost, rel=DOUBLE)
 
 
-class FrozenNorm(torch.nn.Module):
-    def __init__(self, norm: Any) -> None:
-        super().__init__()
-        self.norm = norm
-
-    def forward(self, x: Tensor) -> Tensor:
-        scale = (x.var(-1, unbiased=False, keepdim=True) + self.norm.eps).sqrt().detach()
-        return (x - x.mean(-1, keepdim=True)) / scale * self.norm.weight + self.norm.bias
-
-
-class FrozenRatio(torch.nn.Module):
-    def __init__(self, act: Any) -> None:
-        super().__init__()
-        self.act = act
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * (self.act(x) / x).detach()
-
-
-def test_relp_is_autograd_with_scales_patterns_and_ratios_frozen(
-    ctx: AblationContext, oracle: HookedShares, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    softmax = torch.nn.functional.softmax
-    stack = oracle.hf.transformer
-    for block in stack.h:
-        block.ln_1, block.ln_2, block.mlp.act = (
-            FrozenNorm(block.ln_1),
-            FrozenNorm(block.ln_2),
-            FrozenRatio(block.mlp.act),
-        )
-    stack.ln_f = FrozenNorm(stack.ln_f)
+def test_relp_is_autograd_with_scales_patterns_and_ratios_frozen(ctx: AblationContext, oracle: HookedShares) -> None:
     tokens, year, _ = prompts_of(ctx)
-    monkeypatch.setattr(torch.nn.functional, "softmax", lambda *args, **kw: softmax(*args, **kw).detach())
     mean = np.concatenate([ctx.cache.post(layer).mean(0, dtype=float) for layer in ctx.cache.layers])
-    away = flat(oracle.post(tokens)) - torch.as_tensor(mean)
-    expected = {m: averaged(ctx, gradient_at_end(oracle, m, tokens, year) * away) for m in MEASURES}
-    monkeypatch.undo()
+    with frozen_parts(oracle.hf.transformer):
+        away = flat(oracle.post(tokens)) - torch.as_tensor(mean)
+        expected = {m: averaged(ctx, gradient_at_end(oracle, m, tokens, year) * away) for m in MEASURES}
     for measure, found in relp(ctx).items():
         assert relative(found, expected[measure]) < DOUBLE

@@ -10,12 +10,12 @@ from hooked_shares import hooked_shares
 from oracle import relative
 from random_gpt2 import write_random_gpt2
 
-from neurons.attribution.draws import noun_centuries, random_years
 from neurons.attribution.shapley import shapley_by_permutation
 from neurons.attribution.shares import attribute
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.intervention.context import AblationContext, ablation_context
+from neurons.intervention.draws import noun_centuries, random_years
 from neurons.intervention.groups import MEASURES
 from neurons.model.checkpoint import load_model
 from neurons.model.model import Model

@@ -38,6 +38,7 @@ def start(checkpoint: Path, cache_dir: Path, *options: str) -> "subprocess.Popen
         LAYERS,
         "--cache-dir",
         str(cache_dir),
+        "--no-attribution",
     ]
     command = [sys.executable, "-m", "neurons", "cache", "build", *asked, *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -169,6 +169,21 @@ def test_a_greedy_circuit_adds_the_largest_edge_into_what_is_reached(made_up: Ed
     assert set(made_up.circuit(12, "greedy")) == set(pruned(chosen, [Node(-1, None, "YY")]))
 
 
+def test_without_positions_an_edge_is_at_all_of_them(made_up: EdgeEffects) -> None:
+    effects, total = every_edge(made_up), dict[tuple[str, str], float]()
+
+    def name(edge: Edge) -> tuple[str, str]:
+        return edge.sender.component, edge.target.partition("@")[0]
+
+    for edge, effect in effects.items():
+        total[name(edge)] = total.get(name(edge), 0) + effect
+    assert len(total) < len(effects)
+    for n in (1, 5, 9, 1000):
+        largest = sorted(total, key=lambda edge: -abs(total[edge]))[:n]
+        chosen = [edge for edge in effects if name(edge) in largest]
+        assert tuple(made_up.circuit_without_positions(n)) == pruned(chosen, [Node(-1, None, "YY")])
+
+
 def test_what_no_path_connects_is_pruned() -> None:
     names = [
         ("embed@YY", "a1.h0.v@END"), ("a1.h0@END", "m1@END"), ("m1@END", "logits"),

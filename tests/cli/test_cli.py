@@ -33,7 +33,8 @@ def test_cache_build_reuses_what_is_there(run: Run, built: neurons.Cache, folder
     code, out, _ = run("cache", "build", "--cache-dir", folder, "--json")
     found = json.loads(out)
     assert code == 0
-    assert found == {"path": str(built.path), "reused": True, "prompts": len(built), "layers": [8, 9, 10, 11]}
+    assert found == {"path": str(built.path), "reused": True, "prompts": len(built), "layers": [8, 9, 10, 11],
+                     "attribution": True}  # fmt: skip
 
 
 def test_rank_json_lists_every_neuron_by_share(run: Run, built: neurons.Cache, folder: Path) -> None:

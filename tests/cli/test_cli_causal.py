@@ -1,6 +1,7 @@
 """`neurons causal`: its JSON is the library's result, its table names the references, wrong input is one line."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +9,14 @@ from pathlib import Path
 import pytest
 
 import neurons
+from neurons.attribution.approximations import relp
 from neurons.cache.format import Cache
 from neurons.cli.main import main
 from neurons.intervention import exact as causal
 from neurons.intervention import groups as interventions
 from neurons.intervention.context import AblationContext, ablation_context
-from neurons.intervention.exact import group_effect, neuron_effects, references
+from neurons.intervention.exact import floors, group_effect, neuron_effects, references, top_of
+from neurons.intervention.groups import MEASURES
 from neurons.model.model import Model
 from neurons.task.intervention import Intervention
 
@@ -46,35 +49,46 @@ def test_named_neurons_and_their_group_are_the_library_s(run: Run, few: Ablation
     found = json.loads(out)
     expected = neuron_effects(few, ["L9N12", "L10N7"], keep=False)
     assert code == 0
-    assert (found["ablation"], found["effect"], found["measure"]) == ("resample", "total", "contrast")
+    assert (found["ablation"], found["effect"], found["measure"]) == ("random-year", "total", "contrast")
     assert [n["neuron"] for n in found["neurons"]] == ["L9N12", "L10N7"]
     assert [n["effect"] for n in found["neurons"]] == pytest.approx(expected.effect.tolist(), abs=1e-6)
     assert len(found["neurons"][0]["by_start_year"]) == 11
+    assert [n["ci_low"] for n in found["neurons"]] == pytest.approx(expected.ci_low.tolist(), abs=1e-6)
     assert found["group"]["neurons"] == ["L9N12", "L10N7"]
     together = group_effect(few, ["L9N12", "L10N7"]).effect
     assert found["group"]["effect"] == pytest.approx(together["probability_difference"], abs=1e-6)
 
 
-def test_the_three_references_are_in_the_json(run: Run, few: AblationContext) -> None:
+def test_the_references_are_in_the_json(run: Run, few: AblationContext) -> None:
     _, out, _ = run("--neurons", "L9N12", *FEW, "--measure", "probability_difference", "--json")
     found, known = json.loads(out), references(few, "probability_difference")
     for name in ("baseline", "counterfactual", "average_distribution"):
         assert found[name] == pytest.approx(getattr(known, name))
+    assert found["floor"] == pytest.approx(floors(few)["probability_difference"], abs=1e-6)
     assert found["group"] is None
 
 
-def test_exact_gives_the_neurons_that_the_screen_puts_first(run: Run) -> None:
+def test_exact_gives_the_neurons_of_largest_share(run: Run, mini_cache: Cache) -> None:
     _, out, _ = run("--exact", "5", *FEW, "--json")
+    study = neurons.Study("mini", years=range(10, 21), cache_dir=mini_cache.path.parent)
+    shares = study.attribution()
+    largest = sorted(shares.neurons, key=lambda neuron: -abs(shares.share_of(neuron)))[:5]
     found = json.loads(out)["neurons"]
-    assert len(found) == 5
-    assert [abs(n["screen"]) for n in found] == sorted((abs(n["screen"]) for n in found), reverse=True)
-    assert all(n["score"] is not None for n in found)
+    assert [n["neuron"] for n in found] == [str(neuron) for neuron in largest]
+    assert all(n[name] is not None for n in found for name in ("patching", "score", "year_specific"))
 
 
-def test_the_score_is_the_ranking_s(run: Run, mini_cache: Cache) -> None:
+def test_without_attribution_exact_gives_the_neurons_that_relp_puts_first(run: Run, few: AblationContext) -> None:
+    _, out, _ = run("--exact", "5", *FEW, "--no-attribution", "--json")
+    values = relp(few, measures=["probability_difference"])["probability_difference"].reshape(4, -1)
+    assert [n["neuron"] for n in json.loads(out)["neurons"]] == [str(neuron) for neuron in top_of(few, values, 5)]
+
+
+def test_the_scores_are_the_ranking_s(run: Run, mini_cache: Cache) -> None:
     _, out, _ = run("--neurons", "L9N12", "--on-nouns", "1", "--json")
-    ranking = neurons.rank(neurons.logit_effects(mini_cache))
-    assert json.loads(out)["neurons"][0]["score"] == pytest.approx(ranking.score[ranking.row_of("L9N12")], abs=1e-6)
+    ranking, found = neurons.rank(neurons.logit_effects(mini_cache)), json.loads(out)["neurons"][0]
+    for name in ("score", "year_specific"):
+        assert found[name] == pytest.approx(getattr(ranking, name)[ranking.row_of("L9N12")], abs=1e-6)
 
 
 def test_the_ablation_effect_and_measure_asked_for_are_used(run: Run, few: AblationContext) -> None:
@@ -88,20 +102,35 @@ def test_curves_and_layers_are_added_when_asked_for(run: Run) -> None:
     _, out, _ = run("--exact", "8", *FEW, "--curves", "--layers-table", "--json")
     found = json.loads(out)
     assert {curve["order"] for curve in found["curves"]["keep"]} == {
-        "boosting score", "exact effect", "activation variance", "random",
+        "share", "direct effect", "exact effect", "activation variance", "random",
     }  # fmt: skip
     assert found["curves"]["measure"] == "probability_difference"
     assert found["curves"]["published"]["layer"] == 10
-    assert {"component", "layer", "mean", "resample"} == set(found["layers"][0])
+    assert {"component", "layer", "random-year"} == set(found["layers"][0])
+    assert set(found["layers"][0]["random-year"]) == set(MEASURES)
 
 
-@pytest.mark.parametrize("more", [(), ("--ablation", "mean"), ("--curves", "--layers-table")])
-def test_every_table_names_ablation_effect_measure_and_references(run: Run, more: tuple[str, ...]) -> None:
-    code, out, err = run("--neurons", "L9N12,L10N7,L11N1", *FEW, *more)
-    assert (code, err) == (0, "")
-    for word in ("total effect", f"{more[1] if '--ablation' in more else 'resample'}-ablat", "contrast"):
+AGAINST = {
+    "random-year": r"run, [+-]\d\.\d{4} at the floor \(all neurons at a random other start year\)",
+    "resample": r"run, [+-]\d\.\d{4} on the corrupted run",
+    "mean": "mean ablation is no floor",
+    "zero": "zero ablation is no floor",
+}
+
+
+@pytest.mark.parametrize("more", [(), ("--curves", "--layers-table")])
+@pytest.mark.parametrize("ablation", AGAINST)
+def test_every_table_names_its_ablation_and_one_baseline(run: Run, ablation: str, more: tuple[str, ...]) -> None:
+    chosen = () if ablation == "random-year" else ("--ablation", ablation)
+    code, out, _ = run("--neurons", "L9N12,L10N7,L11N1", *FEW, *chosen, *more)
+    assert code == 0
+    for word in ("total effect", f"{ablation}-ablat", "contrast"):
         assert word in out
-    assert out.count("on the corrupted run,") == out.count("for the average distribution") >= 2
+    tables = 5 if more else 2
+    text = " ".join(out.split())
+    assert len(re.findall(AGAINST[ablation], text)) == text.count("on the clean run") == tables
+    for other in set(AGAINST) - {ablation}:
+        assert not re.search(AGAINST[other], text)
 
 
 def test_interrupted_and_run_again_it_goes_on(

@@ -48,6 +48,7 @@ def test_json_is_as_documented_and_kept_and_on_the_report_s_page(run: Run, mini_
     assert all(keys <= set(one) for one in found["checks"])
     assert {one["verdict"] for one in found["checks"]} == {"none"}
     assert len(found["mlp_shares"]) == 12
+    assert {"share", "standard_error", "restored", "restored_standard_error"} < found["mlp_shares"][0].keys()
     kept = Study(cache_dir=mini_cache.path.parent).kept("check")
     assert kept is not None
     assert kept.to_json() == found
@@ -67,7 +68,7 @@ def test_the_table_shows_each_line_and_the_sum_of_it(capsys: pytest.CaptureFixtu
         ),
         published.judge_exact("years by century 10-18", (74, 53), published.YEARS_BY_CENTURY, published.COMPUTED),
     )
-    print_checks(Checks("mine", True, 1000, 250, 0, lines, ()))
+    print_checks(Checks("mine", True, 1000, 250, 0, lines, (), ()))
     out = capsys.readouterr().out
     assert "mine: the published measurements, on 1,000 prompts" in out
     assert re.search(r"agrees +probability difference +0.8167 +0.8170 +-0.0003 +0.03", out)

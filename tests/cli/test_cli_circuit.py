@@ -15,7 +15,7 @@ from neurons.cli.main import main
 from neurons.study.study import Study
 
 Run = Callable[..., tuple[int, str, str]]
-QUICK = ("--prompts", "97", "--random", "3")
+QUICK = ("--on-prompts", "97", "--random", "3")
 
 
 @pytest.fixture
@@ -91,13 +91,13 @@ def test_a_given_circuit_is_evaluated_and_shown(run: Run, tmp_path: Path) -> Non
 
 
 def test_the_parts_of_one_neuron_sum_to_its_pre_activation(run: Run) -> None:
-    code, out, _ = run("--neuron", "L10N7", "--prompts", "97", "--json")
+    code, out, _ = run("--neuron", "L10N7", "--on-prompts", "97", "--json")
     found = json.loads(out)
     assert code == 0
     assert found["neuron"] == "L10N7"
     total = [sum(values) for values in zip(*(part["by_start_year"] for part in found["parts"]), strict=True)]
     assert total == pytest.approx(found["pre_activation"])
-    code, out, _ = run("--neuron", "L10N7", "--prompts", "97")
+    code, out, _ = run("--neuron", "L10N7", "--on-prompts", "97")
     assert code == 0
     assert "components of the pre-activation" in out
 
@@ -116,7 +116,7 @@ def test_the_parts_of_one_neuron_sum_to_its_pre_activation(run: Run) -> None:
         (("--choose", "best"), "choice 'best' is unknown: choose top-n, greedy"),
         (("--edges", "0"), "invalid number of edges 0"),
         (("--export", "circuit.png"), "cannot export to circuit.png: end the name with .json"),
-        (("--prompts", "20"), "20 prompts asked for: 97 start years"),
+        (("--on-prompts", "20"), "20 prompts asked for: 97 start years"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line_and_exit_code_two(run: Run, arguments: tuple[str, ...], told: str) -> None:

@@ -69,7 +69,7 @@ def test_pages_tell_what_the_weights_say(folder: Path) -> None:
     for neuron in numbers["neurons"].values():
         assert set(neuron["similar"]) == {"w_in", "w_out", "tuning", "readout"}
         assert neuron["controls"][0]["kind"] == "year_span"
-        assert neuron["weights"]["kind"] in {"prediction", "suppression", "entropy", "none"}
+        assert set(neuron["weights"]["neuron_classes"]) <= {"prediction", "suppression", "entropy"}
 
 
 def test_the_provenance_names_what_was_run(folder: Path) -> None:
@@ -112,7 +112,7 @@ def test_figures_for_a_paper_are_kept_beside(folder: Path, tmp_path: Path) -> No
 def test_kept_checks_are_a_page(folder: Path, tmp_path: Path) -> None:
     study = Study(nouns=3, centuries="draw", layers=[10, 11], cache_dir=folder / "cache")
     line = judge_number("probability difference", 0.8, 0.01, PROBABILITY_DIFFERENCE)
-    made_up = Checks("mini", True, 60, 60, 0, (line,), ((0.5, 0.01),))
+    made_up = Checks("mini", True, 60, 60, 0, (line,), ((0.5, 0.01),), ((0.6, 0.02),))
     path = keep_result(study.cache, "check", study.plan.key, made_up, version=KEPT["check"][1])
     assert run("report", *FEW, "--cache-dir", folder / "cache", "--report-dir", tmp_path) == 0
     path.unlink()

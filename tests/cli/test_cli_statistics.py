@@ -28,7 +28,7 @@ def test_statistics_are_made_once(folder: Path, monkeypatch: pytest.MonkeyPatch)
     found = neurons.Study(cache_dir=folder).neuron_statistics()
     assert found.layers == made.layers
     assert found.kurtosis.tobytes() == made.kurtosis.tobytes()
-    assert found.kind == made.kind
+    assert found.neuron_classes == made.neuron_classes
 
 
 def test_rank_stats_adds_what_the_weights_show_and_keeps_it(

@@ -1,5 +1,6 @@
 """The published checks: every verdict both ways, each statistic on made-up or planted truth, the model's part exact."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,14 @@ from neurons.circuit.graph import Circuit
 from neurons.circuit.paths import patching_of
 from neurons.comparison import checks as check
 from neurons.comparison import published, sampled
-from neurons.comparison.checks import SampleRun, patch_checks, patched_shares, resampling
+from neurons.comparison.checks import SampleRun, edge_checks, lost_shares, patch_checks, resampling, restored_shares
 from neurons.comparison.published import Number, judge_bound, judge_exact, judge_number, judge_order, layer_of, unjudged
+from neurons.comparison.replication import is_eap_ig_file
 from neurons.comparison.results import Checks, conclusion
 from neurons.comparison.sampled import patch_mlps, run_sample
 from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
+from neurons.task.own_prompts import read_prompts
 from neurons.task.sample import Sample, published_sample
 from neurons.types import NeuronId
 
@@ -115,7 +118,7 @@ def test_an_order_holds_unless_one_surely_exceeds_the_one_before(shares: Sequenc
 def test_without_judgement_the_measurement_stays() -> None:
     one = judge_exact("n", 851, 768, "computed")
     assert unjudged(one) == replace(one, verdict="none")
-    all_of = Checks("mini", False, 1, 1, 0, (unjudged(one),), ())
+    all_of = Checks("mini", False, 1, 1, 0, (unjudged(one),), (), ())
     assert "nothing is judged" in conclusion(all_of)
     alike = judge_exact("n", 1, 1, "code")
     for lines, told in (((one,), "different from"), ((one, alike), "different from"), ((alike,), "is as published"),
@@ -160,11 +163,14 @@ def test_the_sample_s_behaviour_equals_hugging_face_s(double: Model, sample: Sam
         assert found.run_01[row] == pytest.approx(difference(other, row), abs=1e-9)
 
 
-def test_a_patched_mlp_equals_a_plain_hook_at_end(double: Model, sample: Sample) -> None:
+@pytest.mark.parametrize("into", ["clean", "corrupted"])
+def test_a_patched_mlp_equals_a_plain_hook_at_end(double: Model, sample: Sample, into: Any) -> None:
     hf, rows, ids = hooked_model(double, torch.float64), some(sample, 2), sample.year_token_ids.tolist()
-    found = patch_mlps(double, sample, rows)
+    found = patch_mlps(double, sample, rows, into=into)
     for place, row in enumerate(rows.tolist()):
-        other = sample.counterfactual_tokens[sample.counterfactual[row]][None]
+        own, other = sample.tokens[row][None], sample.counterfactual_tokens[sample.counterfactual[row]][None]
+        if into == "corrupted":
+            own, other = other, own
         for layer in (0, 9, 11):
             mlp = hf.hf.transformer.h[layer].mlp
             seen: list[torch.Tensor] = []
@@ -176,7 +182,7 @@ def test_a_patched_mlp_equals_a_plain_hook_at_end(double: Model, sample: Sample)
                 return torch.cat([out[:, :-1], seen[0][:, None]], 1)
 
             handle = mlp.register_forward_hook(replaced)
-            p = hf.logits(sample.tokens[row][None])[0].softmax(-1)[ids].numpy()
+            p = hf.logits(own)[0].softmax(-1)[ids].numpy()
             handle.remove()
             start = sample.start_year[row]
             expected = p[start + 1 :].sum() - p[: start + 1].sum()
@@ -267,12 +273,20 @@ def test_the_shares_are_those_taken_away_and_their_order_is_judged(
     patched = np.tile(run.probability_difference, (12, 1))
     for layer, share in shares.items():
         patched[layer] -= share * whole
-    found = patched_shares(sample, rows, run, patched, seed=0)
-    assert found.shares == pytest.approx([shares.get(layer, 0.0) for layer in range(12)], abs=1e-12)
-    order, *rest = patch_checks(found)
-    assert order.verdict == verdict
-    assert {one.verdict for one in rest} == {"none"}
-    assert rest[0].measured == pytest.approx(shares[10])
+    lost = lost_shares(sample, rows, run, patched, seed=0)
+    assert lost.shares == pytest.approx([shares.get(layer, 0.0) for layer in range(12)], abs=1e-12)
+    turned = run.run_01 + (run.probability_difference - patched)
+    restored = restored_shares(sample, rows, run, turned, seed=0)
+    assert restored.shares == pytest.approx(lost.shares, abs=1e-12)
+    found = patch_checks(lost, restored)
+    for (order, *rest), known, source in (
+        (found[:5], published.MLP_LOST, "replication"),
+        (found[5:], published.MLP_RESTORED, published.RESTORED_SOURCE),
+    ):
+        assert (order.verdict, order.source) == (verdict, source)
+        assert {one.verdict for one in rest} == {"none"}
+        assert [one.published for one in rest] == list(known.values())
+        assert rest[0].measured == pytest.approx(shares[10])
 
 
 @pytest.mark.parametrize(("full", "verdict"), [(0.883, "agrees"), (0.6, "differs")])
@@ -284,6 +298,36 @@ def test_points_of_the_curve_are_judged_both_ways(full: float, verdict: str) -> 
     assert {one.verdict for one in points} == {"agrees"}
     assert last.verdict == verdict
     assert last.tolerance == pytest.approx(3 * np.hypot(0.01, noise.std() / np.sqrt(98)), rel=0.15)
+    assert points[0].tolerance == pytest.approx(last.tolerance)
+    assert points[1].tolerance == pytest.approx(np.hypot(last.tolerance, 3 * 0.008))
+    assert "0.008 the order of near-ties" in points[1].claim
+    assert "near-ties" not in points[0].claim + last.claim
+
+
+@pytest.mark.parametrize(("measured", "verdict"), [(0.8141, "agrees"), (0.80, "differs")])
+def test_eap_ig_s_difference_is_judged_on_its_own_file_alone(sample: Sample, measured: float, verdict: str) -> None:
+    rows, alone = np.arange(60), {5: np.full(60, 0.7), 1: np.full(60, 0.6)}
+    on_file, *circuits = edge_checks(sample, rows, alone, np.full(60, 0.9), np.full(1000, measured), seed=0)
+    assert (on_file.verdict, on_file.measured) == (verdict, pytest.approx(measured))
+    assert {one.verdict for one in circuits} == {"none"}
+    assert [one.published for one in circuits] == [0.7449, 0.6563]
+    assert [one.measured for one in circuits] == pytest.approx([0.7, 0.6])
+    first, *_ = edge_checks(sample, rows, alone, np.full(60, 0.8143), None, seed=0)
+    assert (first.verdict, first.measured) == ("none", pytest.approx(0.8143))
+    assert "greater_than_data.csv of github.com/hannamw/EAP-IG" in first.claim
+
+
+def test_eap_ig_s_file_is_known_by_its_rows(
+    mini_tokenizer: Gpt2Tokenizer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "file.csv"
+    path.write_text("clean,corrupted,label\nThe war lasted from 1732 to 17,The war lasted from 1701 to 17,32\n")
+    own = read_prompts(path).align(mini_tokenizer)
+    assert not is_eap_ig_file(own)
+    assert not is_eap_ig_file(None)
+    row = b"The war lasted from 1732 to 17\tThe war lasted from 1701 to 17\t32\n"
+    monkeypatch.setattr(published, "EAP_IG_DIGEST", hashlib.sha256(row).hexdigest())
+    assert is_eap_ig_file(own)
 
 
 def test_entropy_neurons_are_counted_in_their_layer() -> None:
@@ -302,5 +346,5 @@ def test_layers_are_counted_from_the_last_within_the_last_third(n_layers: int, e
 
 def test_numbers_carry_their_source() -> None:
     numbers = [value for value in vars(published).values() if isinstance(value, Number)]
-    assert len(numbers) == 5
+    assert len(numbers) == 6
     assert all(one.source for one in numbers)

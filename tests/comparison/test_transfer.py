@@ -66,7 +66,7 @@ class Case:
     def carried(self, task: int, reference: Scores) -> Carried:
         held = groups(reference, self.scores[task], n_layers=len(LATE))
         ctx = ablation_context(self.model, self.caches[task], years=range(2, 99, 8))
-        return carried(group_measures(ctx, held, ablation="resample")["probability_difference"], held)
+        return carried(group_measures(ctx, held, ablation="random-year")["probability_difference"], held)
 
 
 @pytest.fixture(scope="module", params=[0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))])

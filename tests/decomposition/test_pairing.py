@@ -62,8 +62,10 @@ def test_few_strong_neurons_cannot_have_a_small_p(matched: list[Pairing]) -> Non
 def test_layers_that_write_at_random_are_called_as_often_as_p_says(
     unrelated: list[tuple[np.ndarray, np.ndarray]],
 ) -> None:
-    called = np.mean([pairing_test(*one).p_value < 0.05 for one in unrelated])
-    assert 0.02 <= called <= 0.09
+    """Of the first 100 layers 2 to 9, and so of all 200."""
+    called = np.array([pairing_test(*one).p_value < 0.05 for one in unrelated])
+    assert 2 <= called[:100].sum() <= 9
+    assert 0.02 <= called.mean() <= 0.09
 
 
 def test_re_pairing_whole_neurons_calls_far_too_many(unrelated: list[tuple[np.ndarray, np.ndarray]]) -> None:

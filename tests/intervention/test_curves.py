@@ -12,13 +12,14 @@ from neurons.intervention.components import component_effects
 from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.curve_results import Curves
 from neurons.intervention.curves import _k90, curves, effect_order, published_curve, sizes, variance_order
+from neurons.intervention.draws import random_years
 from neurons.intervention.exact import all_neurons, group_effect, neuron_effects, references
 from neurons.intervention.groups import group_measures
 from neurons.model.model import Model
 from neurons.report.figures.causal_plots import agreement_figure, curves_figure, layers_figure, published_figure
 from neurons.task import behaviour
 from neurons.task.intervention import Intervention
-from neurons.types import InputError, NeuronId
+from neurons.types import Ablation, InputError, NeuronId
 
 SPREAD = (2, 17, 32, 45, 63, 78, 90, 98)
 
@@ -49,7 +50,7 @@ def test_sizes_double_and_end_with_all() -> None:
 def test_curves_begin_and_end_at_the_same_two_values(few: AblationContext, found: Curves) -> None:
     """Keeping all is ablating none; keeping none is ablating all, whatever the order."""
     baseline = references(few, "contrast").baseline
-    everything = group_effect(few, all_neurons(few.cache)).effect["contrast"]
+    everything = group_effect(few, all_neurons(few.cache), draws=1).effect["contrast"]
     for curve in found.of("contrast", "keep"):
         assert curve.values[[0, -1]] == pytest.approx([baseline + everything, baseline], abs=1e-4)
     for curve in found.of("contrast", "ablate"):
@@ -61,7 +62,7 @@ def test_a_point_of_a_curve_is_that_set_ablated(few: AblationContext, found: Cur
     mask = np.zeros(len(few.cache.layers) * few.cache.d_mlp, bool)
     mask[top] = True
     groups = np.stack([mask, ~mask]).reshape(2, len(few.cache.layers), -1)
-    expected = group_measures(few, groups, ablation="resample")
+    expected = group_measures(few, groups, ablation="random-year", draws=1)
     for measure, values in expected.items():
         (ablate, keep) = (found.of(measure, kind)[0] for kind in ("ablate", "keep"))
         at = ablate.k.tolist().index(4)
@@ -137,31 +138,36 @@ def test_keeping_every_neuron_is_the_model_itself(few: AblationContext) -> None:
 # --- whole layers ----------------------------------------------------------------------------------
 
 
-def test_a_head_and_an_mlp_equal_plain_hooks(double: AblationContext) -> None:
+@pytest.mark.parametrize("ablation", ["random-year", "resample"])
+def test_a_head_and_an_mlp_equal_plain_hooks(double: AblationContext, ablation: Ablation) -> None:
     oracle = hooked_model(double.model, torch.float64)
     tokens = double.tokens[double.rows]
-    tokens_01 = double.counterfactual_tokens[double.cache.counterfactual[double.rows]]
-    table = component_effects(double)
+    if ablation == "resample":
+        others = [double.counterfactual_tokens[double.cache.counterfactual[double.rows]]]
+    else:
+        others = [double.tokens[rows] for rows in random_years(double.cache, draws=2)[:, double.rows]]
+    table = component_effects(double, ablation=ablation, draws=2)
     before = double.averaging @ contrast_of(oracle.logits(tokens), double)
     d_head = double.model.config.d_head
     for name, module, columns in (
         ("m9", oracle.hf.transformer.h[9].mlp, slice(None)),
         ("a6.h2", oracle.hf.transformer.h[6].attn.c_proj, slice(2 * d_head, 3 * d_head)),
     ):
-        after = double.averaging @ contrast_of(replaced(oracle, module, columns, tokens, tokens_01), double)
+        runs = [contrast_of(replaced(oracle, module, columns, tokens, other), double) for other in others]
+        after = double.averaging @ np.mean(runs, 0)
         row = table.components.index(name)
-        assert table.effect["resample"]["contrast"][row] == pytest.approx((after - before).mean(), abs=1e-9)
+        assert table.effect["contrast"][row] == pytest.approx((after - before).mean(), abs=1e-9)
 
 
-def replaced(oracle, module, columns, tokens, tokens_01) -> torch.Tensor:  # type: ignore[no-untyped-def]
-    """Logits with a module's END output (an MLP) or END input columns (a head) taken from the 01-run."""
+def replaced(oracle, module, columns, tokens, other) -> torch.Tensor:  # type: ignore[no-untyped-def]
+    """Logits with a module's END output (an MLP) or END input columns (a head) taken from other prompts."""
     is_mlp = columns == slice(None)
     seen: list[torch.Tensor] = []
     if is_mlp:
         handle = module.register_forward_hook(lambda _, __, out: seen.append(out[:, -1].clone()))
     else:
         handle = module.register_forward_pre_hook(lambda _, x: seen.append(x[0][:, -1].clone()))
-    oracle.logits(tokens_01)
+    oracle.logits(other)
     handle.remove()
 
     def put(x: torch.Tensor) -> torch.Tensor:
@@ -182,13 +188,25 @@ def contrast_of(logits: torch.Tensor, ctx: AblationContext) -> np.ndarray:
     return behaviour.contrast(logits[:, ctx.year_ids].numpy(), ctx.start_year)
 
 
-def test_an_mlp_at_its_mean_is_all_its_neurons_at_their_means(double: AblationContext) -> None:
+@pytest.mark.parametrize("ablation", ["random-year", "mean"])
+def test_an_ablated_mlp_is_all_its_neurons_ablated(double: AblationContext, ablation: Ablation) -> None:
     neurons = [NeuronId(10, index) for index in range(double.cache.d_mlp)]
-    group = group_effect(double, neurons, Intervention(ablation="mean")).effect
-    table = component_effects(double)
+    group = group_effect(double, neurons, Intervention(ablation=ablation), draws=1).effect
+    table = component_effects(double, ablation=ablation)
     row = table.components.index("m10")
     for measure, value in group.items():
-        assert table.effect["mean"][measure][row] == pytest.approx(value, abs=1e-6)
+        assert table.effect[measure][row] == pytest.approx(value, abs=1e-6)
+
+
+def test_a_component_put_to_zero_writes_nothing(double: AblationContext) -> None:
+    """MLP 11 is the last to write, so that its own output is all that the residual loses."""
+    table, oracle = component_effects(double, ablation="zero"), hooked_model(double.model, torch.float64)
+    tokens = double.tokens[double.rows]
+    handle = oracle.hf.transformer.h[11].mlp.register_forward_hook(lambda _, __, out: torch.zeros_like(out))
+    after = contrast_of(oracle.logits(tokens), double)
+    handle.remove()
+    change = double.averaging @ (after - contrast_of(oracle.logits(tokens), double))
+    assert table.effect["contrast"][table.components.index("m11")] == pytest.approx(change.mean(), abs=1e-9)
 
 
 def test_every_component_of_every_layer_is_in_the_table(few: AblationContext) -> None:
@@ -234,18 +252,20 @@ def test_agreement_needs_scores() -> None:
 
 
 def test_a_curve_s_line_shows_its_values(few: AblationContext, found: Curves) -> None:
-    figure = curves_figure(found, references(few, "contrast"), measure="contrast", kind="keep")
+    known = references(few, "contrast", floor=2.0)
+    figure = curves_figure(found, known, measure="contrast", kind="keep")
     drawn = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
     assert np.array_equal(drawn["variance"], found.of("contrast", "keep")[0].values)
     assert "random, 3 seeds (5-95 %)" in drawn
+    assert {text.get_text() for text in figure.axes[0].texts} == {"clean run", "floor"}
 
 
 def test_the_layer_bars_are_the_effects_of_the_mlps(few: AblationContext) -> None:
     table = component_effects(few)
     axes = layers_figure(table, measure="probability_difference").axes[0]
-    resample = table.effect["resample"]["probability_difference"]
+    effect = table.effect["probability_difference"]
     bars = [bar.get_height() for bar in axes.containers[0]]
-    assert bars == [resample[table.components.index(f"m{layer}")] for layer in range(12)]
+    assert bars == [effect[table.components.index(f"m{layer}")] for layer in range(12)]
 
 
 def test_the_scatter_shows_score_against_what_ablation_takes_away() -> None:

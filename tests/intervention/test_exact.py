@@ -11,25 +11,31 @@ from conftest import PlantedCase
 from hooked import HookedModel, hooked_model
 from oracle import relative
 
+from neurons.attribution.approximations import alone
+from neurons.attribution.patching import attribution_patching
+from neurons.attribution.shares import attribute
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.decomposition.effects import logit_effects
+from neurons.intervals import jackknife
 from neurons.intervention.context import AblationContext, ablation_context
+from neurons.intervention.draws import random_years
 from neurons.intervention.exact import (
+    Beside,
     all_neurons,
+    floors,
     group_effect,
     neuron_effects,
     references,
     top_of,
 )
-from neurons.intervention.groups import group_mask, group_measures, logit_changes, neuron_changes
+from neurons.intervention.groups import MEASURES, group_mask, group_measures, logit_changes, neuron_changes
 from neurons.intervention.readers import measure_weights
-from neurons.intervention.screen import screen
 from neurons.model.model import Model
 from neurons.task import behaviour
 from neurons.task.intervention import Intervention
 from neurons.task.prompts import year_spans
-from neurons.types import CacheError, InputError, Measure, NeuronId
+from neurons.types import OF_LOGITS, CacheError, InputError, Measure, NeuronId
 
 SINGLE, DOUBLE = 1e-4, 1e-9
 """Of a logit, as promised."""
@@ -77,13 +83,18 @@ def prompts_of(ctx: AblationContext) -> tuple[np.ndarray, np.ndarray]:
     return ctx.tokens[ctx.rows], ctx.counterfactual_tokens[ctx.cache.counterfactual[ctx.rows]]
 
 
+def other_years(ctx: AblationContext, draws: int) -> list[np.ndarray]:
+    """For each draw, the prompts of the same noun and century with a random other start year."""
+    return [ctx.tokens[rows] for rows in random_years(ctx.cache, draws=draws, seed=ctx.seed)[:, ctx.rows]]
+
+
 def hooked_changes(
     ctx: AblationContext, oracle: HookedModel, neurons: list[NeuronId], effect: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Resample-ablation of each neuron on one prompt (taken in turn): which prompt, change of the year logits."""
+    """Random-year ablation of each neuron on one prompt (taken in turn): which prompt, change of the year logits."""
     which = np.arange(len(neurons)) % len(ctx)
-    tokens, tokens_01 = prompts_of(ctx)
-    new, old = oracle.post(tokens_01), oracle.post(tokens)
+    tokens, (other,) = ctx.tokens[ctx.rows], other_years(ctx, 1)
+    new, old = oracle.post(other), oracle.post(tokens)
     values = [float(new[n.layer][i, n.index]) for i, n in zip(which, neurons, strict=True)]
     if effect == "total":
         after = oracle.with_values(tokens[which], [{n: v} for n, v in zip(neurons, values, strict=True)])
@@ -127,8 +138,8 @@ def test_each_neuron_s_effect_equals_plain_hooks_in_gpt2_s_shape(gpt2_few: Ablat
         assert_equals_hooks(gpt2_few, "direct", SINGLE)
 
 
-@pytest.mark.parametrize("ablation", ["resample", "mean", "zero"])
-@pytest.mark.parametrize("measure", ["contrast", "probability_difference", "cutoff_sharpness"])
+@pytest.mark.parametrize("ablation", ["random-year", "resample", "mean", "zero"])
+@pytest.mark.parametrize("measure", MEASURES)
 def test_every_ablation_and_measure_equals_plain_hooks(
     random_few: AblationContext, ablation: str, measure: Measure
 ) -> None:
@@ -136,6 +147,7 @@ def test_every_ablation_and_measure_equals_plain_hooks(
     oracle, tokens = hooked_model(ctx.model, torch.float64), ctx.tokens[ctx.rows]
     neuron = NeuronId(9, 12)
     value = {
+        "random-year": oracle.post(other_years(ctx, 1)[0])[9][:, 12].numpy(),
         "resample": oracle.post(prompts_of(ctx)[1])[9][:, 12].numpy(),
         "mean": np.full(len(ctx), ctx.cache.post(9)[:, 12].mean(dtype=float)),
         "zero": np.zeros(len(ctx)),
@@ -148,14 +160,20 @@ def test_every_ablation_and_measure_equals_plain_hooks(
 
 def measured(measure: Measure, logits: torch.Tensor, ctx: AblationContext) -> np.ndarray:
     years = logits[:, ctx.year_ids].numpy()
-    if measure == "contrast":
-        return behaviour.contrast(years, ctx.start_year)
+    if measure in OF_LOGITS:
+        return getattr(behaviour, measure)(years, ctx.start_year)
     return getattr(behaviour, measure)(logits.softmax(-1)[:, ctx.year_ids].numpy(), ctx.start_year)
 
 
 def over_years(values: np.ndarray, ctx: AblationContext) -> float:
-    """The mean over start years of the mean over their prompts: some years have fewer centuries."""
-    return float(np.mean([values[ctx.start_year == year].mean() for year in SPREAD]))
+    """The mean over start years, each at the average century, which some years lack: by least squares, solved whole."""
+    century = np.unique(ctx.cache.century[ctx.rows], return_inverse=True)[1]
+    year = np.searchsorted(SPREAD, ctx.start_year)
+    C, Y = century.max() + 1, len(SPREAD)
+    design = np.concatenate([np.eye(Y)[year], np.eye(C)[century]], 1)
+    zero_sum = np.concatenate([np.zeros(Y), np.full(C, 1e3)])
+    solved = np.linalg.lstsq(np.vstack([design, zero_sum]), np.append(values, 0), rcond=None)[0]
+    return float(solved[:Y].mean())
 
 
 def test_a_group_over_several_layers_equals_plain_hooks(random_few: AblationContext) -> None:
@@ -171,13 +189,64 @@ def test_a_group_over_several_layers_equals_plain_hooks(random_few: AblationCont
         assert values[0] == pytest.approx(ctx.averaging @ measured(measure, after, ctx), abs=DOUBLE)
 
 
+def test_a_group_at_a_random_other_year_is_the_mean_over_draws_of_plain_hooks(random_few: AblationContext) -> None:
+    """Three draws; in each all neurons of the set together take their values from one other prompt."""
+    ctx = replace(in_double(random_few), seed=5)
+    oracle, neurons = hooked_model(ctx.model, torch.float64), drawn(ctx.cache, 40, seed=1)
+    expected = {measure: np.zeros(len(ctx)) for measure in MEASURES}
+    for other in other_years(ctx, 3):
+        new = oracle.post(other)
+        held = [{n: float(new[n.layer][i, n.index]) for n in neurons} for i in range(len(ctx))]
+        after = oracle.with_values(ctx.tokens[ctx.rows], held)
+        for measure in MEASURES:
+            expected[measure] += measured(measure, after, ctx) / 3
+    groups = group_mask(ctx.cache.layers, ctx.cache.d_mlp, neurons)[None]
+    for measure, values in group_measures(ctx, groups, ablation="random-year", draws=3).items():
+        assert values[0] == pytest.approx(ctx.averaging @ expected[measure], abs=DOUBLE)
+        assert values[0].mean() == pytest.approx(over_years(expected[measure], ctx), abs=DOUBLE)
+
+
+def test_all_neurons_together_at_another_year_are_the_floor_of_the_shares(random_few: AblationContext) -> None:
+    ctx = in_double(random_few)
+    shares = attribute(ctx, measures=MEASURES, steps=1)
+    for measure, floor in floors(ctx).items():
+        assert floor == pytest.approx(shares[measure].floor.mean(), abs=DOUBLE)
+        assert references(ctx, measure).baseline == pytest.approx(shares[measure].clean.mean(), abs=1e-5)
+
+
+def test_single_effects_are_what_attribution_s_table_calls_alone(random_few: AblationContext) -> None:
+    ctx = in_double(random_few)
+    lost = alone(ctx, measures=["logit_step"], draws=1)["logit_step"].reshape(len(ctx.cache.layers), -1)
+    found = neuron_effects(ctx, ["L8N3", "L11N7"], Intervention(measure="logit_step"), keep=False)
+    assert found.effect == pytest.approx([-lost[0, 3], -lost[3, 7]], abs=DOUBLE)
+
+
+def test_intervals_are_a_jackknife_over_centuries(random_few: AblationContext) -> None:
+    """Each century left out by hand, its prompts taken out of the context."""
+    ctx = random_few
+    whole = neuron_effects(ctx, ["L9N4", "L11N7"], keep=False)
+    group = group_effect(ctx, ["L9N4", "L11N7"])
+    without, of_group = [], []
+    for century in np.unique(ctx.cache.century[ctx.rows]):
+        rows = ctx.rows[ctx.cache.century[ctx.rows] != century]
+        others = replace(ctx, rows=rows)
+        assert set(others.start_year) == set(SPREAD), "a year is lost with its century: choose other years"
+        without.append(neuron_effects(others, ["L9N4", "L11N7"], keep=False).effect)
+        of_group.append(group_effect(others, ["L9N4", "L11N7"]).effect["contrast"])
+    by_hand = jackknife(whole.effect, np.stack(without))
+    assert whole.ci_low == pytest.approx(by_hand.low, abs=1e-6)
+    assert whole.ci_high == pytest.approx(by_hand.high, abs=1e-6)
+    together = jackknife(np.array(group.effect["contrast"]), np.array(of_group))
+    assert group.interval["contrast"] == pytest.approx((float(together.low), float(together.high)), abs=1e-6)
+
+
 @pytest.mark.parametrize("effect", ["direct", "total"])
-@pytest.mark.parametrize("measure", ["contrast", "probability_difference", "cutoff_sharpness"])
+@pytest.mark.parametrize("measure", MEASURES)
 def test_a_group_of_one_neuron_is_that_neuron(random_few: AblationContext, effect: str, measure: Measure) -> None:
     ctx = in_double(random_few)
     for neuron in ("L8N3", "L11N7"):
-        alone = neuron_effects(ctx, [neuron], Intervention(effect=effect, measure=measure), keep=False)
-        group = group_effect(ctx, [neuron], Intervention(effect=effect))
+        alone = neuron_effects(ctx, [neuron], Intervention(effect=effect, measure=measure), draws=2, keep=False)
+        group = group_effect(ctx, [neuron], Intervention(effect=effect), draws=2)
         assert group.by_start_year[measure] == pytest.approx(alone.by_start_year[0], abs=1e-12)
 
 
@@ -234,22 +303,22 @@ def test_total_is_direct_in_the_last_layer_and_not_before(random_few: AblationCo
 
 
 @pytest.mark.parametrize("effect", ["total", "direct", "frozen"])
-def test_the_screen_is_the_effect_of_a_small_change(random_few: AblationContext, effect: str) -> None:
-    """A neuron moved by a ten-thousandth of the way to zero changes the contrast by as much of the screen."""
+def test_attribution_patching_is_the_effect_of_a_small_change(random_few: AblationContext, effect: str) -> None:
+    """A neuron moved by a ten-thousandth of the way to zero changes the contrast by as much of the estimate."""
     ctx, intervention = in_double(random_few), Intervention(ablation="zero", effect=effect)
-    screened = screen(ctx, intervention)
+    estimate = attribution_patching(ctx, intervention)
     small = 1e-4
     for neuron in (NeuronId(8, 3), NeuronId(10, 77), NeuronId(11, 9)):
         moved = nudged(ctx, neuron, intervention, small)
-        assert screened[neuron.layer - 8, neuron.index] == pytest.approx(moved / small, rel=1e-2, abs=1e-7)
+        assert estimate[neuron.layer - 8, neuron.index] == pytest.approx(moved / small, rel=1e-2, abs=1e-7)
 
 
 def nudged(ctx: AblationContext, neuron: NeuronId, intervention: Intervention, share: float) -> float:
-    """Effect of taking away a share of a neuron's activation: held_at is moved, the rest is the exact path."""
+    """Effect of taking away a share of a neuron's activation: `held` is moved, the rest is the exact path."""
 
     class Nudged(AblationContext):
-        def held_at(self, ablation: str, layer: int, block: slice) -> torch.Tensor:
-            return (1 - share) * self.trace(block).post[layer]
+        def held(self, ablation: str, block: slice, *, draws: int = 1) -> tuple[dict[int, torch.Tensor]]:
+            return ({layer: (1 - share) * post for layer, post in enumerate(self.trace(block).post)},)
 
     near = Nudged(ctx.model, ctx.cache, ctx.start_years, ctx.rows, ctx.activations)
     return float(neuron_effects(near, [neuron], intervention, keep=False).effect[0])
@@ -271,7 +340,8 @@ def test_without_its_planted_neurons_the_model_is_as_blind_as_on_01(
 ) -> None:
     case, ctx = planted
     known = references(ctx, "probability_difference")
-    effect = group_effect(ctx, case.truth.roles["greater"]).effect["probability_difference"]
+    resample = Intervention("resample")
+    effect = group_effect(ctx, case.truth.roles["greater"], resample).effect["probability_difference"]
     assert known.baseline > 0.7
     assert known.baseline + effect < known.counterfactual + 0.2
 
@@ -294,7 +364,7 @@ def test_removing_a_mirror_neuron_raises_the_contrast(planted: tuple[PlantedCase
 def test_the_references_are_the_behaviour_of_the_runs(mini_few: AblationContext) -> None:
     ctx, oracle = mini_few, hooked_model(mini_few.model, torch.float32)
     tokens, tokens_01 = prompts_of(ctx)
-    for measure in ("contrast", "probability_difference", "cutoff_sharpness"):
+    for measure in MEASURES:
         found = references(ctx, measure)
         clean, corrupted = (measured(measure, oracle.logits(rows), ctx) for rows in (tokens, tokens_01))
         assert found.baseline == pytest.approx(over_years(clean, ctx), abs=1e-5)
@@ -308,7 +378,7 @@ def test_the_average_distribution_does_not_look_at_the_start_year(mini_few: Abla
     assert references(mini_few, "probability_difference").average_distribution == pytest.approx(by_hand)
 
 
-@pytest.mark.parametrize("measure", ["contrast", "probability_difference", "cutoff_sharpness"])
+@pytest.mark.parametrize("measure", MEASURES)
 def test_a_measure_is_its_weights(measure: Measure) -> None:
     rng = np.random.default_rng(0)
     values, years = rng.random((5, 100)), np.array([2, 30, 55, 97, 98])
@@ -317,20 +387,24 @@ def test_a_measure_is_its_weights(measure: Measure) -> None:
     )
 
 
-def test_the_top_is_what_the_screen_puts_first(random_few: AblationContext) -> None:
-    screened = np.zeros((4, random_few.cache.d_mlp))
-    screened[1, 7], screened[3, 2] = -3.0, 2.0
-    assert top_of(random_few, screened, 2) == (NeuronId(9, 7), NeuronId(11, 2))
-    assert top_of(random_few, screened, "all") == all_neurons(random_few.cache)
+def test_the_top_is_what_is_largest_in_size(random_few: AblationContext) -> None:
+    values = np.zeros((4, random_few.cache.d_mlp))
+    values[1, 7], values[3, 2] = -3.0, 2.0
+    assert top_of(random_few, values, 2) == (NeuronId(9, 7), NeuronId(11, 2))
+    assert top_of(random_few, values, "all") == all_neurons(random_few.cache)
 
 
-def test_scores_and_screen_stand_beside_the_effect(random_few: AblationContext) -> None:
-    screened = np.arange(4 * random_few.cache.d_mlp, dtype=float).reshape(4, -1)
-    scores = np.full(screened.shape, np.nan)
+def test_scores_and_attribution_patching_stand_beside_the_effect(random_few: AblationContext) -> None:
+    patching = np.arange(4 * random_few.cache.d_mlp, dtype=float).reshape(4, -1)
+    scores = np.full(patching.shape, np.nan)
     scores[1, 4] = 0.5
-    found = neuron_effects(random_few, ["L9N4", "L8N1"], screened=screened, scores=scores, keep=False).to_json()
+    beside: dict[Beside, np.ndarray] = {"patching": patching, "score": scores, "year_specific": scores - 1}
+    plain = neuron_effects(random_few, ["L9N4", "L8N1"], beside=beside, keep=False)
+    zero = neuron_effects(random_few, ["L9N4", "L8N1"], Intervention("zero"), beside=beside, keep=False)
+    assert (plain.predicted[0], zero.predicted[0]) == (-0.5, 0.5)
+    found = plain.to_json()
     assert [n["neuron"] for n in found["neurons"]] == ["L9N4", "L8N1"]
-    assert [n["screen"] for n in found["neurons"]] == [screened[1, 4], screened[0, 1]]
+    assert [n["patching"] for n in found["neurons"]] == [patching[1, 4], patching[0, 1]]
     assert [n["score"] for n in found["neurons"]] == [0.5, None]
     assert len(found["neurons"][0]["by_start_year"]) == len(SPREAD)
 

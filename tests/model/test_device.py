@@ -15,6 +15,7 @@ import torch
 from pretend_gpu import pretend
 
 import neurons
+from neurons.attribution.patching import attribution_patching
 from neurons.cache.format import Cache
 from neurons.circuit.search_results import Search
 from neurons.circuit.study import study_circuit
@@ -23,7 +24,6 @@ from neurons.intervention.components import component_effects
 from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.curves import published_curve
 from neurons.intervention.groups import MEASURES, group_mask, group_measures, logit_changes
-from neurons.intervention.screen import screen
 from neurons.model.checkpoint import load_model
 from neurons.model.device import check_against, find_device
 from neurons.model.model import Model
@@ -136,9 +136,11 @@ def test_components_and_the_published_curve_are_the_same_on_a_device(
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_the_screen_is_the_same_on_a_device(on_cpu: AblationContext, on_gpu: AblationContext, measure: Any) -> None:
+def test_attribution_patching_is_the_same_on_a_device(
+    on_cpu: AblationContext, on_gpu: AblationContext, measure: Any
+) -> None:
     how = Intervention(measure=measure)
-    assert_same(screen(on_gpu, how), screen(on_cpu, how))
+    assert_same(attribution_patching(on_gpu, how), attribution_patching(on_cpu, how))
 
 
 @pytest.mark.long

@@ -3,9 +3,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from gpt2_files import write_gpt2_tokenizer
 from random_gpt2 import MINI
 
-from neurons.model.tokenizer import Gpt2Tokenizer, load_tokenizer
+from neurons.model.tokenizer import Gpt2Tokenizer, load_tokenizer, without_settings
+from neurons.task.prompts import year_spans, year_tokens
 from neurons.types import CheckpointError, InputError
 
 TEXTS = (" The war lasted from the year 1732 to the year 17", "1599, 1607, 17", "Wörter & 東京\n\n  x", "")
@@ -89,3 +91,49 @@ def test_a_damaged_tokenizer_is_one_line(tmp_path: Path, name: str, text: str) -
         load_tokenizer(tmp_path)
     assert "\n" not in str(error.value)
     assert str(tmp_path) in str(error.value)
+
+
+# --- saved with other settings ---------------------------------------------------------------------
+
+
+def saved_with(folder: Path, setting: str) -> Path:
+    """GPT-2's tokenizer as transformers saves it, with one setting that is not the default."""
+    from transformers import GPT2TokenizerFast
+
+    options = {"add_prefix_space": True} if setting == "prefix space" else {}
+    tokenizer = GPT2TokenizerFast(str(folder / "vocab.json"), str(folder / "merges.txt"), **options)
+    if setting == "truncation":
+        tokenizer.backend_tokenizer.enable_truncation(3)
+    if setting == "padding":
+        tokenizer.backend_tokenizer.enable_padding(length=32)
+    if setting == "dropout":
+        tokenizer.backend_tokenizer.model.dropout = 0.5
+    tokenizer.save_pretrained(folder / "saved")
+    assert (folder / "saved" / "tokenizer.json").is_file()
+    return folder / "saved"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("setting", ["prefix space", "truncation", "padding", "dropout"])
+def test_ids_are_those_of_the_default_tokenizer_whatever_was_saved(
+    gpt2_tokenizer: Gpt2Tokenizer, tmp_path: Path, setting: str
+) -> None:
+    from transformers import GPT2TokenizerFast
+
+    folder = saved_with(write_gpt2_tokenizer(tmp_path), setting)
+    default = GPT2TokenizerFast(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt"))
+    found = load_tokenizer(folder)
+    for text in (*TEXTS, "The war lasted from the year 1732 to the year 17"):
+        assert found.encode(text) == default.encode(text, add_special_tokens=False)
+    assert year_tokens(found).tolist() == default.convert_tokens_to_ids([f"{year:02d}" for year in range(100)])
+    assert year_spans(found, nouns=1).digest == year_spans(gpt2_tokenizer, nouns=1).digest
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_tokenizer_given_with_a_model_in_memory_stays_as_it_is(tmp_path: Path) -> None:
+    from transformers import GPT2TokenizerFast
+
+    given = GPT2TokenizerFast.from_pretrained(saved_with(write_gpt2_tokenizer(tmp_path), "prefix space"))
+    before = given.encode("32")
+    assert without_settings(given.backend_tokenizer).encode("32").tokens == ["32"]
+    assert given.encode("32") == before

@@ -2,16 +2,21 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from random_gpt2 import write_random_gpt2
 
 from neurons.attribution.shares import attribute
+from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.intervention.context import ablation_context
+from neurons.model.checkpoint import load_model
 from neurons.model.model import Model
 from neurons.ranking.orders import _matched, compare_orders, order_sizes
-from neurons.ranking.results import FRACTIONS, OrderComparison
+from neurons.ranking.results import FRACTIONS, SHAPLEY, OrderComparison
+from neurons.task.prompts import year_spans
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +76,14 @@ def test_exact_effects_are_handed_on_where_they_were_asked_for(compared: OrderCo
     known = replace(compared, alone=np.ones((2, 1024))).effects_alone
     assert known is not None
     assert set(known) == {"contrast", "probability_difference"}
+
+
+def test_sampled_shapley_values_are_an_order_of_their_own(tmp_path: Path) -> None:
+    model = load_model(write_random_gpt2(tmp_path / "model", n_layer=4, n_embd=24, n_head=3, n_inner=20, seed=3))
+    cache = cache_activations(model, year_spans(model.tokenizer, nouns=1), layers=(1, 2), cache_dir=tmp_path)
+    ctx = ablation_context(model, cache, years=(2, 45, 98))
+    share = attribute(ctx, measures=["probability_difference"])["probability_difference"]
+    found = compare_orders(ctx, share, np.arange(40.0), shapley=True)
+    at = found.names.index(SHAPLEY)
+    assert found.correlation[at] > 0.5, "a random model hardly moves, and 300 samples leave an error"
+    np.testing.assert_allclose(found.kept[at, [0, -1]], [0, 1], atol=1e-5)

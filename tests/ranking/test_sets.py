@@ -10,11 +10,11 @@ from hooked_shares import hooked_shares
 from oracle import relative
 from random_gpt2 import write_random_gpt2
 
-from neurons.attribution.draws import random_years
 from neurons.attribution.results import Recovery
 from neurons.attribution.shapley import shapley, shapley_by_permutation
 from neurons.cache.build import cache_activations
 from neurons.intervention.context import AblationContext, ablation_context
+from neurons.intervention.draws import random_years
 from neurons.intervention.groups import MEASURES
 from neurons.model.checkpoint import load_model
 from neurons.ranking.sets import attributed, first_of, kept_measures, set_sizes

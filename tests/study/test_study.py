@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 
 from neurons.cli.main import main
+from neurons.ranking.results import SHAPLEY, OrderComparison
 from neurons.shown import WIDTH, Shown
 from neurons.study.opened import Opened
 from neurons.study.study import Study
@@ -33,6 +34,7 @@ METHODS: dict[str, Callable[[Study], Any]] = {
     "shapley": lambda study: study.shapley(NEURONS, samples=3),
     "approximations": lambda study: study.approximations(),
     "ranking": lambda study: study.ranking(),
+    "positions": lambda study: study.positions(),
     "pairing": lambda study: study.pairing(),
     "neuron_statistics": lambda study: study.neuron_statistics(),
     "texts": lambda study: study.texts([study.check_neuron(NEURONS[0])]),
@@ -57,7 +59,8 @@ METHODS: dict[str, Callable[[Study], Any]] = {
 }  # fmt: skip
 COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     "behaviour": (("behaviour", "--resample"), lambda found: found),
-    "ranking": (("rank",), lambda found: found),
+    "ranking": (("rank",), lambda found: {name: value for name, value in found.items() if name != "positions"}),
+    "positions": (("rank",), lambda found: found["positions"]),
     "ablate": (("causal", "--neurons", ",".join(NEURONS)), lambda found: found),
     "ablations": (("causal", "--exact", "20"), lambda found: found),
     "curves": (("causal", "--curves"), lambda found: {k: v for k, v in found["curves"].items() if k != "published"}),
@@ -67,9 +70,9 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     "tuning": (("compose",), lambda found: found["tuning"]),
     "clusters": (("cluster",), lambda found: found),
     "composition": (("compose",), lambda found: found),
-    "circuit": (("circuit", "--prompts", str(PROMPTS), "--random", str(RANDOM)), lambda found: found),
+    "circuit": (("circuit", "--on-prompts", str(PROMPTS), "--random", str(RANDOM)), lambda found: found),
     "inputs": (
-        ("circuit", "--neuron", NEURONS[0], "--prompts", str(PROMPTS)),
+        ("circuit", "--neuron", NEURONS[0], "--on-prompts", str(PROMPTS)),
         lambda found: {name: value for name, value in found.items() if name != "model"},
     ),
     "checks": (("check", "--sample", str(SAMPLE)), lambda found: found),
@@ -250,3 +253,22 @@ def test_labelled_effects_stand_beside_their_neurons_and_layers(results: Results
     found = results["ablate"].to_xarray()
     assert found.sel(neuron="L9N43").mean().item() == pytest.approx(results["ablate"].to_frame().effect[0])
     assert found.layer.sel(neuron="L10N18").item() == 10
+
+
+def test_orders_that_were_asked_for_before_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table made anew holds exact effects and Shapley values if one before it did."""
+    asked = []
+
+    def compare(*_: object, exact: bool, shapley: bool, **__: object) -> OrderComparison:
+        asked.append((exact, shapley))
+        names = ("share", *([SHAPLEY] if shapley else []))
+        curves, known = np.ones((len(names), 2)), np.ones(len(names))
+        return OrderComparison(
+            "probability_difference", names, np.array([0, 1]), curves, curves, known, known, np.ones((2, int(exact)))
+        )
+
+    monkeypatch.setattr("neurons.ranking.orders.compare_orders", compare)
+    study = Study("mini", nouns=1, years=YEARS[:3], cache_dir=tmp_path)
+    for options in ({}, {"exact": True}, {"shapley": True}, {"exact": True}, {}):
+        study.approximations(**options)
+    assert asked == [(False, False), (True, False), (True, True)]

@@ -7,6 +7,7 @@ from neurons.task.behaviour import (
     by_start_year,
     contrast,
     cutoff_sharpness,
+    logit_step,
     measure,
     probability_difference,
     year_probabilities,
@@ -73,7 +74,14 @@ def test_the_summary_is_mean_and_standard_deviation_over_prompts() -> None:
     values = probability_difference(PROBABILITIES, START)
     expected = {"mean": np.mean(values), "sd": np.std(values)}
     assert behaviour.means()["probability_difference"] == pytest.approx(expected)
-    assert set(behaviour.means()) == {"probability_difference", "cutoff_sharpness"}
+    assert set(behaviour.means()) == {"probability_difference", "cutoff_sharpness", "logit_step"}
+
+
+def test_the_logit_step_is_the_difference_of_two_logits() -> None:
+    rows = np.arange(len(START))
+    expected = LOGITS[rows, START + 1] - LOGITS[rows, START - 1]
+    np.testing.assert_allclose(logit_step(LOGITS, START), expected, rtol=1e-12)
+    np.testing.assert_allclose(measure(PROBABILITIES, START).logit_step, expected, atol=1e-9)
 
 
 def test_means_by_start_year_equal_a_direct_loop() -> None:

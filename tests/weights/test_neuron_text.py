@@ -143,7 +143,7 @@ def test_a_cache_of_another_model_is_refused(random_small: Model, mini_cache: Ca
 def test_tokens_that_do_not_fit_are_refused(mini_model: Model) -> None:
     with pytest.raises(InputError, match="of 1-64 tokens"):
         activations_on(mini_model, np.zeros((1, 65), int), SOME)
-    with pytest.raises(InputError, match="vocabulary, 0-1060"):
+    with pytest.raises(InputError, match="token 1061 is outside"):
         activations_on(mini_model, np.full((1, 5), 1061), SOME)
 
 

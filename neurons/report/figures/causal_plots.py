@@ -26,20 +26,19 @@ from neurons.report.figures.plots import (
     plain_ticks,
     styled,
 )
-from neurons.types import Measure
+from neurons.types import Ablation, Measure
 
 RANDOM = "random"
-REFERENCE_LINES = {
-    "baseline": "clean run",
-    "average_distribution": "average distribution",
-    "counterfactual": "corrupted run",
-}
+FLOORS: dict[Ablation, tuple[str, str]] = {
+    "random-year": ("floor", "floor"), "resample": ("counterfactual", "corrupted run"),
+}  # fmt: skip
+"""The reference that an ablation leads to when all neurons take part, and its name."""
 PUBLISHED_LABEL = "probability difference, years only"
 
 
 @styled
 def curves_figure(curves: Curves, references: References, *, measure: Measure, kind: Kind) -> Figure:
-    """The measure against k, one line for each order; the random orders as a band; the three references as lines."""
+    """The measure against k, one line for each order; the random orders as a band; clean run and floor as lines."""
     figure = new_figure(COLUMN, 2.7)
     axes = add_axes(figure, bottom=0.42, top=0.65)
     shown = curves.of(measure, kind)
@@ -49,7 +48,7 @@ def curves_figure(curves: Curves, references: References, *, measure: Measure, k
     for curve in shown:
         if curve.order == RANDOM:
             _draw_band(axes, curve, curves.seeds)
-    _draw_references(axes, references)
+    _draw_references(axes, references, curves.ablation)
     _size_ticks(axes, shown[0].k)
     name = "kept, the rest ablated" if kind == "keep" else "ablated"
     axes.set(xlabel=f"top k neurons {name} ({curves.ablation})", ylabel=measure.replace("_", " "))
@@ -62,8 +61,9 @@ def _draw_band(axes: Axes, curve: Curve, seeds: int) -> None:
     axes.plot(_place(curve.k), curve.values, color=NEUTRAL, label=f"random, {seeds} seeds (5-95 %)")
 
 
-def _draw_references(axes: Axes, references: References) -> None:
-    for (name, label), dash in zip(REFERENCE_LINES.items(), ("-", "--", ":"), strict=True):
+def _draw_references(axes: Axes, references: References, ablation: Ablation) -> None:
+    shown = [("baseline", "clean run"), *([FLOORS[ablation]] if ablation in FLOORS else [])]
+    for (name, label), dash in zip(shown, ("-", "--"), strict=False):
         value = getattr(references, name)
         axes.axhline(value, color=NEUTRAL, linewidth=0.6, linestyle=dash)
         axes.annotate(label, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=6)
@@ -91,17 +91,14 @@ def published_figure(curve: PublishedCurve) -> Figure:
 
 @styled
 def layers_figure(table: ComponentEffects, *, measure: Measure) -> Figure:
-    """Each layer's MLP as a bar and its attention heads as points, resample- and mean-ablated."""
+    """Each layer's MLP as a bar and its attention heads as points."""
     figure = new_figure(WIDE, 2.4)
     axes = add_axes(figure)
     layer = np.array(table.layer)
     is_mlp = np.array([name.startswith("m") for name in table.components])
-    width = 0.38
-    for ablation, colour, side in (("resample", LOWERS, -1), ("mean", ACCENT, 1)):
-        values = table.effect[ablation][measure]  # type: ignore[index]
-        place = layer + side * width / 2
-        axes.bar(place[is_mlp], values[is_mlp], width, color=colour, alpha=0.55, label=f"MLP, {ablation}")
-        axes.plot(place[~is_mlp], values[~is_mlp], "o", color=colour, markersize=2, label=f"heads, {ablation}")
+    values = table.effect[measure]
+    axes.bar(layer[is_mlp], values[is_mlp], 0.6, color=LOWERS, alpha=0.55, label="MLP")
+    axes.plot(layer[~is_mlp], values[~is_mlp], "o", color=ACCENT, markersize=2, label="heads")
     axes.axhline(0, color=NEUTRAL, linewidth=0.6)
     axes.set_xticks(sorted(set(table.layer)))
     axes.set(xlabel="layer", ylabel=f"change of {measure.replace('_', ' ')}")
@@ -111,20 +108,20 @@ def layers_figure(table: ComponentEffects, *, measure: Measure) -> Figure:
 
 @styled
 def agreement_figure(agreement: Agreement) -> Figure:
-    """Contrast lost when each neuron is ablated against its boosting score; flagged neurons in red.
+    """Contrast lost when each neuron is ablated against its direct effect; flagged neurons in red.
 
     Dots are an image within the drawing.
     """
     figure = new_figure(COLUMN, 2.7)
     axes = add_axes(figure)
     flagged = agreement.sign_differs | agreement.rank_differs
-    ends = np.array([agreement.score.min(), agreement.score.max()])
+    ends = np.array([agreement.predicted.min(), agreement.predicted.max()])
     axes.plot(ends, ends, color=NEUTRAL, linewidth=0.6)
     for rows, colour, label in ((~flagged, LOWERS, "agrees"), (flagged, RAISES, "sign or rank differs")):
-        x, y = agreement.score[rows], agreement.total[rows]
+        x, y = agreement.predicted[rows], agreement.total[rows]
         axes.plot(x, y, "o", color=colour, markersize=2, label=label, rasterized=True)
     found = agreement.correlation["total"]
-    axes.set(xlabel="boosting score (logits)", ylabel="minus total effect (logits)")
+    axes.set(xlabel="direct effect (logits)", ylabel="minus total effect (logits)")
     axes.set_title(f"Spearman {found['spearman']:.2f}, Pearson {found['pearson']:.2f}")
     axes.legend(loc="upper left")
     return figure

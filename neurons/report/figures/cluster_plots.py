@@ -1,10 +1,11 @@
 """Figures of clusters and of tuning curves, in the style of `plots`; results in, matplotlib Figures out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from neurons.clustering.prototypes import Prototype
 from neurons.clustering.results import Clustering, Tuning
 from neurons.report.figures.plots import (
     ACCENT,
@@ -81,6 +82,28 @@ def panels(count: int, columns: int, *, width: float, height: float) -> tuple[Fi
         )
         for line, column in boxes
     ]
+
+
+@styled
+def prototype_gallery(prototypes: Sequence[Prototype], start_years: Sequence[int]) -> Figure:
+    """The shape of each prototype by start year, on one scale."""
+    shown = prototypes[:GALLERY]
+    columns = min(4, len(shown))
+    figure, boxes = panels(len(shown), columns, width=1.42, height=0.95)
+    for place, (prototype, axes) in enumerate(zip(shown, boxes, strict=True)):
+        axes.axhline(0, color="black", linewidth=0.5)
+        axes.plot(start_years, prototype.shape, color=LAYER_COLOURS[0], linewidth=0.9)
+        axes.set_title(f"{prototype.name} ({len(prototype.neurons)})", pad=3, fontsize=7)
+        axes.set_ylabel("standard deviations" if place % columns == 0 else "")
+        axes.set_xlabel(START_YEAR if place + columns >= len(shown) else "")
+        axes.set_ylim(*_common(shown))
+        axes.locator_params(nbins=4)
+    return figure
+
+
+def _common(prototypes: Sequence[Prototype]) -> tuple[float, float]:
+    low, high = (float(end([end(one.shape) for one in prototypes])) for end in (min, max))
+    return low - 0.2, high + 0.2
 
 
 @styled

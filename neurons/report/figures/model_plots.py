@@ -4,16 +4,20 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from neurons.report.figures.plots import (
+    COLUMN,
     HEIGHT,
     LAYER_COLOURS,
     LEGEND_COLUMNS,
     LOWERS,
     RAISES,
+    SEQUENTIAL,
     START_YEAR,
     add_axes,
+    draw_colour_bar,
     ends,
     legend_above,
     limit,
@@ -82,4 +86,19 @@ def score_distribution(
     axes.set_yscale("log")
     axes.set(xlabel=what, ylabel="neurons", ylim=(0.7, None))
     axes.legend(loc="best")
+    return figure
+
+
+@styled
+def position_map(part: Float[np.ndarray, "L T"], names: Sequence[str]) -> Figure:
+    """Share of the absolute attribution by layer (up) and position (across), colours by its square root."""
+    figure = new_figure(height=0.85 + 0.14 * len(part))
+    axes = add_axes(figure, right=0.8, bottom=0.7, top=0.1)
+    norm = PowerNorm(0.5, 0.0, float(part.max()) or 1.0)
+    axes.imshow(part, cmap=SEQUENTIAL, norm=norm, origin="lower", aspect="auto", interpolation="none")
+    axes.set(ylabel="layer", xticks=range(len(names)))
+    axes.set_xticklabels([*names[:-1], f"{names[-1]} (END)"], rotation=60, ha="right")
+    axes.spines[["top", "right"]].set_visible(True)
+    bar = add_axes(figure, left=COLUMN - 0.72, right=0.6, bottom=0.7, top=0.1)
+    draw_colour_bar(bar, colours=SEQUENTIAL, norm=norm, label="share")
     return figure

@@ -58,10 +58,15 @@ def _claims(checks: tuple[Check, ...]) -> Table:
 
 
 def _shares(found: Checks) -> Table:
-    columns = (Column("layer", "count"), Column("share lost", "number"), Column("standard error", "number"))
-    rows = tuple((layer, *pair) for layer, pair in enumerate(found.mlp_shares))
+    columns = (
+        Column("layer", "count"), Column("share lost", "number"), Column("standard error", "number"),
+        Column("share restored", "number"), Column("standard error", "number"),
+    )  # fmt: skip
+    pairs = zip(found.mlp_shares, found.mlp_restored, strict=True)
+    rows = tuple((layer, *lost, *restored) for layer, (lost, restored) in enumerate(pairs))
     caption = (
         f"Share of the effect (probability difference of the clean run minus that of the corrupted run) lost when the"
-        f" MLP's output at END is patched from the corrupted run; {found.n_patched:,} prompts"
+        f" MLP's output at END of the clean run is patched from the corrupted run, and restored when that of the"
+        f" corrupted run is patched from the clean run; {found.n_patched:,} prompts"
     )
     return Table(caption, columns, rows)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from neurons.clustering.results import STABILITY_BAR, Cluster, Clustering
 from neurons.regression.results import SIGN_BAR, Composition, Part
-from neurons.report.blocks import Column, Facts, Gallery, Page, PageLink, Picture, Section, Table, Text, number
+from neurons.report.blocks import Block, Column, Facts, Gallery, Page, PageLink, Picture, Section, Table, Text, number
 from neurons.report.figures import cluster_plots, composition_plots, plots
 from neurons.report.pages.neuron import neuron_link
 
@@ -40,10 +40,8 @@ def cluster_pages(found: Clustering, paged: frozenset[str]) -> tuple[Page, ...]:
 
 
 def _clusters_page(found: Clustering) -> Page:
-    lead = (
-        f"{len(found.clusters)} clusters of the {len(found.tuning)} neurons that boost or suppress, by the similarity"
-        " of their tuning curves and readouts."
-    )
+    verdict = found.verdict()
+    lead = f"{verdict[0].upper()}{verdict[1:]}. Neurons that boost or suppress, by tuning curves and readouts."
     columns = (
         Column("cluster"), Column("medoid"), Column("neurons", "count"), Column("contrast (logits)", "number"),
         Column("stability", "number", help="mean Jaccard overlap with the best match, 80 % of the neurons drawn"),
@@ -53,10 +51,10 @@ def _clusters_page(found: Clustering) -> Page:
         for c in found.clusters
     )
     descriptions = tuple(Text((f"{c.id}: {c.description}.",)) for c in found.clusters)
+    title = "Clusters of neurons" if found.clustered else "Groups found by the clustering, not clusters"
     sections = [
-        Section(
-            "Clusters of neurons", (Table(f"A cluster is stable from {STABILITY_BAR} on", columns, rows), *descriptions)
-        )
+        Section("Clusters or a continuum", _continuum(found)),
+        Section(title, (Table(f"A cluster is stable from {STABILITY_BAR} on", columns, rows), *descriptions)),
     ]
     sections.append(Section("Contribution to the contrast", (_shares(found),)))
     figures = cluster_plots.cluster_figures(found)
@@ -68,8 +66,35 @@ def _clusters_page(found: Clustering) -> Page:
     return Page("clusters", "Clusters", lead, tuple(sections), data=found.to_json())
 
 
+def _continuum(found: Clustering) -> tuple[Block, ...]:
+    """Verdict, the evidence for it, and the prototypes: of clusters, or of bins along the tuning centre."""
+    columns = (Column("quantity"), Column("neurons", "count"), Column("dip", "number"), Column("p", "number"))
+    rows = tuple((dip.of, dip.neurons, dip.dip, dip.p_value) for dip in found.evidence.dips)
+    table = Table(
+        f"Hartigan's dip test: one mode in a continuum, more where there are clusters. {found.evidence.words()}",
+        columns,
+        rows,
+    )
+    if not found.prototypes:
+        return (table,)
+    groups = "cluster" if found.clustered else "decade of tuning centres"
+    caption = (
+        f"Prototypes, one for each {groups}: mean of the members' tuning curves, each less its mean, over its standard"
+        " deviation, and turned so that its peak is upwards, by start year. In brackets: number of neurons."
+    )
+    prototypes = Picture(
+        "clusters-prototypes",
+        partial(cluster_plots.prototype_gallery, found.prototypes, found.start_years),
+        f"Tuning shapes of {len(found.prototypes)} groups of neurons, one for each {groups}.",
+        caption,
+        wide=True,
+    )
+    return (table, Gallery((prototypes,)))
+
+
 def clusters_section(clustering: Clustering, composition: Composition, paged: frozenset[str]) -> Section:
     """For the index: the clusters' maps and a summary of the composition. paged: the neurons that have a page."""
+    verdict = clustering.verdict()
     gallery = cluster_plots.cluster_gallery(clustering) if clustering.clusters else None
     medoids = _gallery("clusters", {"medoids": gallery}, CLUSTER_CAPTIONS) if gallery else None
     columns = (Column("cluster"), Column("medoid"), Column("neurons", "count"), Column("contrast (logits)", "number"),
@@ -84,7 +109,7 @@ def clusters_section(clustering: Clustering, composition: Composition, paged: fr
         )
         for c in clustering.clusters
     )
-    clusters = (medoids, Table("Clusters of the neurons that boost or suppress", columns, rows)) if medoids else ()
+    clusters = (medoids, Table(f"{verdict[0].upper()}{verdict[1:]}", columns, rows)) if medoids else ()
     return Section("Clusters and composition", (*clusters, _summary(composition)))
 
 

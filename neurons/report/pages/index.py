@@ -24,7 +24,7 @@ from neurons.report.blocks import (
 )
 from neurons.report.figures import model_plots, plots
 from neurons.report.pages.provenance import prompt_tables, reproduce, short_provenance, shown_years
-from neurons.report.pages.ranking import centred, neurons_section
+from neurons.report.pages.ranking import centred, neurons_section, positions_sections
 from neurons.types import Measure
 
 RUNS = {
@@ -56,6 +56,7 @@ def index_page(
                 "Boosting and suppressing neurons",
                 neurons_section(effects, ranking, frozenset(paged), numbers.get("orders")),
             ),
+            *positions_sections(numbers.get("positions")),
             *summaries,
             *(
                 [Section("Other analyses", tuple(_pointer(page) for page in extra if "/" not in page.key))]
@@ -103,10 +104,11 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
     rows = tuple(
         (
             shown,
-            behaviour[run]["probability_difference"]["mean"],
-            behaviour[run]["probability_difference"]["sd"],
-            behaviour[run]["cutoff_sharpness"]["mean"],
-            behaviour[run]["cutoff_sharpness"]["sd"],
+            *(
+                behaviour[run][measure][kind]
+                for measure in ("probability_difference", "cutoff_sharpness", "logit_step")
+                for kind in ("mean", "sd")
+            ),
         )
         for run, shown in RUNS.items()
     )
@@ -116,10 +118,13 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
         Column("sd", "number", "over prompts"),
         Column("cutoff sharpness", "number", "p(YY + 1) minus p(YY - 1)"),
         Column("sd", "number", "over prompts"),
+        Column("logit step", "number", "logit of YY + 1 minus logit of YY - 1"),
+        Column("sd", "number", "over prompts"),
     )
     caption = f"Means over {behaviour['n_prompts']:,} prompts, start years {shown_years(start_years)}"
     meaning = (
         "Probability difference: sum of p(y > YY) minus sum of p(y ≤ YY). Cutoff sharpness: p(YY + 1) minus p(YY − 1)."
+        " Logit step: the same of their logits."
         " Neither the corrupted run nor the average distribution depends on YY; both are scored against the true YY."
     )
     return (Gallery((picture,)), Table(caption, columns, rows), Text((meaning,)))

@@ -7,6 +7,8 @@ from typing import Any
 from neurons.report.blocks import Block, Code, Column, Facts, FileLink, Inline, Page, PageLink, Section, Table, Text
 
 PROVENANCE = "provenance"
+SHOWN = 12
+"""Nouns named of each century; report.json has all."""
 Numbers = Mapping[str, Any]
 
 
@@ -17,6 +19,7 @@ def provenance_page(numbers: Numbers) -> Page:
         (
             ("model", found["model"]),
             ("checkpoint, SHA-256", found["model_sha256"]),
+            ("notes", "; ".join(found["notes"]) or "none"),
             ("layers", ", ".join(map(str, found["layers"]))),
             ("start years measured", shown_years(numbers["start_years"])),
             ("prompts", f"{numbers['prompts']['n_prompts']:,}"),
@@ -66,7 +69,7 @@ def _analyses(analyses: Mapping[str, str]) -> Table:
 def prompt_tables(prompts: Numbers) -> tuple[Block, ...]:
     """The template, and for each century its nouns and the start years left out."""
     nouns = groupby(sorted(prompts["nouns"], key=lambda pair: pair["century"]), key=lambda pair: pair["century"])
-    words = {century: ", ".join(pair["noun"] for pair in pairs) for century, pairs in nouns}
+    words = {century: _some([pair["noun"] for pair in pairs]) for century, pairs in nouns}
     rows = tuple(
         (
             cell["century"],
@@ -86,6 +89,11 @@ def prompt_tables(prompts: Numbers) -> tuple[Block, ...]:
     )
     template: Inline = f"{prompts['n_prompts']:,} prompts of the form “{prompts['template']}”."
     return (Text((template,)), Table("Centuries, their nouns and the start years left out", columns, rows))
+
+
+def _some(words: Sequence[str]) -> str:
+    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
+    return ", ".join(words[:SHOWN]) + more
 
 
 def shown_years(years: Sequence[int]) -> str:

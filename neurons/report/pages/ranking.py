@@ -9,7 +9,7 @@ import numpy as np
 from neurons.decomposition.effects import LogitEffects
 from neurons.ranking.ranking import LEVELS
 from neurons.ranking.results import Ranking
-from neurons.report.blocks import Block, Column, FileLink, Gallery, Picture, Span, Table, Text
+from neurons.report.blocks import Block, Column, FileLink, Gallery, Picture, Section, Span, Table, Text
 from neurons.report.figures import model_plots, plots
 from neurons.report.numbers import call_of
 from neurons.report.pages.neuron import neuron_link
@@ -88,6 +88,36 @@ def _orders(orders: Mapping[str, Any] | None) -> tuple[Block, ...]:
         Column("CMD", "number", "area between the recovered part and 1"),
     )
     return (Table("Shares beside their approximations and plain scores", columns, rows),)
+
+
+def positions_sections(positions: Mapping[str, Any] | None) -> tuple[Section, ...]:
+    """Where else than at END the answer comes about, where that was measured."""
+    if positions is None:
+        return ()
+    part, names = np.array(positions["part"]), positions["positions"]
+    picture = Picture(
+        "positions",
+        partial(model_plots.position_map, part, names),
+        "Share of the absolute attribution in each layer and position, as a heat map.",
+        "Share of the absolute attribution of all neurons that lies in each layer (up) and position (across; BOS to"
+        " END, the last). Before YY nothing depends on YY. The colour scale is the square root of the share.",
+    )
+    rows = tuple(
+        (one["neuron"], f"{one['position']}: {one['name']}", one["attribution"]) for one in positions["leaders"]
+    )
+    columns = (
+        Column("neuron"),
+        Column("position"),
+        Column("attribution", "number", "of the probability difference, by RelP"),
+    )
+    meaning = (
+        f"{100 * positions['before_end']:.0f} % of the absolute attribution of all neurons of all layers lies before"
+        " END: the ranking is of END alone. By RelP, one backward pass with LayerNorm scales, attention patterns and"
+        " activation ratios frozen, times each neuron's distance from a random other start year. It is an"
+        " approximation: it does not add up to clean minus floor."
+    )
+    blocks = (Gallery((picture,)), Text((meaning,)), Table("The first neurons before END", columns, rows))
+    return (Section("Attribution before END", blocks),)
 
 
 def _growth(effects: LogitEffects, ranking: Ranking) -> tuple[Gallery, ...]:

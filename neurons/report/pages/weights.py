@@ -33,7 +33,6 @@ CLASSES = {
     "prediction": "prediction: raises few tokens strongly",
     "suppression": "suppression: lowers few tokens strongly",
     "entropy": "entropy-like: large norm, equal effect on all tokens",
-    "none": "none of prediction, suppression, entropy-like",
 }
 
 
@@ -59,6 +58,11 @@ def _vocabulary(numbers: Numbers) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
+def _classes(weights: Numbers) -> str:
+    found = [CLASSES[name] for name in weights["neuron_classes"]]
+    return "; ".join(found) or "none of prediction, suppression, entropy-like"
+
+
 def _moments(weights: Numbers) -> Facts:
     def shown(name: str) -> str:
         return "undefined" if weights[name] is None else number(weights[name])
@@ -66,7 +70,7 @@ def _moments(weights: Numbers) -> Facts:
     years = weights["explained"]["years"]
     return Facts(
         (
-            ("class, by its weights", CLASSES[weights["kind"]]),
+            ("classes, by its weights", _classes(weights)),
             ("variance of the cosine", shown("variance")),
             ("skew", shown("skew")),
             ("kurtosis (normal: 3)", shown("kurtosis")),

@@ -1,6 +1,7 @@
 """Attribution patching: (replacement - activation) times gradient, one backward pass for all neurons.
 
-It orders the neurons for exact work. It is a linear estimate and never stands for the effect.
+It is a linear estimate, shown beside the exact effect; it neither stands for the effect nor chooses neurons: where the
+answer is saturated its sign can be wrong.
 """
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from jaxtyping import Float
 
 from neurons.intervention.context import AblationContext
+from neurons.intervention.draws import DRAWS
 from neurons.intervention.readers import scorer
 from neurons.model.at_end import frozen_logits
 from neurons.model.forward import EndTrace, attention_at_end, final_scale, post_activation
@@ -15,8 +17,8 @@ from neurons.task.intervention import Intervention
 from neurons.types import Progress, check_is, check_progress
 
 
-def screen(
-    ctx: AblationContext, intervention: Intervention, *, progress: Progress | None = None
+def attribution_patching(
+    ctx: AblationContext, intervention: Intervention, *, draws: int = DRAWS, progress: Progress | None = None
 ) -> Float[np.ndarray, "L N"]:
     """Estimate every neuron's effect, averaged over start years, in units of the measure; L cached layers.
 
@@ -30,10 +32,10 @@ def screen(
     weight = ctx.averaging.mean(0)
     blocks = ctx.blocks()
     for done, block in enumerate(blocks):
-        kept = ctx.trace(block)
+        kept, held = ctx.trace(block), ctx.held(intervention.ablation, block, draws=draws)
         gradients = _gradients(ctx, kept, block, intervention)
         for row, layer in enumerate(ctx.cache.layers):
-            change = ctx.held_at(intervention.ablation, layer, block) - kept.post[layer]
+            change = torch.stack([values[layer] for values in held]).mean(0) - kept.post[layer]
             total[row] += weight[block] @ (change * gradients[layer]).numpy(force=True).astype(float)
         if progress:
             progress(done + 1, len(blocks))
