@@ -38,6 +38,13 @@ class HookedShares:
         held: dict[int, Tensor] | None = None,
     ) -> Tensor:  # fmt: skip
         """The measure of each prompt with masks [P, N] on the neurons of each layer."""
+        return self._measure(measure, self.logits(tokens, masks, other, held), year)
+
+    def logits(
+        self, tokens: np.ndarray, masks: dict[int, Tensor], other: dict[int, Tensor],
+        held: dict[int, Tensor] | None = None,
+    ) -> Tensor:  # fmt: skip
+        """The logits [P, V] at END with masks."""
         handles = []
         for layer in self.layers:
 
@@ -50,7 +57,7 @@ class HookedShares:
         logits = self._logits(tokens)
         for handle in handles:
             handle.remove()
-        return self._measure(measure, logits, year)
+        return logits
 
     def shares(
         self, measure: str, tokens: np.ndarray, year: np.ndarray, others: np.ndarray, nodes: list[tuple[float, float]],
@@ -75,8 +82,9 @@ class HookedShares:
     def _measure(self, measure: str, logits: Tensor, year: np.ndarray) -> Tensor:
         rows, years, at = torch.arange(len(year)), torch.arange(100), torch.as_tensor(year).long()
         is_later = years > at[:, None]
-        scores = logits[:, self.year_ids] if measure == "contrast" else logits.softmax(-1)[:, self.year_ids]
-        if measure == "cutoff_sharpness":
+        is_of_logits = measure in ("contrast", "logit_step")
+        scores = logits[:, self.year_ids] if is_of_logits else logits.softmax(-1)[:, self.year_ids]
+        if measure in ("cutoff_sharpness", "logit_step"):
             return scores[rows, at + 1] - scores[rows, at - 1]
         late, early = (scores * is_later).sum(-1), (scores * ~is_later).sum(-1)
         if measure == "contrast":

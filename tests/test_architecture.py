@@ -23,8 +23,8 @@ FLOORS = (
 )  # fmt: skip
 """From the top of the house down: a floor imports only floors above it, what is shared and itself."""
 WITHOUT_A_MODEL = (
-    "results", "curve_results", "search_results", "position_results", "graph", "edges", "agreement", "neighbours",
-    "draws", "ranking",
+    "results", "curve_results", "search_results", "position_results", "set_results", "mask_results", "graph", "edges",
+    "agreement", "neighbours", "draws", "ranking",
 )  # fmt: skip
 """Modules of floors that run the model which open without one, so that a report loads no torch."""
 NEEDS_A_MODEL = {f"neurons.model.{module}" for module in

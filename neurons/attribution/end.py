@@ -52,7 +52,7 @@ def block_of(
     kept = trace(ctx.model, ctx.tokens[run], shared=ctx.shared)
     drawn = tuple({layer: kept.post[layer][_at(run, one, ctx.model)] for layer in ctx.cache.layers} for one in others)
     answer = answer_of(ctx.model, measures, ctx.cache.start_year[rows], ctx.year_ids)
-    return Block(rows, _of_rows(kept, _at(run, rows, ctx.model)), drawn, answer)
+    return Block(rows, rows_of(kept, _at(run, rows, ctx.model)), drawn, answer)
 
 
 def measured_rows(ctx: AblationContext) -> Iterator[Int[np.ndarray, " P"]]:
@@ -72,7 +72,9 @@ def _at(run: Int[np.ndarray, " U"], rows: Int[np.ndarray, " n"], model: Model) -
     return torch.as_tensor(np.searchsorted(run, rows), device=model.device)
 
 
-def _of_rows(kept: EndTrace, at: Int[Tensor, " P"]) -> EndTrace:
+def rows_of(kept: EndTrace, at: Int[Tensor, " P"]) -> EndTrace:
+    """A trace of these of its prompts."""
+
     def of_layers(parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(part[at] for part in parts)
 

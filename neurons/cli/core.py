@@ -1,41 +1,26 @@
-"""Commands on a model and its neurons: `behaviour`, `rank`, `effect`."""
+"""Commands on a model and its neurons: `report`, `behaviour`, `rank`, `effect`."""
 
+import shlex
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from neurons.cache.format import format_layers
-from neurons.cli.common import JsonOption, print_json, print_table
+from neurons.cli.common import REPORT_DIR, JsonOption, ReportDirOption, print_json, print_table
 from neurons.cli.options import on_study
+from neurons.cli.rank_tables import print_further, print_ranking
 from neurons.ranking.results import Order
 from neurons.study.study import Study
 from neurons.task.years import contrast_weights, spans
-from neurons.types import InputError, Measure, NeuronId
+from neurons.types import FileFormat, InputError, NeuronId
 from neurons.weights.results import NeuronStatistics
 
 if TYPE_CHECKING:
-    from neurons.attribution.position_results import Positions
-    from neurons.attribution.results import ShapleyValues
-    from neurons.ranking.results import OrderComparison, Ranking
+    from neurons.ranking.results import Ranking
 
 SHAPLEY = 50
 """Neurons whose Shapley values are sampled."""
-WEIGHTS = ("skew", "kurtosis", "norm", "cos in/out", "years", "class")
-ORDERED = {
-    "attribution": "share of the probability difference",
-    "direct": "direct effect",
-    "sharpness": "share of the cutoff sharpness",
-    "total": "total effect of each neuron alone",
-}
-COLUMNS_CAPTION = (
-    "written: share with later neurons held; direct: year-specific part, logits; centre: start year it is most tuned"
-    " to; edge: years raised there"
-)
-WEIGHTS_CAPTION = (
-    "skew, kurtosis: of the cosine of w_out with every token; norm: of w_out; cos in/out: of w_in and w_out;"
-    " years: share of the cosine's variance between two-digit years and the rest"
-)
-
 
 YearOption = Annotated[
     int | None, typer.Option("--year", help="Rank for one start year: which neurons boost year > YY.")
@@ -58,11 +43,53 @@ ApproximationsOption = Annotated[
     bool,
     typer.Option("--approximations", help="Also compare shares with their approximations (runs the model once; kept)."),
 ]
+SetsOption = Annotated[
+    bool, typer.Option("--sets", help="Also what sets of the first neurons do: how many are enough, for what (kept).")
+]
+MasksOption = Annotated[
+    bool,
+    typer.Option("--masks", help="Also learn masks by gradient, from several seeds: is the set unique? (slow; kept)"),
+]
 
 
 def register(app: typer.Typer) -> None:
-    for command in (behaviour, rank, effect):
+    for command in (report, behaviour, rank, effect):
         app.command()(command)
+
+
+@on_study()
+def report(
+    study: Study,
+    report_dir: ReportDirOption = REPORT_DIR,
+    top: Annotated[int, typer.Option("--top", min=1, help="Neurons with a page.")] = 24,
+    causal: Annotated[
+        bool,
+        typer.Option("--causal", help="Include ablations and sets (runs the model); kept for later reports."),
+    ] = False,
+    circuit: Annotated[
+        bool, typer.Option("--circuit", help="Include the circuit (runs the model); kept for later reports.")
+    ] = False,
+    figures: Annotated[
+        FileFormat | None, typer.Option("--figures", help="Also write each figure in this format, for a paper.")
+    ] = None,
+) -> None:
+    """Write the report: ranking, clusters, composition.
+
+    With a page for each of the top neurons.
+    """
+    index = study.report(
+        report_dir, top=top, causal=causal, circuit=circuit, figures=figures, command=_command(study, causal, circuit)
+    )
+    ranking = study.ranking()
+    print(f"{len(ranking.boosting_neurons())} of {len(ranking)} neurons raise the years after the start year.")
+    print(f"The report is in {index}")
+
+
+def _command(study: Study, causal: bool, circuit: bool) -> str:
+    """What makes this report from nothing: the command given, and the options for what was kept from before."""
+    words = ["neurons", *sys.argv[1:]]
+    shown = {"--causal": causal or study.kept("ablations"), "--circuit": circuit or study.kept("circuit")}
+    return shlex.join([*words, *(option for option, is_shown in shown.items() if is_shown and option not in words)])
 
 
 @on_study("no_attribution")
@@ -113,151 +140,43 @@ def rank(
     stats: StatsOption = False,
     shapley: ShapleyOption = False,
     approximations: ApproximationsOption = False,
+    sets: SetsOption = False,
+    masks: MasksOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Rank neurons by their share of the answer."""
     if year is not None and year not in study.plan.years:
         raise InputError(f"start year {year:02d} is not measured: choose within {spans(study.plan.years)}")
-    if shapley and not study.plan.settings.attribution:
-        raise InputError("--shapley shows Shapley values beside shares: leave out --no-attribution")
+    for option, asked in (("--shapley", shapley), ("--sets", sets), ("--masks", masks)):
+        if asked and not study.plan.settings.attribution:
+            raise InputError(f"{option} is of the order by share: leave out --no-attribution")
     ranking = study.ranking(year, order=order)
     statistics = study.neuron_statistics() if stats else None
-    values = study.shapley(ranking.neurons[:SHAPLEY]) if shapley else None
-    compared = study.approximations() if approximations else None
-    positions = study.positions() if study.plan.settings.attribution else None
+    further: dict[str, Any] = {"positions": study.positions()} if study.plan.settings.attribution else {}
+    if shapley:
+        further["shapley"] = study.shapley(ranking.neurons[:SHAPLEY])
+    if approximations:
+        further["approximations"] = study.approximations()
+    if sets:
+        further |= {"sets": study.sets(), "elsewhere": study.sets_elsewhere(), "interchange": study.interchange()}
+    if masks:
+        further["masks"] = study.masks()
     if as_json:
-        print_json(_rank_json(ranking, top, statistics, values, compared, positions))
+        print_json(_rank_json(ranking, top, statistics, further))
         return
     print_ranking(ranking, top or 20, statistics)
-    if positions is not None:
-        print(_before_end(positions))
-    if values is not None:
-        _print_shapley(ranking, values)
-    if compared is not None:
-        _print_orders(compared)
+    print_further(ranking, further)
 
 
 def _rank_json(
-    ranking: "Ranking",
-    top: int | None,
-    statistics: NeuronStatistics | None,
-    values: "ShapleyValues | None",
-    compared: "OrderComparison | None",
-    positions: "Positions | None",
+    ranking: "Ranking", top: int | None, statistics: NeuronStatistics | None, further: dict[str, Any]
 ) -> dict[str, Any]:
     found = ranking.to_json(top)
     if statistics is not None:
         found["neurons"] = [one | {"statistics": statistics.record(one["neuron"])} for one in found["neurons"]]
-    found |= {} if values is None else {"shapley": values.to_json()}
-    found |= {} if positions is None else {"positions": positions.to_json()}
-    return found | ({} if compared is None else {"approximations": compared.to_json()})
-
-
-def _before_end(positions: "Positions") -> str:
-    leading = ", ".join(f"{neuron} at {positions.names[at]}" for neuron, at, _ in positions.leaders(3))
-    return (
-        f"before END lies {100 * positions.before_end:.0f} % of the absolute attribution of all neurons of all layers"
-        f" (RelP); first there: {leading}"
-    )
-
-
-def _print_shapley(ranking: "Ranking", values: "ShapleyValues") -> None:
-    """The largest differences first."""
-    share = {neuron: float(ranking.share[ranking.row_of(neuron)]) for neuron in values.neurons}
-    found = zip(values.neurons, values.value.tolist(), values.standard_error.tolist(), strict=True)
-    rows = sorted(found, key=lambda row: -abs(row[1] - share[row[0]]))
-    print_table(
-        f"Shapley values of the first {len(rows)} neurons, {values.samples} samples",
-        ["neuron", "share", "Shapley value", "standard error"],
-        [[str(neuron), _signed(share[neuron]), _signed(value), f"{error:.4f}"] for neuron, value, error in rows],
-        left=1,
-        caption="of the probability difference; largest difference first",
-    )
-
-
-def _print_orders(compared: "OrderComparison") -> None:
-    frame = compared.to_frame()
-    rows = [[row[0], *("–" if value != value else f"{value:+.3f}" for value in row[1:])] for row in frame.to_numpy()]
-    print_table(
-        "Shares beside their approximations and plain scores",
-        list(frame.columns),
-        rows,
-        left=1,
-        caption="kept_k: part of clean minus floor that the first k recover; cpr: area under it over the fraction of"
-        " neurons kept; cmd: area between it and 1",
-    )
-
-
-def print_ranking(ranking: "Ranking", top: int, statistics: NeuronStatistics | None) -> None:
-    records = [ranking.record(row) for row in range(min(len(ranking), top))]
-    rows = [
-        [str(r["rank"]), r["neuron"], _signed(r["share"]), _range(r), _signed(r["written_share"]),
-         _signed(r["sharpness_share"]), _signed(r["year_specific"]), _year(r["tuning_centre"]), _edge(r), _verdict(r),
-         *(_weights(statistics, r["neuron"]) if statistics else ())]
-        for r in records
-    ]  # fmt: skip
-    columns = ["rank", "neuron", "share", "95 % interval", "written", "sharpness", "direct", "centre", "edge", ""]
-    about = "" if statistics is None else f"; {WEIGHTS_CAPTION}"
-    of_year = "" if ranking.start_year is None else f" at start year {ranking.start_year:02d}"
-    print_table(
-        f"{ranking.model}: {ORDERED[ranking.order]}{of_year}, {len(ranking)} neurons, layers"
-        f" {format_layers(ranking.layers)}, {ranking.n_prompts} prompts",
-        columns if statistics is None else [*columns, *WEIGHTS],
-        rows,
-        left=2,
-        caption=f"{_answer(ranking)}; {COLUMNS_CAPTION}{about}",
-    )
-
-
-def _answer(ranking: "Ranking") -> str:
-    boosting, suppressing = int(ranking.boosting.sum()), int(ranking.suppressing.sum())
-    calls = f"{boosting} neurons boost, {suppressing} suppress"
-    if ranking.answer is None:
-        return f"no attribution: {calls} by direct effect, whose interval is shown"
-    main: Measure = "probability_difference"
-    about = ranking.answer
-    ks = ", ".join(f"{level} % {'–' if k is None else k}" for level, k in about.k[main].items())
-    return (
-        f"probability difference {about.clean[main]:.3f}, floor {about.floor[main]:.3f}; first neurons that recover of"
-        f" what lies between (held-out centuries): {ks}; {calls}"
-    )
-
-
-def _weights(statistics: NeuronStatistics, neuron: str) -> list[str]:
-    """The columns `WEIGHTS` of one neuron."""
-    found = statistics.record(neuron)
-    numbers = [found["skew"], found["kurtosis"], found["norm"], found["in_out_cosine"]]
-    share = found["explained"]["years"]
-    return [
-        *("–" if value is None else f"{value:.2f}" for value in numbers),
-        "–" if share is None else f"{100 * share:.0f} %",
-        ", ".join(found["neuron_classes"]),
-    ]
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.4f}"
-
-
-def _year(value: int | None) -> str:
-    return "–" if value is None else f"{value:02d}"
-
-
-def _edge(record: dict[str, Any]) -> str:
-    """The years that a neuron raises where it is most tuned."""
-    if record["readout_edge"] is None:
-        return "–"
-    return f"{'>' if record['edge_gap'] > 0 else '≤'} {record['readout_edge']:02d}"
-
-
-def _range(record: dict[str, Any]) -> str:
-    if record["ci_low"] is None:
-        return "needs 2 centuries"
-    return f"{record['ci_low']:+.4f} .. {record['ci_high']:+.4f}"
-
-
-def _verdict(record: dict[str, Any]) -> str:
-    return "boosting" if record["boosting"] else "suppressing" if record["suppressing"] else ""
+    for name, one in further.items():
+        found[name] = [each.to_json() for each in one] if isinstance(one, tuple) else one.to_json()
+    return found
 
 
 @on_study("years", "no_attribution")

@@ -20,8 +20,7 @@ INTERRUPTED = 130
 """Typer catches Ctrl-C and returns this."""
 
 GROUPS = {
-    "report": ("report",),
-    "core": ("behaviour", "rank", "effect"),
+    "core": ("report", "behaviour", "rank", "effect"),
     "causal": ("causal",),
     "compose": ("cluster", "compose"),
     "circuit": ("circuit",),

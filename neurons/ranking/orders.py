@@ -49,9 +49,9 @@ def compare_orders(
     if shapley:
         scores[SHAPLEY] = _sampled_values(ctx, share.measure, seed, progress)
     n_units = len(scores)
-    scores |= {"direct effect": direct, "activation variance": (variance := _variance(ctx))}
+    scores |= {"direct effect": direct, "activation variance": (variance := variance_of(ctx))}
     orders = [descending(values) for values in scores.values()]
-    orders += _matched(orders[0], variance, ctx.cache.d_mlp, seed)
+    orders += matched_orders(orders[0], variance, ctx.cache.d_mlp, seed)
     sizes = order_sizes(len(variance))
     kept, removed = _curves(ctx, orders, sizes, share.measure, seed)
     total = [float(values.sum()) if place < n_units else np.nan for place, values in enumerate(scores.values())]
@@ -103,14 +103,15 @@ def _curves(
     return part[0], part[1]
 
 
-def _variance(ctx: AblationContext) -> Float[np.ndarray, " M"]:
+def variance_of(ctx: AblationContext) -> Float[np.ndarray, " M"]:
+    """Activation variance of every neuron over all prompts of the cache, layer by layer."""
     return np.concatenate([ctx.activations.layer(layer).variance for layer in ctx.cache.layers])
 
 
-def _matched(
+def matched_orders(
     order: Int[np.ndarray, " M"], variance: Float[np.ndarray, " M"], d_mlp: int, seed: int
 ) -> list[Int[np.ndarray, " M"]]:
-    """The order with neurons exchanged within each layer and fifth of variance."""
+    """`RANDOM` orders with neurons exchanged within each layer and fifth of variance."""
     rng, found = np.random.default_rng(seed), []
     for _ in range(RANDOM):
         other = np.arange(len(order))

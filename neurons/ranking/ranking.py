@@ -28,7 +28,7 @@ from neurons.types import InputError, Measure, Progress, check_choice, check_is
 
 HELD = 0.9
 """What boosting neurons recover of clean minus floor, and suppressing ones hold of the negative sum."""
-LEVELS = {"50": 0.5, "80": 0.8, "90": HELD}
+LEVELS = {"50": 0.5, "80": 0.8, "90": HELD, "99": 0.99}
 Scores = Mapping[Measure, Float[np.ndarray, " M"]]
 
 

@@ -5,8 +5,12 @@ How many it takes is measured on centuries held out:
 1. The centuries are split in two halves, every other one. Neurons are ordered by their shares in one half.
 2. On the other half the first k run as they are and all others take the activations of a random other start year.
 3. Recovered is (with the first k - with none) over (with all - with none), both halves averaged.
+
+Where many sets on all prompts would be too much work, they are run on a sample: the same number of prompts of every
+start year, as many as `WORK` allows and at least one, and as nearly as can be the same number of every century.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -28,6 +32,9 @@ GROWTH = 1.3
 """Sizes of sets: every k up to `SINGLY`, then each so much larger than the last."""
 ONE_DRAW = 1
 """Other start years for each prompt: differences between prompts' draws average out over some 2,000 prompts."""
+
+WORK = 8e12
+"""Multiply-adds of one analysis: some two minutes on two cores."""
 
 
 def first_of(order: Int[np.ndarray, " M"], sizes: Sequence[int]) -> Bool[np.ndarray, "G M"]:
@@ -81,18 +88,28 @@ def recoveries(
 ) -> tuple[Recovery, ...]:
     """For each of `RECOVERED`, kept sets of growing size; with one century they are measured where they were chosen."""
     sizes = set_sizes(len(ctx.cache.layers) * ctx.cache.d_mlp)
-    one = shares[RECOVERED[0]]
-    first = np.arange(len(one.centuries)) % 2 == 0
-    held_out = len(first) > 1
-    halves = [(first, ~first), (~first, first)] if held_out else [(first, first)]
     found: dict[Measure, list[np.ndarray]] = {measure: [] for measure in RECOVERED}
-    for chosen_on, measured_on in halves:
-        some = _of_centuries(ctx, one.centuries, measured_on)
+    centuries = shares[RECOVERED[0]].centuries
+    for chosen_on, some in halves(ctx, centuries):
         sets = np.concatenate([first_of(shares[measure].order(chosen_on), sizes.tolist()) for measure in RECOVERED])
         values = kept_measures(some, sets, measures=RECOVERED, draws=draws, seed=seed)
         for place, measure in enumerate(RECOVERED):
             found[measure].append(values[measure].mean(1)[place * len(sizes) : (place + 1) * len(sizes)])
-    return tuple(Recovery(measure, sizes, _recovered(np.mean(found[measure], 0)), held_out) for measure in RECOVERED)
+    return tuple(
+        Recovery(measure, sizes, recovered(np.mean(found[measure], 0)), len(centuries) > 1) for measure in RECOVERED
+    )
+
+
+def halves(ctx: AblationContext, centuries: tuple[int, ...]) -> list[tuple[Bool[np.ndarray, " C"], AblationContext]]:
+    """Every other century to choose on, the others to measure on, both ways; one century serves for both."""
+    first = np.arange(len(centuries)) % 2 == 0
+    pairs = [(first, ~first), (~first, first)] if len(first) > 1 else [(first, first)]
+    return [(chosen_on, _of_centuries(ctx, centuries, measured_on)) for chosen_on, measured_on in pairs]
+
+
+def on_rows(ctx: AblationContext, rows: Int[np.ndarray, " P"]) -> AblationContext:
+    """The context on some of its prompts, by their rows of the cache, and on their start years."""
+    return replace(ctx, rows=np.sort(rows), start_years=tuple(np.unique(ctx.cache.start_year[rows]).tolist()))
 
 
 def set_sizes(neurons: int) -> Int[np.ndarray, " G"]:
@@ -104,10 +121,44 @@ def set_sizes(neurons: int) -> Int[np.ndarray, " G"]:
 
 
 def _of_centuries(ctx: AblationContext, centuries: tuple[int, ...], some: Bool[np.ndarray, " C"]) -> AblationContext:
-    rows = ctx.rows[np.isin(ctx.cache.century[ctx.rows], np.array(centuries)[some])]
-    return replace(ctx, rows=rows, start_years=tuple(np.unique(ctx.cache.start_year[rows]).tolist()))
+    return on_rows(ctx, ctx.rows[np.isin(ctx.cache.century[ctx.rows], np.array(centuries)[some])])
 
 
-def _recovered(values: np.ndarray) -> np.ndarray:
+def recovered(values: Float[np.ndarray, " G"]) -> Float[np.ndarray, " G"]:
+    """Measures of sets, none first and all last, as parts of what lies between; zeros where nothing does."""
     moved = values[-1] - values[0]
     return (values - values[0]) / moved if moved else np.zeros(len(values))
+
+
+def sampled(ctx: AblationContext, sets: int, *, most: int | None = None, seed: int = 0) -> AblationContext:
+    """The context itself where so many sets on all of its prompts are within `WORK`, else on a sample of them.
+
+    most: prompts of each start year.
+    """
+    count = np.unique(ctx.start_year, return_counts=True)[1]
+    per_year = max(1, min(most or len(ctx), int(WORK // (sets * len(count) * work_of_answer(ctx)))))
+    return ctx if per_year >= count.max() else balanced(ctx, per_year, seed=seed)
+
+
+def work_of_answer(ctx: AblationContext) -> int:
+    """Multiply-adds of END run again from the first chosen layer on, and of the logits of all tokens."""
+    config = ctx.model.config
+    layer = 4 * config.d_model**2 + 2 * config.d_model * config.d_mlp
+    return (config.n_layers - min(ctx.cache.layers)) * layer + config.d_model * ctx.model.W_U.shape[0]
+
+
+def balanced(ctx: AblationContext, per_year: int, *, seed: int = 0) -> AblationContext:
+    """The context on `per_year` prompts of each start year, drawn from the centuries that have the fewest so far."""
+    rng, century = np.random.default_rng(seed), ctx.cache.century
+    free = {year: rng.permutation(ctx.rows[ctx.start_year == year]).tolist() for year in ctx.start_years}
+    taken: list[int] = []
+    used: Counter[int] = Counter()
+    for _ in range(per_year):
+        for year in rng.permutation(ctx.start_years).tolist():
+            if not free[year]:
+                continue
+            row = min(free[year], key=lambda row: used[int(century[row])])
+            free[year].remove(row)
+            used[int(century[row])] += 1
+            taken.append(row)
+    return on_rows(ctx, np.array(taken))

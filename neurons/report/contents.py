@@ -19,7 +19,9 @@ from neurons.clustering.results import Clustering, Tuning
 from neurons.comparison.results import Checks
 from neurons.decomposition.effects import LogitEffects
 from neurons.intervention.results import Ablations
+from neurons.ranking.mask_results import LearnedMasks
 from neurons.ranking.results import OrderComparison, Ranking
+from neurons.ranking.set_results import Interchange, OnOtherPrompts, SetStudy
 from neurons.regression.results import Composition
 from neurons.report.folder import FORMAT
 from neurons.report.numbers import (
@@ -61,6 +63,10 @@ class Contents:
     circuit: CircuitStudy | None = None
     checks: Checks | None = None
     orders: OrderComparison | None = None
+    sets: SetStudy | None = None
+    elsewhere: OnOtherPrompts | None = None
+    interchange: Interchange | None = None
+    masks: LearnedMasks | None = None
     positions: Positions | None = None
     tokens: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -103,6 +109,10 @@ class Contents:
             "layers": layer_numbers(self.effects),
             "called": called_numbers(self.ranking),
             "orders": None if self.orders is None else self.orders.to_json(),
+            "sets": None if self.sets is None else self.sets.to_json(),
+            "elsewhere": None if self.elsewhere is None else [one.to_json() for one in self.elsewhere],
+            "interchange": None if self.interchange is None else self.interchange.to_json(),
+            "masks": None if self.masks is None else self.masks.to_json(),
             "positions": None if self.positions is None else self.positions.to_json(),
             "answer": None if self.ranking.answer is None else dict(vars(self.ranking.answer)),
             "ranking": [self.ranking.record(row) for row in range(len(self.ranking))],
@@ -127,6 +137,8 @@ class Contents:
                 f"{len(effects.neurons):,} neurons, {effects.intervention.ablation}-ablated at END;"
                 f" {effects.intervention.effect} effect on {effects.n_prompts:,} prompts"
             )
+        if self.sets is not None:
+            found["sets of neurons"] = f"on {self.sets.n_prompts:,} prompts, seed {self.sets.seed}"
         if self.circuit is not None:
             method = "given" if self.circuit.found is None else self.circuit.found.search.method
             found["circuit"] = f"{method}, on {self.circuit.evaluation.n_prompts:,} prompts"

@@ -22,12 +22,12 @@ from neurons.report.drawing import draw_pictures
 from neurons.report.explorer import write_explorer
 from neurons.report.folder import MARK, replacing_folder, write_json, write_text
 from neurons.report.pages.causal import ablation_section, causal_page
-from neurons.report.pages.check import check_page
 from neurons.report.pages.circuit import circuit_page, input_section
 from neurons.report.pages.composition import cluster_pages, clusters_section, composition_page
 from neurons.report.pages.index import index_page
 from neurons.report.pages.neuron import neuron_page
-from neurons.report.pages.provenance import provenance_page, short_provenance
+from neurons.report.pages.provenance import check_page, provenance_page, short_provenance
+from neurons.report.pages.sets import sets_sections
 from neurons.report.render import EXPLORER, Site, html_file, write_assets, write_page
 from neurons.types import FileFormat, NeuronId, Progress
 
@@ -80,9 +80,9 @@ def _analysis_pages(contents: Contents) -> list[Page]:
 
 def _pages(contents: Contents, numbers: Mapping[str, Any], linked: Sequence[Page]) -> list[Page]:
     """The index, a page for each neuron, and the pages that they link."""
-    summaries: tuple[Section, ...] = ()
+    summaries = sets_sections(contents.sets, contents.elsewhere, contents.interchange, contents.masks, contents.paged)
     if contents.clustering is not None and contents.composition is not None:
-        summaries = (clusters_section(contents.clustering, contents.composition, contents.paged),)
+        summaries += (clusters_section(contents.clustering, contents.composition, contents.paged),)
     index = index_page(
         contents.effects, contents.ranking, numbers, paged=list(numbers["neurons"]), extra=linked, summaries=summaries
     )

@@ -1,10 +1,11 @@
-"""Which neurons write the answer: effects, shares, sets, orders and the ranking. Part of `Study`."""
+"""Which neurons write the answer, and how many are enough: shares, sets, orders and the ranking. Part of `Study`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from neurons.study.opened import Opened
+from neurons.task.tasks import TASKS
 from neurons.types import InputError, NeuronId
 
 if TYPE_CHECKING:
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from neurons.attribution.results import Attributed, Attribution, ShapleyValues
     from neurons.decomposition.effects import LogitEffects
     from neurons.decomposition.pairing import Pairing
+    from neurons.ranking.mask_results import LearnedMasks
     from neurons.ranking.results import Order, OrderComparison, Ranking
+    from neurons.ranking.set_results import Interchange, OtherPrompts, SetStudy
     from neurons.types import Measure
 
 
@@ -128,3 +131,86 @@ class Answered(Opened):
                 )
 
         return self._keep("positions", make)
+
+    # --- how many are enough ------------------------------------------------------------------------
+
+    def sets(self) -> "SetStudy":
+        """What the first k neurons by share recover, kept and removed, beside random sets.
+
+        And what the 90 % set leaves out: members one by one, completeness, answers in both directions. Kept.
+        """
+
+        def make() -> "SetStudy":
+            from neurons.ranking.enough import set_study
+
+            return set_study(self.context(), self.attributed(), seed=self.plan.settings.seed, bars=self.bars)
+
+        return self._keep("sets", make)
+
+    def interchange(self) -> "Interchange":
+        """Give the first k neurons the activations of a prompt of another start year: whose year is answered? Kept."""
+
+        def make() -> "Interchange":
+            from neurons.ranking.interchange import interchange
+            from neurons.ranking.ranking import HELD
+
+            found, seed = self.attributed(), self.plan.settings.seed
+            order, k = (
+                found.share("probability_difference").order(),
+                found.recovery("probability_difference").fewest(HELD),
+            )
+            with self.bars("interchanging neurons") as progress:
+                return interchange(self.context(), order, k, seed=seed, progress=progress)
+
+        return self._keep("interchange", make)
+
+    def sets_elsewhere(self) -> "tuple[OtherPrompts, ...]":
+        """What the same first k neurons recover on every other template for which a later year is right; kept.
+
+        Templates that the model does not support are left out.
+        """
+
+        def make() -> "tuple[OtherPrompts, ...]":
+            from neurons.ranking.enough import on_other_prompts
+
+            found = []
+            for other in self._on_later_tasks():
+                name, context = other.plan.settings.task.name, other.context()
+                with self.bars(f"the same neurons: {name}") as progress:
+                    found.append(
+                        on_other_prompts(
+                            context, self.attributed(), name, seed=self.plan.settings.seed, progress=progress
+                        )
+                    )
+            return tuple(found)
+
+        return self._keep("elsewhere", make)
+
+    def _on_later_tasks(self) -> "Iterator[Self]":
+        for task in TASKS.values():
+            if task.answer != "later" or task == self.plan.settings.task:
+                continue
+            try:
+                yield self.sibling(task=task)
+            except InputError as error:
+                self.note(f"{task.name} is left out: {error}")
+
+    def masks(self, *, seeds: int | None = None, steps: int | None = None) -> "LearnedMasks":
+        """Learn masks by gradient from several starts and seeds: is the set of the first neurons the only one?
+
+        seeds: of each start, default 5; steps: of the optimiser, default 600. Those of the last call are kept.
+        """
+        from neurons.ranking.mask_results import SEEDS, STEPS
+
+        wanted = SEEDS if seeds is None else seeds, STEPS if steps is None else steps
+
+        def make() -> "LearnedMasks":
+            from neurons.ranking.masks import learned_masks
+
+            with self.bars("learning masks") as progress:
+                return learned_masks(
+                    self.context(), self.attributed(), seeds=wanted[0], steps=wanted[1],
+                    seed=self.plan.settings.seed, progress=progress,
+                )  # fmt: skip
+
+        return self._keep("masks", make, fits=lambda kept: (kept.seeds, kept.steps) == wanted)

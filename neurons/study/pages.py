@@ -33,6 +33,7 @@ def contents(study: "Study", neurons: Sequence[str | NeuronId], *, top: int, cau
         circuit=study.circuit() if circuit else study.kept("circuit"),
         checks=study.kept("check"),
         orders=study.kept("orders"),
+        **_sets(study, run=causal),
         positions=study.positions() if study.plan.settings.attribution else None,
         tokens=study.plan.token_names,
         notes=study.plan.notes,
@@ -74,6 +75,15 @@ def python_command(study: "Study", *, causal: bool, circuit: bool) -> str:
 
 def _weights(study: "Study", neurons: Sequence[NeuronId]) -> FromWeights:
     return FromWeights(study.neuron_statistics(), study.texts(neurons), study.neighbours(neurons))
+
+
+def _sets(study: "Study", *, run: bool) -> dict[str, Any]:
+    """What sets of the first neurons by share do; there are none without shares."""
+    if not study.plan.settings.attribution:
+        return {}
+    if run:
+        study.sets(), study.sets_elsewhere(), study.interchange()
+    return {name: study.kept(name) for name in ("sets", "elsewhere", "interchange", "masks")}
 
 
 def _ablations(study: "Study", *, run: bool) -> Ablations | None:

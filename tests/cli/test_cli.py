@@ -52,7 +52,7 @@ def test_rank_json_lists_every_neuron_by_share(run: Run, built: neurons.Cache, f
     assert (np.diff(shares) <= 1e-6 * shares.max()).all()
     moved = found["clean"]["probability_difference"] - found["floor"]["probability_difference"]
     assert shares.sum() == pytest.approx(moved, rel=0.005)
-    assert set(found["k"]["probability_difference"]) == {"50", "80", "90"}
+    assert set(found["k"]["probability_difference"]) == {"50", "80", "90", "99"}
     assert [set(one) for one in found["pairing"]] == [{"layer", "z", "p_value"}] * 4
     assert found["alone"] is None
 

@@ -19,7 +19,7 @@ from neurons.model.files import Checkpoint
 from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.report.blocks import Table
-from neurons.report.pages.check import check_page
+from neurons.report.pages.provenance import check_page
 from neurons.study.study import Study
 
 Run = Callable[..., tuple[int, str, str]]

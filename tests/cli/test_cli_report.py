@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from neurons.cache.results import keep_result
+from neurons.cli.core import _command
 from neurons.cli.main import main
-from neurons.cli.report import _command
 from neurons.comparison.published import PROBABILITY_DIFFERENCE, judge_number
 from neurons.comparison.results import Checks
 from neurons.report.folder import place_of

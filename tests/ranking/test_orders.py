@@ -14,7 +14,7 @@ from neurons.cache.format import Cache
 from neurons.intervention.context import ablation_context
 from neurons.model.checkpoint import load_model
 from neurons.model.model import Model
-from neurons.ranking.orders import _matched, compare_orders, order_sizes
+from neurons.ranking.orders import compare_orders, matched_orders, order_sizes
 from neurons.ranking.results import FRACTIONS, SHAPLEY, OrderComparison
 from neurons.task.prompts import year_spans
 
@@ -55,7 +55,7 @@ def test_matched_orders_have_as_many_of_each_layer_and_fifth_of_variance() -> No
     rng = np.random.default_rng(0)
     variance, order = rng.random(40), rng.permutation(40)
     fifth = np.concatenate([np.argsort(np.argsort(variance[at : at + 20])) // 4 for at in (0, 20)])
-    for other in _matched(order, variance, 20, 0):
+    for other in matched_orders(order, variance, 20, 0):
         assert sorted(other) == list(range(40))
         assert (fifth[other] == fifth[order]).all()
         assert (other // 20 == order // 20).all()

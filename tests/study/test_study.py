@@ -34,6 +34,10 @@ METHODS: dict[str, Callable[[Study], Any]] = {
     "shapley": lambda study: study.shapley(NEURONS, samples=3),
     "approximations": lambda study: study.approximations(),
     "ranking": lambda study: study.ranking(),
+    "sets": lambda study: study.sets(),
+    "sets_elsewhere": lambda study: study.sets_elsewhere(),
+    "interchange": lambda study: study.interchange(),
+    "masks": lambda study: study.masks(seeds=1, steps=5),
     "positions": lambda study: study.positions(),
     "pairing": lambda study: study.pairing(),
     "neuron_statistics": lambda study: study.neuron_statistics(),
@@ -61,6 +65,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     "behaviour": (("behaviour", "--resample"), lambda found: found),
     "ranking": (("rank",), lambda found: {name: value for name, value in found.items() if name != "positions"}),
     "positions": (("rank",), lambda found: found["positions"]),
+    "sets": (("rank", "--sets"), lambda found: found["sets"]),
+    "interchange": (("rank", "--sets"), lambda found: found["interchange"]),
     "ablate": (("causal", "--neurons", ",".join(NEURONS)), lambda found: found),
     "ablations": (("causal", "--exact", "20"), lambda found: found),
     "curves": (("causal", "--curves"), lambda found: {k: v for k, v in found["curves"].items() if k != "published"}),
@@ -80,7 +86,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
 }
 """The command of a method, and which part of what it prints is the method's."""
 TABLES = (
-    "attribution", "shapley", "approximations",
+    "attribution", "shapley", "approximations", "sets", "interchange", "masks",
     "behaviour", "ranking", "neuron_statistics", "texts", "ablate", "ablations", "curves", "published_curve", "tuning",
     "components", "clusters", "composition", "circuit", "inputs", "checks", "tasks", "compare",
 )  # fmt: skip
