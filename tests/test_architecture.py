@@ -25,6 +25,7 @@ FLOORS = (
 WITHOUT_A_MODEL = (
     "results", "curve_results", "search_results", "position_results", "set_results", "mask_results", "graph", "edges",
     "agreement", "neighbours", "draws", "ranking",
+    "faithfulness_results", "tiling_results", "tiling", "composition", "parts", "terms", "sparse", "described",
 )  # fmt: skip
 """Modules of floors that run the model which open without one, so that a report loads no torch."""
 NEEDS_A_MODEL = {f"neurons.model.{module}" for module in
@@ -32,7 +33,7 @@ NEEDS_A_MODEL = {f"neurons.model.{module}" for module in
 NEEDS_A_MODEL |= {"neurons.cache.build", "neurons.cache.compute", "neurons.comparison.sampled"}
 NEEDS_A_MODEL |= {"neurons.comparison.replication"}
 """What runs with a model in memory, beside the floors that do. Nothing else may load torch, even through others."""
-RUN_THE_MODEL = ("weights", "intervention", "attribution", "ranking", "circuit")
+RUN_THE_MODEL = ("weights", "intervention", "attribution", "ranking", "regression", "circuit")
 HOMES = {
     "h5py": ("cache/",),
     "msgspec": ("cache/results.py",),
@@ -41,7 +42,7 @@ HOMES = {
     "transformers": ("model/hugging_face.py",),
     "huggingface_hub": ("model/files.py",),
     "diptest": ("clustering/continuum.py",),
-    "sklearn": ("clustering/partition.py", "regression/composition.py"),
+    "sklearn": ("clustering/partition.py",),
     "matplotlib": ("report/",),
     "jinja2": ("report/",),
     "plotly": ("report/",),

@@ -145,11 +145,8 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
             "population": r.few,
             "tuning": r.tuning,
             "groups": {"mine": [r.few.neurons[0]]},
-            "cap": 20,
-            "most": 5,
-            "seed": 0,
+            "sparse": None,
             "notes": (),
-            "progress": None,
         },
     ),
     "ablation_context": lambda r: (

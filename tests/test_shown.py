@@ -59,7 +59,8 @@ MODULES = tuple(
     for module in (
         "attribution.results", "circuit.results", "clustering.results", "comparison.model_results",
         "comparison.results", "ranking.results", "decomposition.results", "intervention.curve_results",
-        "intervention.results", "regression.results", "weights.results",
+        "intervention.results", "regression.results", "regression.faithfulness_results", "regression.tiling_results",
+        "weights.results",
     )
 )  # fmt: skip
 TABULAR = {

@@ -1,8 +1,7 @@
-"""Clusters of neurons and composition of the greater-than map: `cluster` and `compose`, from the cache alone."""
+"""Clusters of neurons and composition of the greater-than map: `cluster` and `compose`."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +14,9 @@ from neurons.types import NeuronId
 
 if TYPE_CHECKING:
     from neurons.clustering.results import Clustering
+    from neurons.regression.faithfulness_results import Faithfulness
     from neurons.regression.results import Composition
+    from neurons.regression.tiling_results import Tiling
 
 MethodOption = Annotated[Method, typer.Option("--method", help="Clustering algorithm.")]
 CapOption = Annotated[
@@ -62,28 +63,28 @@ def compose(
         list[str] | None, typer.Option("--neuron", help="Fit this neuron's tuning too, like L9N12; may be repeated.")
     ] = None,
     cap: CapOption = None,
-    candidates: Annotated[
-        int | None,
-        typer.Option(
-            "--candidates", min=1, help="Most neurons that matching pursuit chooses from.", show_default="1000"
-        ),
-    ] = None,
     figures: FiguresOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Decompose the summed map of the neurons.
+    """Describe how the neurons add up to ">", and test the description in the model.
 
-    Singular components, regression on named shapes, sparse reconstruction, sign.
+    Tiling of tuning centres and readout edges, faithfulness of descriptions, sums of the first neurons, regression.
     """
     also = list(map(NeuronId.parse, neuron or []))
-    composition = study.composition(also=also, cap=cap, candidates=candidates)
+    composition, tiling = study.composition(also=also, cap=cap), study.tiling()
+    faithfulness = study.faithfulness() if study.plan.settings.attribution else None
     if figures:
         from neurons.report.figures.composition_plots import composition_figures, save_all
 
-        save_all(composition_figures(composition), figures)
+        save_all(composition_figures(composition, tiling, faithfulness), figures)
     if as_json:
-        print_json(composition.to_json())
+        from neurons.regression.tiling_results import composed_json
+
+        print_json(composed_json(composition, tiling, faithfulness))
     else:
+        _print_tiling(tiling)
+        if faithfulness is not None:
+            _print_faithfulness(faithfulness)
         _print_composition(composition)
 
 
@@ -119,41 +120,73 @@ def _print_clusters(found: "Clustering") -> None:
     )
 
 
+def _print_tiling(found: "Tiling") -> None:
+    law = found.law
+    if law.correlation is not None:
+        print(
+            f"{found.model}: tuning centre and readout edge of {len(found)} neurons: rank correlation"
+            f" {law.correlation:.2f} ({law.ci_low:.2f} .. {law.ci_high:.2f} over neurons), slope {law.slope:.2f}, edge"
+            f" - centre {law.offset:+.1f} years, largest gap between centres {found.largest_gap:.1f} years"
+        )
+    if found.exchange is not None:
+        swaps = (*found.exchange.by_distance, found.exchange.at_random)
+        rows = [
+            ["at random" if one is swaps[-1] else f"{one.years[0]} to {one.years[1]}", str(one.neurons),
+             f"{one.cutoff_sharpness.value:.2f}", f"{one.probability_difference.value:.2f}"]
+            for one in swaps
+        ]  # fmt: skip
+        columns = ["years apart", "neurons", "cutoff sharpness", "probability difference"]
+        caption = "recovered parts of clean minus floor, each neuron at the tuning curve of another"
+        print_table("Exchanged tuning curves", columns, rows, caption=caption)
+
+
+def _print_faithfulness(found: "Faithfulness") -> None:
+    rows = [
+        [one.description, str(one.neurons), f"{one.cutoff_sharpness.value:.2f}",
+         _interval(one.cutoff_sharpness.ci_low, one.cutoff_sharpness.ci_high),
+         f"{one.probability_difference.value:.2f}"]
+        for one in found.rows
+    ]  # fmt: skip
+    print_table(
+        "Neurons held at descriptions",
+        ["description", "neurons", "cutoff sharpness", "95 % interval", "probability difference"],
+        rows,
+        caption=f"recovered parts of clean minus floor on {found.prompts} prompts, interval over centuries",
+    )
+
+
 def _print_composition(found: "Composition") -> None:
+    _print_sparse(found)
     _print_parts(found)
     _print_basis(found)
     families = ", ".join(f"{count} {family}" for family, count in found.tuning.family_counts().items() if count)
-    pursuit, signs = found.pursuit, found.signs
-    sparse = _counts(pursuit.neurons_for) if pursuit.r2_heldout else "not measured"
-    lines = [
-        f"tuning of {len(found.tuning)} neurons: {families or 'none fitted'}",
-        f"components for 90 % and 99 % of the map: {_counts(found.whole.components_for)}",
-        f"neurons for held-out R^2 of 0.90 and 0.99: {sparse}"
-        f" (of {pursuit.candidates}, at most {len(pursuit.order)} tried)",
-        f"sign of '>' in 95 % of the cells: greedily {_sign(signs.record()['greedy'])}, by score"
-        f" {_sign(signs.record()['by_score'])}; all neurons together: {signs.all_neurons:.1%}",
-        *found.notes,
-    ]
-    print("\n".join(lines))
+    print("\n".join([f"tuning of {len(found.tuning)} neurons: {families or 'none fitted'}", *found.notes]))
+
+
+def _print_sparse(found: "Composition") -> None:
+    rows = [[str(one["k"]), *map(_part, (one["r2"], one["cutoff_sharpness"], one["probability_difference"]))]
+            for one in found.sparse.to_json()]  # fmt: skip
+    print_table(
+        "Sums of the first neurons, with their own weights",
+        ["first k", "R^2 of the map", "cutoff sharpness", "probability difference"],
+        rows,
+        caption="map centred over start years and years; recovered parts of clean minus floor",
+    )
 
 
 def _print_parts(found: "Composition") -> None:
-    named = {"all neurons": found.whole} | {f"MLP {layer}": part for layer, part in found.by_layer.items()}
+    named = {"all neurons": found.whole} | {part.name: part for part in found.by_layer.values()}
     named |= {f"cluster {name}": part for name, part in found.by_group.items()}
     rows = [
-        [
-            name, part.regression.writes, str(part.n_neurons), f"{part.contrast:+.4f}",
-            "" if part.regression.r2 is None else f"{part.regression.r2:.2f}",
-            f"{part.sign_right:.0%}",
-        ]
+        [name, str(part.n_neurons), f"{part.contrast:+.4f}", *map(_part, (
+            part.regression.alone("step"), part.regression.r2, part.regression.r2_heldout))]
         for name, part in named.items()
     ]  # fmt: skip
     print_table(
         f"{found.model}: composed maps, start years {spans(found.start_years)}",
-        ["part", "shape", "neurons", "contrast", "R^2 of terms", "correct sign"],
+        ["part", "neurons", "contrast", "R^2 of the step", "R^2 of all terms", "held out"],
         rows,
-        left=2,
-        caption="contrast in logits; R^2 of terms: of the regression on the named shapes below",
+        caption="contrast in logits; R^2 of maps centred over start years and years",
     )
 
 
@@ -167,8 +200,7 @@ def _print_basis(found: "Composition") -> None:
         "Regression of the map of all neurons on named shapes",
         ["term", "coefficient", "95 % interval", "share", "alone"],
         rows,
-        caption=f"share: drop in R^2 without the term; alone: R^2 of the term alone; decay length {found.fade:.0f}"
-        " years",
+        caption="share: drop in R^2 without the term; alone: R^2 of the term alone",
     )
 
 
@@ -176,11 +208,5 @@ def _interval(low: float | None, high: float | None) -> str:
     return "needs 2 centuries" if low is None or high is None else f"{low:+.3f} .. {high:+.3f}"
 
 
-def _counts(number_for: Callable[[float], int | None]) -> str:
-    return " and ".join("not reached" if n is None else str(n) for n in (number_for(0.9), number_for(0.99)))
-
-
-def _sign(record: dict[str, Any]) -> str:
-    if record["neurons"] is not None:
-        return f"{record['neurons']} neuron{'s' * (record['neurons'] > 1)}"
-    return f"not reached (at best {record['best'] or 0:.1%} of {record['tried']} tried)"
+def _part(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

@@ -11,7 +11,7 @@
    way, but for the centuries: a readout has none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -54,16 +54,35 @@ def tune_also(population: Population, tuning: Tuning, also: Sequence[NeuronId], 
     return tune(population.take(population.rows([*fitted, *new])), seed=seed) if new else tuning
 
 
+def families_of(population: Population, *, seed: int = 0) -> tuple[Family, ...]:
+    """The family of every neuron's tuning curve, by the same cross-validation, without its parameters."""
+    years, curves = population.start_years, population.curve
+    train, test = _held_out_curves(population, seed)
+    errors = _held_out_errors(years, train, test)
+    r2 = _predicted(errors)
+    constant = is_constant(curves)
+    found: list[Family] = []
+    for m in range(len(population)):
+        of_one: dict[str, float] = {family: float(values[m]) for family, values in r2.items()}
+        found.append("constant" if constant[m] else _choose(of_one, {f: e[:, m] for f, e in errors.items()}, years))
+    return tuple(found)
+
+
 def is_constant(curve: Float[np.ndarray, "Y M"]) -> Bool[np.ndarray, " M"]:
     """Return whether a curve's standard deviation is at most 10 % of its mean."""
     return curve.std(0) <= CONSTANT_BAR * (1 + MARGIN) * np.abs(curve.mean(0))
 
 
 def _fit_tuning(population: Population, seed: int, progress: Progress | None) -> list[CurveFit]:
+    train, test = _held_out_curves(population, seed)
+    return _fit_curves(population.start_years, population.curve, train, test, progress)
+
+
+def _held_out_curves(population: Population, seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """For each fold, the curves of the centuries fitted to, and of the others."""
     halves = _halves(population.n_centuries, seed)
     train = [population.curve_over(half) for half in halves]
-    test = [population.curve_over(~half if population.n_centuries > 1 else half) for half in halves]
-    return _fit_curves(population.start_years, population.curve, train, test, progress)
+    return train, [population.curve_over(~half if population.n_centuries > 1 else half) for half in halves]
 
 
 def _halves(n_centuries: int, seed: int) -> Bool[np.ndarray, "folds centuries"]:
@@ -93,13 +112,7 @@ def _fit_curves(
 ) -> list[CurveFit]:
     errors = _held_out_errors(years, train, test)
     aicc = {family: _aicc(family, years, curves) for family in errors}
-    mean_error = {family: error.mean(0) for family, error in errors.items()}
-    base = mean_error["constant"]
-    r2 = {
-        family: 1 - np.divide(error, base, out=np.ones_like(base), where=base > 0)
-        for family, error in mean_error.items()
-        if family != "constant"
-    }
+    r2 = _predicted(errors)
     constant = is_constant(curves)
     fits = []
     for m in range(curves.shape[1]):
@@ -129,6 +142,16 @@ def _held_out_errors(
                 error[left_out] = (fit(family, years, train[f], ~left_out) - test[f])[left_out] ** 2
         errors[family] = error
     return errors
+
+
+def _predicted(errors: Mapping[Family, Float[np.ndarray, "Y M"]]) -> dict[Family, Float[np.ndarray, " M"]]:
+    """R^2 of each family's predictions, against a constant fitted in the same way."""
+    base = errors["constant"].mean(0)
+    return {
+        family: 1 - np.divide(error.mean(0), base, out=np.ones_like(base), where=base > 0)
+        for family, error in errors.items()
+        if family != "constant"
+    }
 
 
 def _choose(r2: dict[str, float], errors: dict[Family, Float[np.ndarray, " Y"]], years: tuple[int, ...]) -> Family:

@@ -46,8 +46,8 @@ class Kind:
 class Side:
     """One model. readout [M, 100]: each neuron's, year-centred; map [Y, 100]: the composed map of all neurons.
 
-    behaviour: as in `neurons behaviour`, by run. triangle: R^2 of the step by itself in the map (None for a map
-    of zeros); contrast: of all neurons, in logits. layers are those compared of the model's n_layers.
+    behaviour: as in `neurons behaviour`, by run. triangle: R^2 of the step by itself in the doubly centred map (None
+    for a map of zeros); contrast: of all neurons, in logits. layers are those compared of the model's n_layers.
     """
 
     name: str

@@ -37,7 +37,6 @@ def side(
     """Collect what is compared of one model from its results."""
     cache = effects.cache
     readout = np.concatenate([cache.readout(layer) for layer in cache.layers]).astype(float)
-    steps = [term.alone for term in composition.whole.regression.terms if term.term == "step"]
     return Side(
         name=name,
         model_sha256=cache.model_sha256,
@@ -48,7 +47,7 @@ def side(
         scores=scores_of(ranking),
         readout=readout - readout.mean(1, keepdims=True),
         contrast=composition.whole.contrast,
-        triangle=steps[0] if composition.whole.regression.r2 is not None else None,
+        triangle=composition.whole.regression.alone("step"),
         map=composition.whole.map,
         singular_values=composition.whole.singular_values,
         kinds=tuple(

@@ -2,8 +2,9 @@
 
 1. A single neuron's change is rank one: `amount * w_out` added to the residual after its layer
    (`after_write`); a set of neurons held at other values is followed layer by layer (`after_ablation`).
-2. Later layers run again at END alone (`resume`).
-3. Where nothing but the final LayerNorm follows, x + amount * write is read without a matrix product
+2. Whole layers held at activations that many prompts share are followed by what they write (`after_writing`).
+3. Later layers run again at END alone (`resume`).
+4. Where nothing but the final LayerNorm follows, x + amount * write is read without a matrix product
    for each variant: its logits are (A + amount * B) / sigma, with A of the prompt and B of the write.
 
 Nothing here is an approximation.
@@ -60,6 +61,21 @@ def after_ablation(
         if layer in ablated:
             post = torch.where(ablated[layer][:, None], values[layer], post)
         x = x + post @ model.blocks[layer].W_out + model.blocks[layer].b_out
+    return x
+
+
+def after_writing(
+    model: Model, kept: EndTrace, written: Mapping[int, Float[Tensor, "n P d"]]
+) -> Float[Tensor, "n P d"]:
+    """The final residual when the MLPs of some layers write this, output bias included. All else after the first of
+    these layers is computed again.
+    """
+    first = min(written)
+    x = kept.mid[first].expand(len(written[first]), -1, -1)
+    for layer in range(first, model.config.n_layers):
+        if layer > first:
+            x = x + attention_at_end(model, layer, x, kept)
+        x = x + written[layer] if layer in written else mlp(model, layer, x)
     return x
 
 

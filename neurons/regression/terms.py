@@ -1,10 +1,11 @@
-"""Regression of a year-centred map on named shapes: how much of it is ">".
+"""Regression of a map on named shapes: how much of it is ">", a lean that looks at no YY left out.
 
-1. Each term is a shape over the cells (start year YY, year y), its mean over the years subtracted, as in the
-   map.
+1. Map and terms are centred over start years and over years: neither what all start years share (a lean to late years)
+   nor a shift common to all years is left.
 2. Least squares over all cells. The regression is linear in the map, and its interval a jackknife over centuries.
 3. A term's share is the R^2 lost when it alone is dropped; its `alone` is the R^2 that it reaches by
-   itself. The terms overlap (a step favours later years), so the shares do not add up to R^2.
+   itself. The terms overlap, so the shares do not add up to R^2.
+4. Held-out R^2: each century's map is predicted by the coefficients of the others.
 """
 
 from collections.abc import Sequence
@@ -12,70 +13,39 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from neurons.intervals import Cells, interval, year_means
-from neurons.regression.results import WRITES, Regression, Term
-from neurons.rounding import MARGIN, largest
+from neurons.decomposition.shapes import doubly_centred
+from neurons.intervals import Cells, interval, left_out, year_means
+from neurons.regression.results import Regression, Term
+from neurons.rounding import MARGIN, is_nothing
 from neurons.task.years import N_YEARS
 
-FADES = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0)
-"""Years over which what distance costs may build up (to 1 - 1/e)."""
 DIAGONAL, SPAN = 2.0, 50
-TERMS = (*WRITES, "digit_cos_10", "digit_sin_10", "digit_cos_5", "digit_sin_5", "same_digit")
+TERMS = ("step", "diagonal", "span_limit", "later_slope")
 
 
-def shapes(start_years: Sequence[int], fade: float) -> Float[np.ndarray, "terms Y 100"]:
-    """The terms over (YY, y), in the order of `TERMS`, centred over y.
+def shapes(start_years: Sequence[int]) -> Float[np.ndarray, "terms Y 100"]:
+    """The terms over (YY, y), in the order of `TERMS`, doubly centred.
 
-    slope: y / 100. step: 1 for y > YY. decay: 1 - exp(-(y - YY) / fade) for y > YY, so that a negative
-    coefficient takes from the step what distance costs. diagonal: exp(-|y - YY| / 2). span_limit: 1 for
-    y > YY + 50. digit_*: cosine and sine of y with periods 10 and 5. same_digit: 1 where y ends like YY.
+    step: 1 for y > YY. diagonal: exp(-|y - YY| / 2). span_limit: 1 for y > YY + 50. later_slope: (y - YY) / 100 for
+    y > YY, so that a negative coefficient says that the nearer years get more.
     """
-    y = np.arange(N_YEARS, dtype=float)[None, :]
-    YY = np.asarray(start_years, float)[:, None]
-    after = y - YY
-    turn = 2 * np.pi * (y + 0 * YY)
-    raw = [
-        y / 100 + 0 * YY,
-        after > 0,
-        -np.expm1(-np.maximum(after, 0) / fade),
-        np.exp(-np.abs(after) / DIAGONAL),
-        after > SPAN,
-        np.cos(turn / 10),
-        np.sin(turn / 10),
-        np.cos(turn / 5),
-        np.sin(turn / 5),
-        after % 10 == 0,
-    ]
-    stack = np.stack([np.asarray(shape, float) for shape in raw])
-    return stack - stack.mean(2, keepdims=True)
+    after = np.arange(N_YEARS, dtype=float) - np.asarray(start_years, float)[:, None]
+    raw = [after > 0, np.exp(-np.abs(after) / DIAGONAL), after > SPAN, np.maximum(after, 0) / N_YEARS]
+    return doubly_centred(np.stack([np.asarray(shape, float) for shape in raw]))
 
 
-def best_fade(start_years: Sequence[int], target: Float[np.ndarray, "Y 100"]) -> float:
-    """The decay length of `FADES` with which the terms explain most of the year-centred map; the shortest of equals."""
-
-    def explained(fade: float) -> float:
-        X = _design(start_years, fade)
-        return _explained(X.T @ X, X.T @ target.reshape(-1))
-
-    return FADES[int(largest(np.array([explained(fade) for fade in FADES])))]
-
-
-def regress(
-    start_years: Sequence[int],
-    fade: float,
-    maps: Cells,
-) -> Regression:
-    """Regress the map [Y, 100] at the average century. maps [C, Y, 100]: the year-centred map of each century."""
-    cells = year_means(maps).reshape(-1)
+def regress(start_years: Sequence[int], maps: Cells) -> Regression:
+    """Regress the map [Y, 100] at the average century. maps [C, Y, 100]: the map of each century."""
+    whole = year_means(maps)
+    cells = doubly_centred(whole).reshape(-1)
+    if is_nothing(cells, np.abs(whole).max(initial=0.0)):
+        return Regression(None, None, ())
     total = float((cells**2).sum())
-    if not total:
-        return Regression(None, ())
-    X = _design(start_years, fade)
+    X = _design(start_years)
     gram, products = X.T @ X, X.T @ cells
     full = _explained(gram, products)
     pseudo = np.linalg.pinv(X, MARGIN)
-    band = interval(maps, lambda one: pseudo @ one.reshape(-1))
-    coefficients = np.linalg.lstsq(gram, products, rcond=MARGIN**2)[0]
+    band = interval(maps, lambda one: pseudo @ doubly_centred(one).reshape(-1))
     terms = []
     for t, name in enumerate(TERMS):
         others = np.delete(np.arange(len(TERMS)), t)
@@ -84,18 +54,33 @@ def regress(
         terms.append(
             Term(
                 term=name,
-                coefficient=float(coefficients[t]),
+                coefficient=float(band.estimate[t]),
                 ci_low=float(band.low[t]) if band.centuries > 1 else None,
                 ci_high=float(band.high[t]) if band.centuries > 1 else None,
                 share=(full - without) / total,
                 alone=alone / total,
             )
         )
-    return Regression(full / total, tuple(terms))
+    return Regression(full / total, _held_out(start_years, maps), tuple(terms))
 
 
-def _design(start_years: Sequence[int], fade: float) -> Float[np.ndarray, "cells terms"]:
-    return shapes(start_years, fade).reshape(len(TERMS), -1).T
+def _held_out(start_years: Sequence[int], maps: Cells) -> float | None:
+    """R^2 of each century's own map as the coefficients of the others predict it, at the start years that it has."""
+    if len(maps.held) < 2:
+        return None
+    X = shapes(start_years)
+    pseudo = np.linalg.pinv(_design(start_years), MARGIN)
+    wrong, total = 0.0, 0.0
+    for value, held, others in zip(maps.value, maps.held, left_out(maps), strict=True):
+        predicted = np.tensordot(pseudo @ doubly_centred(others).reshape(-1), X, 1)
+        target = doubly_centred(value[held])
+        wrong += float(((target - doubly_centred(predicted[held])) ** 2).sum())
+        total += float((target**2).sum())
+    return 1 - wrong / total if total else None
+
+
+def _design(start_years: Sequence[int]) -> Float[np.ndarray, "cells terms"]:
+    return shapes(start_years).reshape(len(TERMS), -1).T
 
 
 def _explained(gram: Float[np.ndarray, "p p"], products: Float[np.ndarray, " p"]) -> float:

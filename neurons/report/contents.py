@@ -22,7 +22,9 @@ from neurons.intervention.results import Ablations
 from neurons.ranking.mask_results import LearnedMasks
 from neurons.ranking.results import OrderComparison, Ranking
 from neurons.ranking.set_results import Interchange, OnOtherPrompts, SetStudy
+from neurons.regression.faithfulness_results import Faithfulness
 from neurons.regression.results import Composition
+from neurons.regression.tiling_results import Tiling
 from neurons.report.folder import FORMAT
 from neurons.report.numbers import (
     NOTHING_KEPT,
@@ -58,6 +60,8 @@ class Contents:
     neurons: tuple[NeuronId, ...]
     clustering: Clustering | None = None
     composition: Composition | None = None
+    tiling: Tiling | None = None
+    faithfulness: Faithfulness | None = None
     weights: FromWeights = NOTHING_KEPT
     ablations: Ablations | None = None
     circuit: CircuitStudy | None = None

@@ -23,7 +23,8 @@ from neurons.report.explorer import write_explorer
 from neurons.report.folder import MARK, replacing_folder, write_json, write_text
 from neurons.report.pages.causal import ablation_section, causal_page
 from neurons.report.pages.circuit import circuit_page, input_section
-from neurons.report.pages.composition import cluster_pages, clusters_section, composition_page
+from neurons.report.pages.composition.clusters import cluster_pages, clusters_section
+from neurons.report.pages.composition.composed import composition_page, tiling_section
 from neurons.report.pages.index import index_page
 from neurons.report.pages.neuron import neuron_page
 from neurons.report.pages.provenance import check_page, provenance_page, short_provenance
@@ -68,7 +69,7 @@ def _analysis_pages(contents: Contents) -> list[Page]:
     if contents.ablations is not None:
         pages.append(causal_page(contents.ablations, contents.paged))
     if contents.composition is not None:
-        pages.append(composition_page(contents.composition))
+        pages.append(composition_page(contents.composition, contents.tiling, contents.faithfulness, contents.paged))
     if contents.clustering is not None:
         pages += cluster_pages(contents.clustering, contents.paged)
     if contents.circuit is not None:
@@ -83,9 +84,13 @@ def _pages(contents: Contents, numbers: Mapping[str, Any], linked: Sequence[Page
     summaries = sets_sections(contents.sets, contents.elsewhere, contents.interchange, contents.masks, contents.paged)
     if contents.clustering is not None and contents.composition is not None:
         summaries += (clusters_section(contents.clustering, contents.composition, contents.paged),)
+    finding: tuple[Section, ...] = ()
+    if contents.composition is not None and contents.tiling is not None and len(contents.tiling):
+        finding = (tiling_section(contents.composition, contents.tiling),)
     index = index_page(
-        contents.effects, contents.ranking, numbers, paged=list(numbers["neurons"]), extra=linked, summaries=summaries
-    )
+        contents.effects, contents.ranking, numbers, paged=list(numbers["neurons"]), extra=linked, finding=finding,
+        summaries=summaries,
+    )  # fmt: skip
     return [index, *_neuron_pages(contents, numbers), *linked]
 
 

@@ -1,16 +1,18 @@
-"""How the neurons compose ">": population, tuning, clusters and composition. Part of `Study`."""
+"""How the neurons compose ">": tuning, clusters, composition, faithfulness, tiling. Part of `Study`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from neurons.study import computed
 from neurons.study.answered import Answered
-from neurons.types import NeuronId
+from neurons.types import NeuronId, Neurons
 
 if TYPE_CHECKING:
     from neurons.clustering.results import Clustering, Method, Tuning
     from neurons.decomposition.population import Population
+    from neurons.regression.faithfulness_results import Faithfulness
     from neurons.regression.results import Composition
+    from neurons.regression.tiling_results import Tiling
 
 
 class Composed(Answered):
@@ -33,17 +35,29 @@ class Composed(Answered):
         default = (method, cap, smallest) == ("hdbscan", None, None)
         return self._keep("clusters", lambda: computed.clusters(self, method, cap, smallest), default=default)
 
-    def composition(
-        self, *, also: Sequence[str | NeuronId] = (), cap: int | None = None, candidates: int | None = None
-    ) -> "Composition":
-        """Compose the greater-than map of the neurons' maps.
-
-        also: neurons fitted beside those that were clustered. candidates: most neurons that the sparse
-        reconstruction chooses from.
-        """
+    def composition(self, *, also: Sequence[str | NeuronId] = (), cap: int | None = None) -> "Composition":
+        """Compose the greater-than map of the neurons' maps. also: neurons fitted beside those that were clustered."""
         named = tuple(map(self.check_neuron, also))
         return self._keep(
-            "composition",
-            lambda: computed.composition(self, named, cap, candidates),
-            default=not named and cap is None and candidates is None,
+            "composition", lambda: computed.composition(self, named, cap), default=not named and cap is None
         )
+
+    def faithfulness(
+        self, describe: Callable[[int, NeuronId], float] | None = None, *, neurons: Neurons | None = None
+    ) -> "Faithfulness":
+        """Hold the neurons at what descriptions of their tuning say, run what follows, and measure what is recovered.
+
+        describe: your own description, from start year and neuron to an activation after the nonlinearity; default the
+        standard ones (mean curves, families, levels, components, prototypes). neurons: those described, default all of
+        the layers; the others are held at their mean curves. Runs the model; the default is kept.
+        """
+        default = describe is None and neurons is None
+        return self._keep("faithfulness", lambda: computed.faithfulness(self, describe, neurons), default=default)
+
+    def tiling(self) -> "Tiling":
+        """Place the neurons that recover 90 % of the probability difference: tuning centre, readout edge, their law.
+
+        With the exchange test: neurons held at each other's curves, by distance, which runs the model. Without
+        attribution: the boosting neurons, without that test. Kept.
+        """
+        return self._keep("tiling", lambda: computed.tiling(self))

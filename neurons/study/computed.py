@@ -4,10 +4,10 @@
 for start-up time: a study of kept results loads no torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from neurons.types import NeuronId
+from neurons.types import NeuronId, Neurons
 
 if TYPE_CHECKING:
     from neurons.circuit.graph import Circuit
@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from neurons.circuit.search_results import Search
     from neurons.clustering.results import Clustering, Method
     from neurons.comparison.results import Checks
+    from neurons.regression.faithfulness_results import Faithfulness
     from neurons.regression.results import Composition
+    from neurons.regression.tiling_results import Tiling
     from neurons.study.composed import Composed
     from neurons.study.study import Study
     from neurons.task.sample import Sample
     from neurons.weights.results import Neighbours, NeuronStatistics, TextStudy
 
+PART = 0.9
+"""Of clean minus floor: how much the neurons recover whose tiling is looked at."""
 EXPLAINED = 24
 """Neurons whose inputs the circuit explains: the first of the ranking that boost."""
 
@@ -70,18 +74,63 @@ def clusters(study: "Composed", method: "Method", cap: int | None, smallest: int
         )
 
 
-def composition(study: "Composed", also: Sequence[NeuronId], cap: int | None, candidates: int | None) -> "Composition":
+def composition(study: "Composed", also: Sequence[NeuronId], cap: int | None) -> "Composition":
     from neurons.clustering.tuning import tune_also
-    from neurons.regression.composition import CAP, compose
+    from neurons.regression.composition import compose
+    from neurons.regression.sparse import sparse_curve, sparse_sizes
 
     clustering, population, seed = study.clusters(cap=cap), study.population(), study.plan.settings.seed
     groups = {str(cluster.id): cluster.members for cluster in clustering.clusters}
     tuning = tune_also(population, clustering.tuning, also, seed=seed)
-    with study.bars("composing") as progress:
-        return compose(
-            population, tuning, groups=groups, cap=candidates or CAP, seed=seed, notes=clustering.notes,
+    if not study.plan.settings.attribution:
+        return compose(population, tuning, groups=groups, notes=clustering.notes)
+    from neurons.regression.faithfulness import behaviour_of_first
+
+    found = study.attributed()
+    enough = [one.fewest(PART) for one in found.recoveries]
+    sizes = sparse_sizes(len(population), *enough)
+    with study.bars("running the first neurons") as progress:
+        behaviour = behaviour_of_first(study.context(), found, sizes, seed=seed, progress=progress)
+    sparse = sparse_curve(population, found.share("probability_difference"), sizes, behaviour)
+    return compose(population, tuning, groups=groups, sparse=sparse, notes=clustering.notes)
+
+
+def faithfulness(
+    study: "Composed", describe: "Callable[[int, NeuronId], float] | None", neurons: "Neurons | None"
+) -> "Faithfulness":
+    from neurons.regression.faithfulness import faithfulness as put_back
+
+    clustering = study.clusters()
+    name = "cluster prototypes" if clustering.clustered else "prototypes by decade of centre"
+    groups = {} if describe else {name: [one.neurons for one in clustering.prototypes]}
+    attributed, population, seed = study.attributed(), study.population(), study.plan.settings.seed
+    with study.bars("putting descriptions into the model") as progress:
+        return put_back(
+            study.context(), attributed, population, groups=groups, describe=describe, neurons=neurons, seed=seed,
             progress=progress,
         )  # fmt: skip
+
+
+def tiling(study: "Composed") -> "Tiling":
+    """Of the neurons that recover `PART` of the probability difference; of the boosting ones without attribution."""
+    import numpy as np
+
+    from neurons.regression.tiling import places, tile
+
+    population = study.population()
+    if not study.plan.settings.attribution:
+        boosting = population.rows(study.ranking().boosting_neurons())
+        return tile(population, boosting, population.score[boosting], exchange=None)
+    from neurons.regression.exchange import exchange
+
+    found = study.attributed()
+    share = found.share("probability_difference")
+    rows = share.order()[: found.recovery("probability_difference").fewest(PART) or 0]
+    rows = rows[np.isfinite(places(population.start_years, population.curve[:, rows]).centre)]
+    centre = places(population.start_years, population.curve[:, rows]).centre
+    with study.bars("exchanging tuning curves") as progress:
+        exchanged = exchange(study.context(), found, rows, centre, seed=study.plan.settings.seed, progress=progress)
+    return tile(population, rows, share.share[rows], exchange=exchanged)
 
 
 def circuit(study: "Study", given: "Circuit | None", search: "Search", prompts: int, n_random: int) -> "CircuitStudy":

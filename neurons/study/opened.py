@@ -48,13 +48,15 @@ KEPT = {
     "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "3"),
     "components": ("neurons.intervention.results:ComponentEffects", "2"),
     "clusters": ("neurons.clustering.results:Clustering", "4"),
-    "composition": ("neurons.regression.results:Composition", "3"),
+    "composition": ("neurons.regression.results:Composition", "4"),
+    "faithfulness": ("neurons.regression.faithfulness_results:Faithfulness", "1"),
+    "tiling": ("neurons.regression.tiling_results:Tiling", "1"),
     "circuit": ("neurons.circuit.results:CircuitStudy", "3"),
     "check": ("neurons.comparison.results:Checks", "3"),
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
 gives other numbers."""
-OF_THE_RANKING = {"clusters", "composition", "circuit", "ablations", "curves"}
+OF_THE_RANKING = {"clusters", "composition", "faithfulness", "tiling", "circuit", "ablations", "curves"}
 """Results of neurons that the ranking chooses: by attribution or by direct effect."""
 OF_WEIGHTS = {"statistics", "text", "neighbours"}
 """Results that depend on neither start years nor seed."""

@@ -28,6 +28,8 @@ def contents(study: "Study", neurons: Sequence[str | NeuronId], *, top: int, cau
         neurons=chosen,
         clustering=study.clusters(),
         composition=study.composition(),
+        tiling=study.tiling(),
+        faithfulness=study.faithfulness() if study.plan.settings.attribution else None,
         weights=_weights(study, chosen),
         ablations=_ablations(study, run=causal),
         circuit=study.circuit() if circuit else study.kept("circuit"),

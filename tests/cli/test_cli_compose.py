@@ -79,12 +79,19 @@ def test_compose_json_has_the_promised_keys(run: Run, folder: Path) -> None:
     code, out, _ = run("compose", "--cache-dir", folder, "--json", "--neuron", other)
     found = json.loads(out)
     assert code == 0
-    assert {"model", "tuning", "singular_values", "sparse", "basis", "by_layer"} <= set(found)
+    assert {"model", "singular_values", "basis", "r2_heldout", "by_layer"} <= set(found)
     assert {"neuron", "family", "parameters", "r2_cv", "description"} <= set(found["tuning"][0])
     assert found["tuning"][-1]["neuron"] == other
-    assert [one["k"] for one in found["sparse"]] == list(range(1, len(found["sparse"]) + 1))
+    assert {"k", "r2", "probability_difference", "cutoff_sharpness"} == set(found["sparse"][0])
+    assert found["sparse"][-1] == {"k": 1024, "r2": 1, "probability_difference": 1, "cutoff_sharpness": 1}
     assert {"term", "coefficient", "ci_low", "ci_high", "share"} <= set(found["basis"][0])
     assert [one["layer"] for one in found["by_layer"]] == [8, 9, 10, 11]
+    recovered = {"description", "neurons", "probability_difference", "cutoff_sharpness", "ci_low", "ci_high"}
+    assert recovered <= set(found["faithfulness"][0])
+    assert {"correlation", "slope", "offset", "ci_low", "ci_high", "neurons"} <= set(found["tiling"])
+    assert {"neuron", "centre", "width", "edge", "height"} <= set(found["tiling"]["neurons"][0])
+    assert {"years", "cutoff_sharpness", "probability_difference"} <= set(found["exchanged"][0])
+    assert found["exchanged"][0]["years"] == [0, 2]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -125,8 +132,9 @@ def test_figures_and_tables_of_the_composition_are_written(run: Run, tmp_path: P
     code, out, _ = run("compose", "--cache-dir", folder, "--figures", tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert code == 0
-    assert {"singular-values.svg", "reconstruction.svg", "reconstruction-maps.svg", "terms.svg", "signs.svg"} <= names
-    for words in ("the triangle", "components for 90 % and 99 %", "neurons for held-out R^2", "sign of '>'"):
+    shown = {"tiling", "law", "exchange", "faithfulness", "sparse", "terms", "tuning"}
+    assert names == {f"{name}.svg" for name in shown}
+    for words in ("rank correlation", "two levels", "Exchanged tuning curves", "Sums of the first", "later_slope"):
         assert words in out
 
 

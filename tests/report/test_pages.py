@@ -23,6 +23,7 @@ from neurons.ranking.ranking import rank
 from neurons.ranking.results import COLUMNS, Ranking
 from neurons.regression.composition import compose
 from neurons.regression.results import Composition
+from neurons.regression.tiling_results import composed_json
 from neurons.report import markdown
 from neurons.report.blocks import (
     Code,
@@ -298,7 +299,7 @@ def clustering(effects: LogitEffects, ranking: Ranking) -> Clustering:
 @pytest.fixture(scope="module")
 def composition(effects: LogitEffects, clustering: Clustering) -> Composition:
     groups = {str(one.id): one.members for one in clustering.clusters}
-    return compose(neuron_population(effects), clustering.tuning, groups=groups, cap=20, most=5)
+    return compose(neuron_population(effects), clustering.tuning, groups=groups)
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +315,7 @@ def clustered(effects, ranking, clustering, composition, tmp_path_factory) -> Pa
 def test_pages_of_analyses_are_linked_from_the_index_and_their_numbers_kept(clustered, composition):
     assert "composition.html" in Reader((clustered / "index.html").read_text(encoding="utf-8")).links
     pages = json.loads((clustered / "report.json").read_text(encoding="utf-8"))["pages"]
-    assert pages["composition"] == json.loads(json.dumps(composition.to_json()))
+    assert pages["composition"] == json.loads(json.dumps(composed_json(composition, None, None)))
 
 
 def test_the_page_of_provenance_names_the_cache_and_the_analyses(clustered, effects):

@@ -53,6 +53,8 @@ METHODS: dict[str, Callable[[Study], Any]] = {
     "tuning": lambda study: study.tuning(),
     "clusters": lambda study: study.clusters(),
     "composition": lambda study: study.composition(),
+    "faithfulness": lambda study: study.faithfulness(),
+    "tiling": lambda study: study.tiling(),
     "circuit": lambda study: study.circuit(prompts=PROMPTS, random=RANDOM),
     "inputs": lambda study: study.inputs(NEURONS[0], prompts=PROMPTS),
     "checks": lambda study: study.checks(SAMPLE),
@@ -75,7 +77,12 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     "components": (("causal", "--layers-table"), lambda found: found["layers"]),
     "tuning": (("compose",), lambda found: found["tuning"]),
     "clusters": (("cluster",), lambda found: found),
-    "composition": (("compose",), lambda found: found),
+    "composition": (
+        ("compose",),
+        lambda found: {k: v for k, v in found.items() if k not in {"faithfulness", "tiling", "exchanged"}},
+    ),
+    "faithfulness": (("compose",), lambda found: found["faithfulness"]),
+    "tiling": (("compose",), lambda found: found["tiling"]),
     "circuit": (("circuit", "--on-prompts", str(PROMPTS), "--random", str(RANDOM)), lambda found: found),
     "inputs": (
         ("circuit", "--neuron", NEURONS[0], "--on-prompts", str(PROMPTS)),
@@ -88,7 +95,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
 TABLES = (
     "attribution", "shapley", "approximations", "sets", "interchange", "masks",
     "behaviour", "ranking", "neuron_statistics", "texts", "ablate", "ablations", "curves", "published_curve", "tuning",
-    "components", "clusters", "composition", "circuit", "inputs", "checks", "tasks", "compare",
+    "components", "clusters", "composition", "faithfulness", "tiling", "circuit", "inputs", "checks", "tasks",
+    "compare",
 )  # fmt: skip
 LABELLED = {
     "attribution": ("start_year", "neuron"),

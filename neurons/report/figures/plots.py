@@ -110,7 +110,7 @@ def limit(values: np.ndarray) -> float:
     return float(finite.max(initial=0.0)) or 1.0
 
 
-def full_rows(values: Float[np.ndarray, "Y 100"], start_years: Sequence[int]) -> Float[np.ndarray, "rows 100"]:
+def full_rows(values: Float[np.ndarray, "Y X"], start_years: Sequence[int]) -> Float[np.ndarray, "rows X"]:
     """A row for every year between the first and the last start year, NaN where a year was not measured."""
     first = start_years[0]
     rows = np.full((start_years[-1] - first + 1, values.shape[1]), np.nan)

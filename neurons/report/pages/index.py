@@ -41,16 +41,18 @@ def index_page(
     *,
     paged: Sequence[str],
     extra: Sequence[Page] = (),
+    finding: Sequence[Section] = (),
     summaries: Sequence[Section] = (),
 ) -> Page:
     """numbers: as in report.json; paged: neurons with a page, in rank order; extra: pages of other analyses;
-    summaries: their summaries."""
+    finding: what follows the behaviour; summaries: of the other analyses."""
     return Page(
         key=INDEX,
         title=numbers["model"],
         lead=_lead(ranking, numbers),
         sections=(
             Section("Greater-than behaviour", _behaviour(numbers["behaviour"], effects.start_years)),
+            *finding,
             Section("Contrast by layer", _layers(effects, numbers["layers"])),
             Section(
                 "Boosting and suppressing neurons",
