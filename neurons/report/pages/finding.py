@@ -35,7 +35,7 @@ def _sentences(
     faithfulness: Faithfulness | None,
 ) -> Iterator[str]:
     k, all_neurons = answer.k[MAIN]["90"], f"{len(ranking):,} MLP neurons of layers {format_layers(ranking.layers)}"
-    ends = {measure: f"{number(answer.clean[measure])}, {number(answer.floor[measure])}" for measure in (MAIN, SHARP)}
+    ends = {measure: f"{_three(answer.clean[measure])}, {_three(answer.floor[measure])}" for measure in (MAIN, SHARP)}
     at_random = "with all of them at a random other start year"
     if k is None:
         yield (
@@ -44,8 +44,8 @@ def _sentences(
         return
     sharp = answer.k[SHARP]["90"]
     yield (
-        f"{k:,} of the {all_neurons} are enough for 90 % of what these add to the probability difference"
-        f" ({ends[MAIN]} {at_random}), {'none are' if sharp is None else f'{sharp:,}'} for 90 % of what they add to the"
+        f"{k:,} of the {all_neurons} are enough for 90 % of what these add to the probability difference"
+        f" ({ends[MAIN]} {at_random}), {'none are' if sharp is None else f'{sharp:,}'} for 90 % of what they add to the"
         f" cutoff sharpness ({ends[SHARP]}), measured on centuries held out; {called['boosting']:,} boost"
         f" the later years, {called['suppressing']:,} suppress them."
     )
@@ -66,7 +66,7 @@ def _law(tiling: Tiling) -> str:
     return (
         f"They are tuned to start years {centres[0]:02.0f} to {centres[-1]:02.0f}, and each raises the years from about"
         f" {abs(law.offset or 0):.0f} years {side} its own on (rank correlation of centre and edge"
-        f" {_two(law.correlation or 0)}, 95 % interval {_two(law.ci_low or 0)} to {_two(law.ci_high or 0)})."
+        f" {_two(law.correlation or 0)}, 95 % interval {_two(law.ci_low or 0)} to {_two(law.ci_high or 0)})."
     )
 
 
@@ -86,5 +86,9 @@ def _two(value: float) -> str:
     return number(value, decimals=2)
 
 
+def _three(value: float) -> str:
+    return number(value, decimals=3)
+
+
 def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %"
+    return f"{100 * value:.0f} %"
