@@ -13,17 +13,19 @@ dF/dh of the written share is W_out times the gradient at the residual, so its p
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from hashlib import sha256
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurons.attribution.end import Block, blocks, held_between, toward_clean
+from neurons.attribution.end import Block, block_of, blocks, held_between, measured_rows, toward_clean
 from neurons.attribution.results import Attribution
+from neurons.cache.parts import Parts, parts_beside
 from neurons.intervention.context import AblationContext
-from neurons.intervention.draws import DRAWS, MOST_DRAWS
+from neurons.intervention.draws import DRAWS, MOST_DRAWS, random_years
 from neurons.intervention.groups import MEASURES
 from neurons.model.forward import normalise
 from neurons.types import InputError, Measure, Progress, check_choice, check_is, check_progress, check_whole, elements
@@ -69,12 +71,14 @@ def attribute(
     draws: int = DRAWS,
     seed: int = 0,
     steps: int | None = None,
+    keep: bool = False,
     progress: Progress | None = None,
 ) -> dict[Measure, Attribution]:
     """Share and written share of every neuron of the cached layers, in units of each measure.
 
     draws: other prompts drawn for each prompt. steps: nodes of the integral; default as many as keep the error of
-    the sum (`Attribution.sum_error`) under 0.5 %, at most 64. progress: prompts done.
+    the sum (`Attribution.sum_error`) under 0.5 %, at most 64. keep: finished blocks lie beside the cache until all
+    are done, so that a run that was interrupted goes on. progress: prompts done.
 
     Raises `InputError` for fewer than one draw or step, or where all prompts have one start year.
     """
@@ -84,15 +88,43 @@ def attribute(
     if steps is not None:
         check_whole("steps", steps, least=1, most=MOST_STEPS)
     ladder = [steps] if steps else _enough_steps(ctx, measures, draws, seed)
+    taken, parts = random_years(ctx.cache, draws=draws, seed=seed), _parts(ctx, measures, draws, seed) if keep else None
     for tried in ladder:
         totals = Totals.empty(ctx, measures)
-        for block in blocks(ctx, measures, draws=draws, seed=seed):
-            totals.add(ctx, block, shares_of_block(ctx, block, gauss(tried, ctx)))
+        for rows in measured_rows(ctx):
+            totals.add(ctx, rows, _of_rows(ctx, measures, rows, taken[:, rows], gauss(tried, ctx), parts))
             if progress:
                 progress(int(totals.count.sum()), len(ctx))
         found = totals.results(ctx, draws=draws, seed=seed, steps=tried)
         if max(one.sum_error for one in found.values()) <= TOLERANCE:
             break
+    if parts:
+        parts.remove()
+    return found
+
+
+def _parts(ctx: AblationContext, measures: Sequence[Measure], draws: int, seed: int) -> Parts:
+    """Where finished blocks lie."""
+    settings = {"measures": list(measures), "draws": draws, "seed": seed, "years": list(ctx.start_years),
+                "rows": sha256(ctx.rows.tobytes()).hexdigest(), "dtype": str(ctx.model.W_E.dtype)}  # fmt: skip
+    return parts_beside(ctx.cache, "shares", settings)
+
+
+def _of_rows(
+    ctx: AblationContext,
+    measures: Sequence[Measure],
+    rows: Int[np.ndarray, " P"],
+    others: Int[np.ndarray, "R P"],
+    nodes: Nodes,
+    parts: Parts | None,
+) -> Shares:
+    """The shares of a block of prompts, as kept or computed."""
+    name = f"{len(nodes.at)}-nodes-{rows[0]}"
+    if parts and (kept := parts.get(name)):
+        return Shares(*(torch.as_tensor(kept[field.name], device=ctx.model.device) for field in fields(Shares)))
+    found = shares_of_block(ctx, block_of(ctx, measures, rows, others), nodes)
+    if parts:
+        parts.put(name, {field: values.numpy(force=True) for field, values in vars(found).items()})
     return found
 
 
@@ -198,9 +230,9 @@ class Totals:
         return cls(tuple(measures), centuries, zeros(*cells, M), zeros(*cells, M), zeros(*cells), zeros(*cells),
                    zeros(*cells[1:]))  # fmt: skip
 
-    def add(self, ctx: AblationContext, block: Block, found: Shares) -> None:
-        c = np.searchsorted(self.centuries, ctx.cache.century[block.rows])
-        y = np.searchsorted(ctx.start_years, ctx.cache.start_year[block.rows])
+    def add(self, ctx: AblationContext, rows: Int[np.ndarray, " P"], found: Shares) -> None:
+        c = np.searchsorted(self.centuries, ctx.cache.century[rows])
+        y = np.searchsorted(ctx.start_years, ctx.cache.start_year[rows])
         cell = torch.as_tensor(c * len(ctx.start_years) + y)
         for name in ("share", "written", "clean", "floor"):
             getattr(self, name).flatten(1, 2).index_add_(1, cell, getattr(found, name).cpu())

@@ -18,7 +18,7 @@ from neurons.task.tasks import TASKS
 from neurons.types import InputError
 
 if TYPE_CHECKING:
-    from neurons.comparison.model_results import Comparison, Pair, Side
+    from neurons.comparison.model_results import Comparison, Development, Pair, Side
     from neurons.comparison.results import Carried, TaskResult, Transfer
 
 NAMED = 12
@@ -218,8 +218,26 @@ def print_comparison(found: "Comparison") -> None:
         caption="mean (sd over prompts); contrast: sum of all scores; triangle: R^2 of the step alone in the"
         " composed map",
     )
+    if found.development is not None:
+        _print_development(found.development)
     for pair in found.pairs:
         _print_pair(found.sides[0].name, pair)
+
+
+def _print_development(found: "Development") -> None:
+    columns = ["step", "model", "boosting", *(f"k for 90 % of {m.replace('_', ' ')}" for m in found.k), "survival"]
+    shown = found.to_json()
+    numbers = (shown["boosting"], *shown["k"].values())
+    survival = ["-" if value is None else f"{value:.3f}" for value in shown["survival"][-1]]
+    rows = [
+        [str(step), name, *("-" if one[place] is None else str(one[place]) for one in numbers), survival[place]]
+        for place, (step, name) in enumerate(zip(found.steps, found.names, strict=True))
+    ]
+    print()
+    print_table(
+        "Development by step", columns, rows, left=2,
+        caption="survival: of the neurons that boost at the last step, the fraction that boosts at this one",
+    )  # fmt: skip
 
 
 def _mean_and_sd(side: "Side", measure: str) -> str:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from neurons.cache.format import format_layers
 from neurons.cli.common import print_table
+from neurons.ranking.mask_results import PARTS
 from neurons.ranking.ranking import LEVELS
 from neurons.types import Measure
 from neurons.weights.results import NeuronStatistics
@@ -152,22 +153,26 @@ def _print_orders(compared: "OrderComparison") -> None:
 def _print_sets(sets: "SetStudy", elsewhere: "OnOtherPrompts", exchanged: "Interchange") -> None:
     """How many are enough, here and on other templates; what the 90 % set leaves out; whose year is answered."""
     rows = [
-        [one.measure.replace("_", " "), order, *(count(fewest(level)) for level in LEVELS.values())]
+        [one.measure.replace("_", " "), order, str(prompts), *(count(fewest(level)) for level in LEVELS.values())]
         for one in sets.curves
-        for order, fewest in (("share", one.fewest), ("matched random", one.fewest_random))
+        for order, prompts, fewest in (
+            ("share", sets.n_prompts, one.fewest),
+            ("matched random", sets.n_sampled, one.fewest_random),
+        )
     ]
     rows += [
         [
             one.measure.replace("_", " "),
             f"share, on {other.name}",
+            str(other.n_prompts),
             *(count(one.fewest(level)) for level in LEVELS.values()),
         ]
         for other in elsewhere
         for one in other.recoveries
     ]
     print_table(
-        f"First neurons that recover a part of clean minus floor, {sets.n_prompts} prompts",
-        ["measure", "order", *(f"{level} %" for level in LEVELS)],
+        "First neurons that recover a part of clean minus floor",
+        ["measure", "order", "prompts", *(f"{level} %" for level in LEVELS)],
         rows,
         left=2,
         caption="chosen on one half of the centuries, measured on the other; on other templates: the same neurons."
@@ -226,7 +231,9 @@ def _print_interchange(found: "Interchange", k: int) -> None:
 
 def _print_masks(found: "LearnedMasks") -> None:
     frame = found.to_frame()
-    rows = [
+    by_share = ["share", "", *(count(found.share_fewest(part)) for part in PARTS.values())]
+    rows = [[*by_share, f"{found.share_at(found.k):.3f}", ""]]
+    rows += [
         [one.start, str(one.seed), count(one.k_50), count(one.k_80), count(one.k_90), f"{one.recovered:.3f}",
          f"{one.overlap:.2f}"]
         for one in frame.itertuples()
@@ -238,9 +245,8 @@ def _print_masks(found: "LearnedMasks") -> None:
         ["start", "seed", "50 %", "80 %", "90 %", f"first {found.k}", "overlap"],
         rows,
         left=2,
-        caption=f"first {found.k}: part that so many recover on centuries held out (by share"
-        f" {found.share_at(found.k):.3f}); overlap: with the first {found.k} by share; among seeds: {apart}; without:"
-        f" the first {found.k} by share closed",
+        caption=f"first {found.k}: part that so many recover on centuries held out; overlap: with the first {found.k}"
+        f" by share; among seeds: {apart}; without: the first {found.k} by share closed",
     )
 
 

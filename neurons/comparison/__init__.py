@@ -5,5 +5,5 @@ Public through `Study`: `checks`, `tasks`, `compare`. `replicate` (replication) 
 
 Read in this order: `published` (published values and how they are judged), `checks` and `check_maps` (measurements to
 verdicts), `sampled` and `replication` (with the model); `overlap` (which neurons boost in two rankings), `transfer`
-(tasks), `sides` (models); `results` and `model_results` hold what they find.
+(tasks), `sides` (models), `development` (checkpoints of one run); `results` and `model_results` hold what they find.
 """

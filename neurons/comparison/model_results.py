@@ -1,7 +1,7 @@
 """Results of comparing models: sides, pairs, clusters matched. No torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +48,7 @@ class Side:
 
     behaviour: as in `neurons behaviour`, by run. triangle: R^2 of the step by itself in the doubly centred map (None
     for a map of zeros); contrast: of all neurons, in logits. layers are those compared of the model's n_layers.
+    k: by measure, the first k neurons that recover 90 % on centuries held out; None where none do.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Side:
     map: Float[np.ndarray, "Y 100"]
     singular_values: Float[np.ndarray, " K"]
     kinds: tuple[Kind, ...]
+    k: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, tuple[int, ...], int]:
@@ -106,6 +108,7 @@ class Side:
             "boosting": int(self.scores.boosting.sum()),
             "suppressing": int(self.scores.suppressing.sum()),
             "contrast": self.contrast,
+            "k": dict(self.k),
             "quantiles": self.quantiles(),
             "by_layer": self.by_layer(),
             "triangle": self.triangle,
@@ -160,14 +163,47 @@ class Pair:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class Development:
+    """S checkpoints of one shape in the order of their steps.
+
+    behaviour [S]: the mean of each measure. k: by measure, as in `Side`. boosting: how many neurons boost. survival
+    [S, S]: of the neurons that boost at a step (row), the fraction that boosts at another (column), NaN where none
+    boosts; chance [S]: the fraction of all neurons that boosts at a step.
+    """
+
+    names: tuple[str, ...]
+    steps: tuple[int, ...]
+    behaviour: Mapping[str, Float[np.ndarray, " S"]]
+    k: Mapping[str, tuple[int | None, ...]]
+    boosting: tuple[int, ...]
+    survival: Float[np.ndarray, "S S"]
+    chance: Float[np.ndarray, " S"]
+
+    def to_json(self) -> dict[str, Any]:
+        rows = self.survival.tolist()
+        return {
+            "models": list(self.names),
+            "steps": list(self.steps),
+            "behaviour": {measure: values.tolist() for measure, values in self.behaviour.items()},
+            "k": {measure: list(found) for measure, found in self.k.items()},
+            "boosting": list(self.boosting),
+            "survival": [[None if value != value else value for value in row] for row in rows],
+            "chance": self.chance.tolist(),
+        }
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Shown):
-    """Two or more models, and each but the first beside the first."""
+    """Two or more models, and each but the first beside the first. development: of three checkpoints or more of one
+    shape.
+    """
 
     task: str
     start_years: tuple[int, ...]
     sides: tuple[Side, ...]
     pairs: tuple[Pair, ...]
+    development: Development | None = None
 
     def summary(self) -> dict[str, object]:
         models = ", ".join(side.name for side in self.sides)
@@ -206,4 +242,5 @@ class Comparison(Shown):
             "start_years": list(self.start_years),
             "models": [side.to_json() for side in self.sides],
             "with_first": [pair.to_json() for pair in self.pairs],
+            "development": None if self.development is None else self.development.to_json(),
         }

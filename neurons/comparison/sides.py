@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.clustering.results import Clustering
+from neurons.comparison.development import development
 from neurons.comparison.model_results import Comparison, Kind, Match, Pair, Side
 from neurons.comparison.overlap import scores_of, share
 from neurons.decomposition.effects import LogitEffects
@@ -54,6 +55,7 @@ def side(
             Kind(c.id, len(c.members), str(c.medoid), c.share, c.fraction, c.description, c.mean_map)
             for c in clustering.clusters
         ),
+        k={} if ranking.answer is None else {measure: found["90"] for measure, found in ranking.answer.k.items()},
     )
 
 
@@ -62,7 +64,8 @@ def compare_sides(sides: Sequence[Side], *, task: str, start_years: Sequence[int
     if len(sides) < 2:
         raise InputError("a comparison needs two models or more")
     first, *others = sides
-    return Comparison(task, tuple(start_years), tuple(sides), tuple(_pair(first, other) for other in others))
+    pairs = tuple(_pair(first, other) for other in others)
+    return Comparison(task, tuple(start_years), tuple(sides), pairs, development(sides))
 
 
 def _pair(first: Side, other: Side) -> Pair:

@@ -38,14 +38,23 @@ def set_study(ctx: AblationContext, attributed: Attributed, *, seed: int = 0, ba
     check_is("attributed", attributed, Attributed, "what study.attributed() returns")
     check_whole("seed", seed, least=0)
     share = attributed.share(RECOVERED[0])
-    curves, n_prompts = _curves(ctx, attributed, seed, bars)
+    curves, n_sampled = _curves(ctx, attributed, seed, bars)
     k = attributed.recovery(share.measure).fewest(HELD)
     members = _members(ctx, share, k, seed, bars) if k else None
     patched: tuple[PatchedRuns, ...] = ()
     if k:
         with bars("the set in both directions") as progress:
             patched = directions(ctx, first_of(share.order(), [k])[0], seed=seed, progress=progress)
-    return SetStudy(ctx.cache.model, len(share.neurons), n_prompts, seed, curves, members, patched)
+    return SetStudy(
+        model=ctx.cache.model,
+        n_neurons=len(share.neurons),
+        n_prompts=int(share.n_prompts.sum()),
+        n_sampled=n_sampled,
+        seed=seed,
+        curves=curves,
+        members=members,
+        runs=patched,
+    )
 
 
 def on_other_prompts(

@@ -70,6 +70,10 @@ class LearnedMasks(Shown):
         """The part that the first k of each seed recover, by straight line between sizes."""
         return np.array([np.interp(k, self.sizes, one) for one in self.recovered[STARTS.index(start)]])
 
+    def share_fewest(self, part: float) -> int | None:
+        """The first k by share that recover this part of it, on the same prompts."""
+        return Recovery("probability_difference", self.sizes, self.share_recovered, held_out=True).fewest(part)
+
     def share_at(self, k: int) -> float:
         """The part that the first k by share recover, on the same prompts."""
         return float(np.interp(k, self.sizes, self.share_recovered))
@@ -114,6 +118,7 @@ class LearnedMasks(Shown):
             "prompts": self.n_prompts,
             "sizes": self.sizes.tolist(),
             "share_recovered": self.share_recovered.tolist(),
+            "share_k": {name: self.share_fewest(part) for name, part in PARTS.items()},
             "overlap_among": {start: self.overlap_among(start) for start in STARTS},
             "runs": self._runs(),
         }

@@ -143,13 +143,14 @@ class PatchedRuns:
 class SetStudy(Shown):
     """What sets of the first neurons by share recover, lose and carry.
 
-    n_prompts: on which the curves but `kept` were measured. members, runs: of the set that
+    n_prompts: on which `kept` was measured; n_sampled: the sample for the other curves. members, runs: of the set that
     recovers 90 %; None and empty where no set does.
     """
 
     model: str
     n_neurons: int
     n_prompts: int
+    n_sampled: int
     seed: int
     curves: tuple[SetCurve, ...]
     members: Members | None
@@ -180,6 +181,7 @@ class SetStudy(Shown):
     def to_json(self) -> dict[str, Any]:
         return {
             "prompts": self.n_prompts,
+            "sampled": self.n_sampled,
             "seed": self.seed,
             "curves": [one.to_json() for one in self.curves],
             "members": None if self.members is None else self.members.to_json(),

@@ -79,7 +79,7 @@ def attributed(ctx: AblationContext, *, seed: int = 0, progress: Progress | None
     """
     check_is("ctx", ctx, AblationContext, "what ablation_context returns")
     check_whole("seed", seed, least=0)
-    shares = attribute(ctx, seed=seed, progress=progress)
+    shares = attribute(ctx, seed=seed, keep=True, progress=progress)
     return Attributed(tuple(shares.values()), recoveries(ctx, shares, seed=seed))
 
 

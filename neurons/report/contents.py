@@ -142,7 +142,9 @@ class Contents:
                 f" {effects.intervention.effect} effect on {effects.n_prompts:,} prompts"
             )
         if self.sets is not None:
-            found["sets of neurons"] = f"on {self.sets.n_prompts:,} prompts, seed {self.sets.seed}"
+            found["sets of neurons"] = (
+                f"on {self.sets.n_prompts:,} prompts, random ones on {self.sets.n_sampled:,}; seed {self.sets.seed}"
+            )
         if self.circuit is not None:
             method = "given" if self.circuit.found is None else self.circuit.found.search.method
             found["circuit"] = f"{method}, on {self.circuit.evaluation.n_prompts:,} prompts"

@@ -10,8 +10,9 @@ from hooked_shares import hooked_shares
 from oracle import relative
 from random_gpt2 import write_random_gpt2
 
+from neurons.attribution.end import measured_rows
 from neurons.attribution.shapley import shapley_by_permutation
-from neurons.attribution.shares import attribute
+from neurons.attribution.shares import attribute, shares_of_block
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
 from neurons.intervention.context import AblationContext, ablation_context
@@ -60,7 +61,7 @@ def test_shares_equal_hooks_and_autograd_on_the_whole_model(
         oracle.shares(measure, tokens, year, ctx.tokens[others], nodes(3), is_held=which == "written")
         for others in taken[:, ctx.rows]
     ) / len(taken)
-    found = attribute(ctx, draws=2, seed=5, steps=3)[measure]
+    found = attribute(ctx, measures=[measure], draws=2, seed=5, steps=3)[measure]
     cells = found.by_century if which == "share" else found.written_by_century
     for c, century in enumerate(found.centuries):
         for y, start_year in enumerate(SPREAD):
@@ -116,6 +117,34 @@ def prompts_alone(cache: Cache, rows: np.ndarray) -> Cache:
     """The cache with these prompts alone, as far as draws are concerned."""
     return replace(cache, noun=tuple(cache.noun[row] for row in rows), century=cache.century[rows],
                    start_year=cache.start_year[rows], counterfactual=cache.counterfactual[rows])  # fmt: skip
+
+
+# --- interruptions ---------------------------------------------------------------------------------
+
+
+def test_a_run_that_was_interrupted_goes_on_to_the_same_numbers(
+    small_in_double: AblationContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of few prompts; what was finished is not computed again, and nothing is left beside the cache."""
+    monkeypatch.setattr("neurons.attribution.end.PROMPT_BLOCK", 10)
+    ctx, computed = small_in_double, []
+    beside = set(ctx.cache.path.parent.iterdir())
+    whole = attribute(ctx, draws=2, steps=2)["contrast"]
+
+    def stop(done: int, _: int) -> None:
+        if done > 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        attribute(ctx, draws=2, steps=2, keep=True, progress=stop)
+    monkeypatch.setattr(
+        "neurons.attribution.shares.shares_of_block", lambda *given: computed.append(1) or shares_of_block(*given)
+    )
+    again = attribute(ctx, draws=2, steps=2, keep=True)["contrast"]
+    blocks = len(list(measured_rows(ctx)))
+    assert 0 < len(computed) < blocks
+    assert np.array_equal(again.by_century, whole.by_century, equal_nan=True)
+    assert set(ctx.cache.path.parent.iterdir()) == beside
 
 
 # --- draws -----------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import neurons
 from neurons.cli.main import main
 from neurons.intervention.context import ablation_context
 from neurons.intervention.exact import neuron_effects
+from neurons.task.intervention import Intervention
 from neurons.task.prompt_set import PAD
 
 Run = Callable[..., tuple[int, str, str]]
@@ -93,7 +94,7 @@ def test_an_ablated_neuron_changes_a_padded_prompt_as_it_changes_it_alone(folder
         assert (prompts.tokens == PAD).any() == (some is table)
         cache = neurons.cache_activations(model, prompts, layers=(0, 1), cache_dir=tmp_path)
         ctx = ablation_context(model, cache)
-        found = neuron_effects(ctx, ["L0N3", "L1N7"], keep=False)
+        found = neuron_effects(ctx, ["L0N3", "L1N7"], Intervention("resample"), keep=False)
         effects.append(dict(zip(found.start_years, found.by_start_year.T.tolist(), strict=True)))
     alone = {year: value for some in effects[1:] for year, value in some.items()}
     assert effects[0].keys() == alone.keys()

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from neurons.cache.format import Cache
 from neurons.cli.comparisons import folder_name
 from neurons.cli.main import main
+from neurons.comparison.development import steps_of
 from neurons.comparison.model_results import Comparison, Kind, Side
 from neurons.comparison.results import Scores
 from neurons.comparison.sides import compare_sides, cosine
@@ -24,6 +25,7 @@ from neurons.ranking.ranking import rank
 from neurons.report.folder import MARK
 from neurons.report.pages.comparison import comparison_page, write_comparison
 from neurons.report.render import Site, to_html
+from neurons.study.study import Study
 from neurons.task.tasks import find_task
 from neurons.types import InputError, NeuronId, OutputError
 
@@ -153,7 +155,7 @@ def test_a_name_is_text_on_the_page_and_in_its_figures(tmp_path: Path) -> None:
     found = compared(side(NASTY), side("other"), side("third", n_layers=24))
     index = write_comparison(found, folder=tmp_path / "compare-x", command="neurons compare")
     page = index.read_text(encoding="utf-8")
-    assert "<b>" not in page
+    assert not re.search(r'<b>("|&#34;|&quot;)', page)
     assert "&lt;b&gt;" in page
     pictures = {f"{name}.svg" for name in ("maps", "scores", "depth", "singular-values", "neurons-1")}
     assert {file.name for file in (index.parent / "figures").iterdir()} == pictures
@@ -314,3 +316,57 @@ def test_rank_agrees_with_the_scores_compared(mini_cache: Cache) -> None:
     assert scores.neurons == tuple(NeuronId(layer, n) for layer in mini_cache.layers for n in range(mini_cache.d_mlp))
     for neuron in ranking.neurons[:50]:
         assert scores.score[scores.neurons.index(neuron)] == ranking.score[ranking.row_of(neuron)]
+
+
+# --- development -----------------------------------------------------------------------------------
+
+
+def at_step(step: int, boosting: Sequence[int]) -> Side:
+    """A checkpoint of which exactly these of 40 neurons boost."""
+    one = side(f"run@checkpoint-{step}")
+    return replace(one, scores=replace(one.scores, boosting=np.isin(np.arange(40), boosting)), k={"contrast": step})
+
+
+def test_survival_is_the_fraction_of_a_steps_neurons_that_boosts_at_another() -> None:
+    found = compared(at_step(300, [1, 2, 3, 4]), at_step(100, [0, 1]), at_step(200, [1, 2, 3])).development
+    assert found is not None
+    assert found.steps == (100, 200, 300)
+    assert found.names[0] == "run@checkpoint-100"
+    np.testing.assert_allclose(found.survival, [[1, 1 / 2, 1 / 2], [1 / 3, 1, 1], [1 / 4, 3 / 4, 1]])
+    assert found.chance.tolist() == [2 / 40, 3 / 40, 4 / 40]
+    assert found.k["contrast"] == (100, 200, 300)
+    assert found.boosting == (2, 3, 4)
+
+
+def test_names_without_numbers_are_in_the_order_given() -> None:
+    assert steps_of(["early", "middle", "late"]) == [1, 2, 3]
+    assert steps_of(["a-10", "b-10", "c"]) == [1, 2, 3]
+    assert steps_of(["gpt2@step-20", "gpt2@step-3"]) == [20, 3]
+
+
+def test_two_checkpoints_or_other_shapes_are_no_development() -> None:
+    assert compared(side("a-1"), side("a-2")).development is None
+    assert compared(side("a-1"), side("a-2"), side("a-3", neurons=80)).development is None
+
+
+def test_a_step_without_boosting_neurons_is_not_a_number_and_none_in_json() -> None:
+    found = compared(at_step(1, [1]), at_step(2, []), at_step(3, [2]))
+    assert found.development is not None
+    assert found.to_json()["development"]["survival"] == [[1, 0, 0], [None, None, None], [0, 0, 1]]
+
+
+def test_the_command_draws_the_development_of_directories(
+    folder: Path, where: tuple[object, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neurons of mini that boost and have no output in an earlier checkpoint are those that boost in the last alone."""
+    options = {"nouns": 4, "centuries": "draw", "layers": (11,), "attribution": False, "cache_dir": folder / "cache"}
+    boosting = Study("mini", **options).ranking().boosting_neurons()  # type: ignore[arg-type]
+    zeroed = {30: (), 10: boosting[:4], 20: boosting[:1]}
+    models = [zeroed_mini(folder / "run" / f"checkpoint-{step}", neurons) for step, neurons in zeroed.items()]
+    done = run(capsys, "compare", *models, *where, "--json")
+    assert done.code == 0, done.err
+    found, n = json.loads(done.out)["development"], len(boosting)
+    assert found["steps"] == [10, 20, 30]
+    assert found["survival"][-1] == pytest.approx([1 - 4 / n, 1 - 1 / n, 1])
+    (page,) = (folder / "reports").glob("compare-checkpoint-30-*/index.html")
+    assert "Neurons by step" in page.read_text(encoding="utf-8")

@@ -123,6 +123,18 @@ def test_attention_upcast_to_float32_is_what_float32_computes(tmp_path: Path, mi
     assert relative(whole_run(model, tokens, mini_prompts).residual, expected.residual) < SINGLE
 
 
+def test_the_attention_of_stanford_crfm_s_checkpoints_in_float32(tmp_path: Path, mini_prompts: PromptSet) -> None:
+    """Their config scales attention by layer, and reorders and upcasts it."""
+    theirs = {"reorder_and_upcast_attn": True, "scale_attn_by_inverse_layer_idx": True}
+    model = load_model(write_random_gpt2(tmp_path, n_layer=6, **theirs))
+    tokens = some_tokens(mini_prompts, 12)
+    found, expected = whole_run(model, tokens, mini_prompts), hooked_run(model, tokens, torch.float32)
+    for layer in range(6):
+        assert relative(found.post[layer], expected.post[layer]) < SINGLE
+    assert relative(found.residual, expected.residual) < SINGLE
+    assert relative(found.year_logits, expected.logits[:, mini_prompts.year_token_ids]) < SINGLE
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation_function_is_transformers_own(random_small: Model, name: str) -> None:
     from transformers.activations import ACT2FN

@@ -120,6 +120,7 @@ def test_overlaps_are_shares_of_the_first_k() -> None:
     assert (one.overlap_among("cold"), one.overlap_among("warm")) == (1, 0.5)
     assert one.share_at(2) == pytest.approx(0.9)
     assert one.fewest("cold", 1.0) == [3, 3]
+    assert one.share_fewest(1.0) == 3
     assert one.fewest("without", 1.0) == [None, None]
     assert one.sizes_of("without").tolist() == [0, 1, 2]
 

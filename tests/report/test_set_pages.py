@@ -29,7 +29,7 @@ def sets() -> SetStudy:
     worst = (WorstPrompt("war", 17, 32, 1, 2.5, 0.1),)
     values = np.array([0.2, 0.7, 0.8])
     runs = (PatchedRuns("keep", "corrupted", values, values / 10, values[::-1], worst),)
-    return SetStudy("mini", 8, 60, 0, curves, members, runs)
+    return SetStudy("mini", 8, 60, 30, 0, curves, members, runs)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_every_part_is_shown_and_every_figure_drawn(
     assert first.rows[0][-1] == pytest.approx(0.9, abs=0.1)
     assert members.rows[1] == ("largest loss without one member", "L9N1", 0.4)
     assert runs.rows[0][-1] == "war 1732 (2.5)"
-    assert len(learned.rows) == 3
+    assert len(learned.rows) == 4
 
 
 def test_without_a_set_there_are_curves_alone(sets: SetStudy, exchanged: Interchange) -> None:

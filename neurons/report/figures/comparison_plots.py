@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from neurons.comparison.model_results import SINGULAR_VALUES, Comparison, Pair, Side
+from neurons.comparison.model_results import SINGULAR_VALUES, Comparison, Development, Pair, Side
 from neurons.report.figures.plots import (
     COLUMN,
     HEIGHT,
@@ -79,6 +79,34 @@ def singular_values(found: Comparison) -> Figure:
     axes.set(xlabel="component", ylabel="share of the map", ylim=(0, None))
     plain_ticks(axes)
     legend_above(axes)
+    return figure
+
+
+@styled
+def development_curves(found: Development) -> Figure:
+    """Behaviour, number of neurons, and survival of the last step's and the first step's neurons, by step."""
+    figure = new_figure(height=3 * HEIGHT)
+    steps, places = found.steps, range(len(found.steps))
+    panels = [
+        add_axes(figure, left=0.75, bottom=(2 - panel) * HEIGHT + 0.42, top=panel * HEIGHT + 0.3) for panel in range(3)
+    ]
+    behaviour, number, survival = panels
+    for colour, (measure, values) in zip(LAYER_COLOURS, found.behaviour.items(), strict=False):
+        behaviour.plot(places, values, marker="o", markersize=3, color=colour, label=measure.replace("_", " "))
+        if measure in found.k:
+            ks = [np.nan if k is None else k for k in found.k[measure]]
+            number.plot(
+                places, ks, marker="o", markersize=3, color=colour, label=f"90 % of {measure}".replace("_", " ")
+            )
+    number.plot(places, found.boosting, ":", color="black", label="boosting")
+    of_last, of_first = found.survival[-1], found.survival[0]
+    survival.plot(places, of_last, marker="o", markersize=3, color=RAISES, label="of the last step's")
+    survival.plot(places, of_first, marker="o", markersize=3, color=LOWERS, label="of the first step's")
+    survival.plot(places, found.chance, ":", color="black", label="of all neurons")
+    for axes, label in zip(panels, ("measure", "neurons", "share that boosts"), strict=True):
+        axes.set(xticks=list(places), xticklabels=[str(step) for step in steps], ylabel=label)
+        axes.legend(loc="best")
+    survival.set(xlabel="step", ylim=(0, 1.02))
     return figure
 
 

@@ -65,6 +65,7 @@ def comparison_page(found: Comparison, *, command: str) -> Page:
         lead=f"Comparison of models on the task {found.task}; each is compared with {names[0]}.",
         sections=(
             Section("Behaviour", (_behaviour(found),)),
+            *_development(found),
             Section("Boosting scores", _scores(found)),
             Section("Composed maps", _maps(found)),
             Section("Clusters of neurons", _clusters(found)),
@@ -101,6 +102,29 @@ def _behaviour(found: Comparison) -> Table:
     return Table(
         "Clean run, corrupted run (YY replaced by 01) and average distribution over all start years", columns, rows
     )
+
+
+def _development(found: Comparison) -> tuple[Section, ...]:
+    """A section where there are three checkpoints or more of one shape."""
+    by_step = found.development
+    if by_step is None:
+        return ()
+    text = (
+        "Behaviour, number of neurons and survival by step. Survival: the fraction of the last (the first) step's"
+        " boosting neurons that boost at a step; dotted: of all neurons, which is chance."
+    )
+    shown = by_step.to_json()
+    ks = [shown["k"][measure] for measure in by_step.k]
+    rows = tuple(
+        zip(by_step.steps, by_step.names, by_step.boosting, *ks, shown["survival"][-1], strict=True),
+    )
+    columns = (
+        Column("step", "count"), Column("model"), Column("boosting", "count"),
+        *(Column(f"for 90 % of {measure.replace('_', ' ')}", "count") for measure in by_step.k),
+        Column("survival", "number", "of the last step's neurons"),
+    )  # fmt: skip
+    picture = Picture("development", partial(comparison_plots.development_curves, by_step), text, text)
+    return (Section("Development", (Gallery((picture,)), Table("Neurons by step", columns, rows))),)
 
 
 def _scores(found: Comparison) -> tuple[Block, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from neurons.ranking.mask_results import PARTS, LearnedMasks
 from neurons.ranking.ranking import LEVELS
 from neurons.ranking.set_results import SETS, Interchange, Members, OnOtherPrompts, PatchedRuns, SetCurve, SetStudy
-from neurons.report.blocks import Block, Column, Gallery, Picture, Section, Table, Text, number
+from neurons.report.blocks import Block, Cell, Column, Gallery, Picture, Section, Table, Text, number
 from neurons.report.figures import set_plots
 from neurons.report.pages.neuron import neuron_link
 
@@ -43,7 +43,7 @@ def _enough(sets: SetStudy, elsewhere: OnOtherPrompts) -> Iterator[Block]:
         partial(set_plots.curves_figure, [one.to_json() for one in sets.curves]),
         "Part of each measure recovered with the first k neurons by share kept, and with them removed.",
         f"Part of clean minus floor with the first k neurons by share kept and all others at a random other start year"
-        f" (red), and the other way round (blue); {sets.n_prompts:,} prompts, order from one half of the centuries,"
+        f" (red), and the other way round (blue); {sets.n_sampled:,} prompts, order from one half of the centuries,"
         " measured on the other. Dotted: sets of equal size, layers and fifths of activation variance, mean and range"
         " of five. Where removing k neurons leaves more than keeping them lacks, others do the same.",
         wide=True,
@@ -66,7 +66,7 @@ def _rows(sets: SetStudy, elsewhere: OnOtherPrompts) -> Iterator[tuple[Any, ...]
         name, k = curve.measure.replace("_", " "), curve.fewest(KEPT)
         yield name, "share", sets.n_prompts, *map(curve.fewest, LEVELS.values()), _at(curve, k, "kept")
         yield (
-            name, "matched random", sets.n_prompts, *map(curve.fewest_random, LEVELS.values()),
+            name, "matched random", sets.n_sampled, *map(curve.fewest_random, LEVELS.values()),
             _at(curve, k, "random_kept"),
         )  # fmt: skip
     for other in elsewhere:
@@ -160,7 +160,8 @@ def _masks(found: LearnedMasks) -> Iterator[Block]:
         Column(f"first {found.k}", "number", "part that they recover"),
         Column("overlap", "number", f"of the first {found.k} with the first {found.k} by share"),
     )  # fmt: skip
-    rows = tuple(
+    rows: tuple[tuple[Cell, ...], ...] = (("share", None, *data["share_k"].values(), found.share_at(found.k), None),)
+    rows += tuple(
         (run["start"], run["seed"], run["k_50"], run["k_80"], run["k_90"], run["recovered"], run["overlap"])
         for run in data["runs"]
     )
