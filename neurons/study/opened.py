@@ -44,6 +44,7 @@ KEPT = {
     "elsewhere": ("neurons.ranking.set_results:OnOtherPrompts", "1"),
     "masks": ("neurons.ranking.mask_results:LearnedMasks", "1"),
     "orders": ("neurons.ranking.results:OrderComparison", "2"),
+    "routes": ("neurons.routes.results:Routes", "1"),
     "ablations": ("neurons.intervention.results:Ablations", "3"),
     "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "3"),
     "components": ("neurons.intervention.results:ComponentEffects", "2"),

@@ -100,7 +100,21 @@ class Plan:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of results must know of how checkpoint and prompts are stored."""
-        return (*self.checkpoint.notes, *([self.rows_left_out] if self.rows_left_out else []))
+        of_prompts = [self.rows_left_out] if self.rows_left_out else []
+        if isinstance(self.prompts, OwnPrompts) and (alone := self.prompts.alone):
+            of_all = f"{alone:,} of {len(self.prompts):,} prompts"
+            of_prompts.append(
+                f"random other start year: {of_all} have none in their words and century and take the nearest"
+            )
+        return (*self.checkpoint.notes, *of_prompts)
+
+    def check_one_length(self) -> None:
+        """Raise `InputError` for prompts of several lengths, whose embeddings cannot be moved towards each other."""
+        if (self.prompts.tokens == PAD).any():
+            raise InputError(
+                "approximations move embeddings from one prompt to another, which needs prompts of one length: choose"
+                " rows of as many tokens"
+            )
 
     def check_one_layout(self) -> None:
         """Raise `InputError` where prompts and corrupted runs differ in several places: paths start at one."""

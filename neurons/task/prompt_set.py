@@ -145,6 +145,15 @@ class OwnPrompts(PromptSet):
     rows: tuple[Row, ...]
     left_out: tuple[str, ...]
 
+    @property
+    def alone(self) -> int:
+        """How many prompts have no other start year among those of their wording, noun and century."""
+        groups = list(zip(self.noun, self.century.tolist(), strict=True))
+        years: dict[tuple[str, int], set[int]] = {}
+        for group, year in zip(groups, self.start_year.tolist(), strict=True):
+            years.setdefault(group, set()).add(year)
+        return sum(len(years[group]) == 1 for group in groups)
+
     def text(self, row: int) -> str:
         return self.rows[check_whole("row", row, least=0, most=len(self) - 1)].clean
 

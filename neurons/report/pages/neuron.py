@@ -21,7 +21,7 @@ from neurons.report.blocks import (
 )
 from neurons.report.figures import plots
 from neurons.report.numbers import call_of
-from neurons.report.pages.weights import weight_sections
+from neurons.report.pages.sections.weights import weight_sections
 from neurons.task.years import N_YEARS
 
 Numbers = Mapping[str, Any]
