@@ -11,6 +11,7 @@ from neurons.ranking.results import Ranking
 from neurons.report.blocks import (
     INDEX,
     Block,
+    Cell,
     Column,
     Gallery,
     Page,
@@ -79,17 +80,7 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
         " vocabulary. Right of the dashed diagonal lie the years after YY. The colour scale is the square root"
         " of the probability, clipped at its 99th percentile.",
     )
-    rows = tuple(
-        (
-            shown,
-            *(
-                behaviour[run][measure][kind]
-                for measure in ("probability_difference", "cutoff_sharpness", "logit_step")
-                for kind in ("mean", "sd")
-            ),
-        )
-        for run, shown in RUNS.items()
-    )
+    rows: tuple[tuple[Cell, ...], ...] = tuple((shown, *_measures(behaviour[run])) for run, shown in RUNS.items())
     columns = (
         Column("answer of"),
         Column("probability difference", "number", "sum of p(y > YY) minus sum of p(y <= YY)"),
@@ -98,14 +89,23 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
         Column("sd", "number", "over prompts"),
         Column("logit step", "number", "logit of YY + 1 minus logit of YY - 1"),
         Column("sd", "number", "over prompts"),
+        Column("top 1", "number", "how often the most likely of the 100 years is later than YY"),
+        Column("top 5", "number", "share of the 5 most likely years that are later than YY"),
     )
     caption = f"Means over {behaviour['n_prompts']:,} prompts, start years {shown_years(start_years)}"
     meaning = (
         "Probability difference: sum of p(y > YY) minus sum of p(y ≤ YY). Cutoff sharpness: p(YY + 1) minus p(YY − 1)."
-        " Logit step: the same of their logits."
+        " Logit step: the same of their logits. Top k: share of the k most likely of the 100 years that are later than"
+        " YY."
         " Neither the corrupted run nor the average distribution depends on YY; both are scored against the true YY."
     )
     return (Gallery((picture,)), Table(caption, columns, rows), Text((meaning,)))
+
+
+def _measures(run: Mapping[str, Mapping[str, float]]) -> tuple[float, ...]:
+    spread = ("probability_difference", "cutoff_sharpness", "logit_step")
+    both = [run[measure][kind] for measure in spread for kind in ("mean", "sd")]
+    return (*both, run["top_1"]["mean"], run["top_5"]["mean"])
 
 
 def _layers(effects: LogitEffects, layers: Mapping[str, Any]) -> tuple[Block, ...]:
