@@ -101,7 +101,7 @@ def behaviour(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure probability difference, cutoff sharpness and logit step.
+    """Measure probability difference, cutoff sharpness, logit step and accuracy.
 
     Beside the clean run: the corrupted run and the average distribution over start years.
     """
@@ -119,10 +119,10 @@ def behaviour(
     )
     print_table(
         f"{title}; mean (sd over prompts)",
-        ["", "probability difference", "cutoff sharpness", "logit step"],
-        rows,
+        ["", "probability difference", "cutoff sharpness", "logit step", "top 1", "top 5"],
+        [row + [""] * (6 - len(row)) for row in rows],
         caption="counterfactual: YY replaced by 01, scored against the true YY; average distribution: the mean over"
-        f" all start years{late}",
+        f" all start years; top k: share of the k most likely of the 100 years that are later than YY{late}",
     )
 
 
