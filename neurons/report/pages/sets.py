@@ -91,7 +91,7 @@ def _members(members: Members, seed: int, paged: frozenset[str]) -> Iterator[Blo
         ("largest completeness gap", f"without {len(members.worst)} of its members", members.incompleteness),
     )
     caption = f"The first {len(members.neurons)} neurons as a set, {members.n_prompts:,} prompts"
-    yield Table(caption, (Column(""), Column(""), Column(PART, "number")), rows)
+    yield Table(caption, (Column("quantity"), Column("neuron"), Column(PART, "number")), rows)
     yield Text((
         "Completeness (Wang et al. 2022): without a subset K of its members the set should answer as the whole model"
         f" does without K. The gap is the largest of {len(members.gap)} random K (seed {seed}); what other neurons do"
