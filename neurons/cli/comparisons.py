@@ -61,11 +61,11 @@ def print_transfer(found: "Transfer") -> None:
     rows = [[task.name, task.right or "-", *_measures(task)] for task in found.tasks]
     print_table(
         f"{found.model}: behaviour on {len(found.tasks)} tasks, MLPs {format_layers(found.layers)}",
-        ["task", "right", "probability difference", "cutoff sharpness", "corrupted"],
+        ["task", "right", "probability difference", "cutoff sharpness", "top 1", "top 5", "corrupted"],
         rows,
         left=2,
-        caption="mean (sd over prompts); later years minus the others, whatever the right answer; corrupted: the\n"
-        "probability difference with YY replaced by 01",
+        caption="mean (sd over prompts); later years minus the others, whatever the right answer; top k: share of the\n"
+        "k most likely years that are later; corrupted: the probability difference with YY replaced by 01",
     )
     print()
     print_table(
@@ -86,8 +86,10 @@ def print_transfer(found: "Transfer") -> None:
 
 
 def _measures(task: "TaskResult") -> list[str]:
-    model = [f"{value['mean']:+.4f} ({value['sd']:.3f})" for value in task.behaviour["model"].values()]
-    return [*model, f"{task.behaviour['counterfactual']['probability_difference']['mean']:+.4f}"]
+    own, corrupted = task.behaviour["model"], task.behaviour["counterfactual"]["probability_difference"]
+    both = [own["probability_difference"], own["cutoff_sharpness"]]
+    spread = [f"{value['mean']:+.4f} ({value['sd']:.3f})" for value in both]
+    return [*spread, *(f"{own[name]['mean']:.3f}" for name in ("top_1", "top_5")), f"{corrupted['mean']:+.4f}"]
 
 
 def _agreement(task: "TaskResult") -> list[str]:
