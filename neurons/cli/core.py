@@ -88,7 +88,10 @@ def report(
 def _command(study: Study, causal: bool, circuit: bool) -> str:
     """What makes this report from nothing: the command given, and the options for what was kept from before."""
     words = ["neurons", *sys.argv[1:]]
-    shown = {"--causal": causal or study.kept("ablations"), "--circuit": circuit or study.kept("circuit")}
+    shown = {
+        "--causal": causal or study.kept("ablations") or study.kept("sets"),
+        "--circuit": circuit or study.kept("circuit"),
+    }
     return shlex.join([*words, *(option for option, is_shown in shown.items() if is_shown and option not in words)])
 
 

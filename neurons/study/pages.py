@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from neurons.intervention.results import Ablations
+from neurons.model.files import ABOUT, BUNDLED
 from neurons.report.contents import Contents, cluster_names, paged_neurons
 from neurons.report.numbers import neuron_numbers, with_routes
 from neurons.report.weight_numbers import FromWeights
@@ -40,6 +41,7 @@ def contents(study: "Study", neurons: Sequence[str | NeuronId], *, top: int, cau
         tokens=study.plan.token_names,
         notes=study.plan.notes,
         seed=study.plan.settings.seed,
+        about=next((ABOUT[name] for name, folder in BUNDLED.items() if study.plan.checkpoint.folder == folder), ""),
     )
 
 

@@ -161,9 +161,9 @@ class Study(Ablated):
         """Write the report and return the path of its index.
 
         folder: the folder of reports, default `reports`; the report is a folder in it, named after the model. neurons:
-        those with a page, default the `top` of the ranking. causal, circuit: also ablations and the circuit (these
-        run the model); where they were kept they are shown anyway. figures: a format in which each figure is also
-        written for a paper. command: how to make the report again, as its pages show it.
+        those with a page, default the `top` of the ranking. causal, circuit: also ablations and sets of
+        neurons, and the circuit (these run the model); where they were kept they are shown anyway. figures: a format in
+        which each figure is also written for a paper. command: how to make the report again, as its pages show it.
         """
         from neurons.report.folder import place_of
         from neurons.report.report import write_report

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from neurons.cache.format import format_layers
 from neurons.decomposition.effects import LogitEffects
 from neurons.ranking.results import Ranking
 from neurons.report.blocks import (
@@ -26,7 +25,6 @@ from neurons.report.blocks import (
 from neurons.report.figures import model_plots, plots
 from neurons.report.pages.provenance import prompt_tables, reproduce, short_provenance, shown_years
 from neurons.report.pages.ranking import centred, neurons_section, positions_sections
-from neurons.types import Measure
 
 RUNS = {
     "model": "clean run",
@@ -40,20 +38,21 @@ def index_page(
     ranking: Ranking,
     numbers: Mapping[str, Any],
     *,
+    lead: str,
     paged: Sequence[str],
     extra: Sequence[Page] = (),
     finding: Sequence[Section] = (),
     summaries: Sequence[Section] = (),
 ) -> Page:
-    """numbers: as in report.json; paged: neurons with a page, in rank order; extra: pages of other analyses;
-    finding: what follows the behaviour; summaries: of the other analyses."""
+    """numbers: as in report.json; lead: the finding in words; paged: neurons with a page, in rank order; extra: pages
+    of other analyses; finding: the finding's figure; summaries: of the other analyses."""
     return Page(
         key=INDEX,
         title=numbers["model"],
-        lead=_lead(ranking, numbers),
+        lead=lead,
         sections=(
-            Section("Greater-than behaviour", _behaviour(numbers["behaviour"], effects.start_years)),
             *finding,
+            Section("Greater-than behaviour", _behaviour(numbers["behaviour"], effects.start_years)),
             Section("Contrast by layer", _layers(effects, numbers["layers"])),
             Section(
                 "Boosting and suppressing neurons",
@@ -69,29 +68,6 @@ def index_page(
             Section("Prompts", prompt_tables(numbers["prompts"])),
             Section("Reproduction", (*reproduce(numbers["command"]), short_provenance(numbers))),
         ),
-    )
-
-
-def _lead(ranking: Ranking, numbers: Mapping[str, Any]) -> str:
-    difference, called = numbers["behaviour"]["model"]["probability_difference"]["mean"], numbers["called"]
-    side = "more probability on the later years than on the others" if difference >= 0 else "less on the later years"
-    done = (
-        f"the boosting ones add {number(called['boosting_contrast'])} of the {number(called['contrast'])} logits of"
-        " direct contrast that all of these neurons add"
-    )
-    if ranking.answer is not None:
-        main: Measure = "probability_difference"
-        clean, floor = ranking.answer.clean[main], ranking.answer.floor[main]
-        done = (
-            f"with all of them at a random other start year the probability difference is {number(floor)} in place of"
-            f" {number(clean)}; of the {number(clean - floor)} between, the boosting neurons have a share of"
-            f" {number(called['boosting_share'])}"
-        )
-    return (
-        "Which MLP neurons raise the years after the start year? The model puts"
-        f" {number(abs(difference))} {side}. Of {len(ranking):,} neurons in layers {format_layers(ranking.layers)},"
-        f" {called['boosting']:,} boost and {called['suppressing']:,} suppress the later years: {done}. The"
-        " effect of ablating one neuron alone is another quantity, which the page on ablation reports."
     )
 
 
