@@ -91,7 +91,7 @@ NEURON = "L11N1"
 CALLS: dict[str, Callable[["Right"], Call]] = {
     "attribute": lambda r: (
         neurons.attribute,
-        {"ctx": r.ctx, "measures": ("contrast",), "draws": 1, "seed": 0, "steps": 2, "progress": None},
+        {"ctx": r.ctx, "measures": ("contrast",), "draws": 1, "seed": 0, "steps": 2, "keep": False, "progress": None},
     ),
     "attributed": lambda r: (neurons.attributed, {"ctx": r.ctx, "seed": 0, "progress": None}),
     "shapley": lambda r: (
