@@ -53,7 +53,10 @@ SUPPRESSING_SHARE = 4
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """The results of one study. neurons: those with a page; tokens: a prompt's tokens as words; seed: the study's."""
+    """The results of one study. neurons: those with a page; tokens: a prompt's tokens as words; seed: the study's.
+
+    about: what every page says of the model.
+    """
 
     effects: LogitEffects
     ranking: Ranking
@@ -77,6 +80,7 @@ class Contents:
     tokens: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     seed: int = 0
+    about: str = ""
 
     @property
     def cache(self) -> Cache:

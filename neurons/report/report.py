@@ -25,6 +25,7 @@ from neurons.report.pages.causal import ablation_section, causal_page
 from neurons.report.pages.circuit import circuit_page, input_section
 from neurons.report.pages.composition.clusters import cluster_pages, clusters_section
 from neurons.report.pages.composition.composed import composition_page, tiling_section
+from neurons.report.pages.finding import in_words
 from neurons.report.pages.index import index_page
 from neurons.report.pages.neuron import neuron_page
 from neurons.report.pages.provenance import check_page, provenance_page, short_provenance
@@ -101,9 +102,15 @@ def _pages(contents: Contents, numbers: Mapping[str, Any], linked: Sequence[Page
     if contents.composition is not None and contents.tiling is not None and len(contents.tiling):
         finding = (tiling_section(contents.composition, contents.tiling),)
     index = index_page(
-        contents.effects, contents.ranking, numbers, paged=list(numbers["neurons"]), extra=linked, finding=finding,
+        contents.effects,
+        contents.ranking,
+        numbers,
+        lead=in_words(contents.ranking, numbers, contents.tiling, contents.faithfulness),
+        paged=list(numbers["neurons"]),
+        extra=linked,
+        finding=finding,
         summaries=summaries,
-    )  # fmt: skip
+    )
     return [index, *_neuron_pages(contents, numbers), *linked]
 
 
@@ -147,6 +154,7 @@ def _site(contents: Contents, pages: Sequence[Page]) -> Site:
             FileLink("Explorer", EXPLORER),
             *(PageLink(page.title, page.key) for page in pages if "/" not in page.key and page.key != INDEX),
         ),
+        about=contents.about,
         layers=contents.effects.layers,
         paged=contents.paged,
     )

@@ -77,8 +77,8 @@ class Opened(Shown):
 
     model: `mini`, a GPT-2 of the hub, a checkpoint directory, or what `load_model` returned. layers: the MLP layers
     that are cached and analysed; default the last third. years: the start years measured; default those of 02-98 that
-    have a prompt. nouns, centuries, seed: as in `year_spans`. task or template: other prompts; prompts: a prompt set
-    or a file of your own (`read_prompts`). attribution: whether the ranking is by attribution, which runs the model
+    have a prompt. nouns, centuries, seed, bos: as in `year_spans`. task or template: other prompts; prompts: a set or a
+    file of your own (`read_prompts`). attribution: whether the ranking is by attribution, which runs the model
     once; else by direct effect. device: where the model runs. bars: opens a progress bar for each long computation;
     note: called with each message to the person. jobs, scheduler: where the cache is built, see docs/cluster.md.
 
@@ -97,6 +97,7 @@ class Opened(Shown):
         nouns: int | Sequence[str] = DEFAULT_NOUNS,
         centuries: Centuries = "all",
         seed: int = 0,
+        bos: bool = True,
         task: str | Task | None = None,
         template: str | None = None,
         prompts: PromptSet | PromptFile | None = None,
@@ -112,16 +113,14 @@ class Opened(Shown):
         settings = Settings(
             layers=None if layers is None else tuple(layers),
             years=None if years is None else tuple(years),
-            nouns=nouns,
-            centuries=centuries,
-            seed=seed,
+            nouns=nouns, centuries=centuries, seed=seed, bos=bos,
             task=task if isinstance(task, Task) else choose_task(task, template),
             prompts=prompts,
             dtype=check_dtype(dtype),
             attribution=attribution,
             device=parse_device(device),
             cache_dir=default_folder() if cache_dir is None else Path(cache_dir),
-        )
+        )  # fmt: skip
         self.jobs, self.scheduler, self.bars, self.note = jobs, scheduler, bars, note
         self._models: dict[str, Model] = {}
         self._results: dict[str, Any] = {}
@@ -156,6 +155,7 @@ class Opened(Shown):
             nouns=settings.nouns,
             centuries=settings.centuries,
             seed=settings.seed,
+            bos=settings.bos,
             task=chosen,
             prompts=settings.prompts if chosen is settings.task else None,
             dtype=settings.dtype,

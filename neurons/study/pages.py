@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from neurons.intervention.results import Ablations
+from neurons.model.files import ABOUT, BUNDLED
 from neurons.report.contents import Contents, cluster_names, paged_neurons
 from neurons.report.numbers import neuron_numbers, with_followed
 from neurons.report.weight_numbers import FromWeights
@@ -50,6 +51,7 @@ def contents(
         tokens=study.plan.token_names,
         notes=study.plan.notes,
         seed=study.plan.settings.seed,
+        about=next((ABOUT[name] for name, folder in BUNDLED.items() if study.plan.checkpoint.folder == folder), ""),
     )
 
 
@@ -68,7 +70,7 @@ def python_command(study: "Study", *, causal: bool, circuit: bool) -> str:
     settings, plain = study.plan.settings, Settings()
     changed = [
         f"{name}={getattr(settings, name)!r}"
-        for name in ("layers", "years", "nouns", "centuries", "seed", "dtype", "attribution")
+        for name in ("layers", "years", "nouns", "centuries", "seed", "bos", "dtype", "attribution")
         if getattr(settings, name) != getattr(plain, name)
     ]
     if settings.task.name in TASKS and settings.task != plain.task:

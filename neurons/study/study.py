@@ -160,10 +160,10 @@ class Study(Ablated):
         """Write the report and return the path of its index.
 
         folder: the folder of reports, default `reports`; the report is a folder in it, named after the model. neurons:
-        those with a page, default the `top` of the ranking. causal, circuit: also ablations and the circuit (these
-        run the model); where they were kept they are shown anyway. text: a
-        text file on which the neurons with a page are checked for specificity. figures: a format in which each figure
-        is also written for a paper. command: how to make the report again, as its pages show it.
+        those with a page, default the `top` of the ranking. causal, circuit: also ablations, sets of neurons, routes,
+        and the circuit (these run the model); where they were kept they are shown anyway. text: a text file on which
+        the neurons with a page are checked for specificity. figures: a format in which each figure is also written for
+        a paper. command: how to make the report again, as its pages show it.
         """
         from neurons.report.folder import place_of
         from neurons.report.report import write_report

@@ -20,6 +20,8 @@ from neurons.types import check_whole
 if TYPE_CHECKING:
     import pandas as pd
 
+NO_BOS = -1
+"""In place of BOS's id where the prompts begin without it."""
 PAD = -1
 """In front of the first token of a prompt that is shorter than the longest of its set."""
 
@@ -43,7 +45,8 @@ class PromptSet(Shown):
 
     tokens [P, T]; start_year, century [P]; noun [P]; counterfactual [P] is the row of each prompt's
     01-counterfactual in counterfactual_tokens [Q, T]. `year_position` is the position of YY; the answer is
-    read at END, the last position. `year_token_ids` [100] are the bare two-digit tokens.
+    read at END, the last position. `year_token_ids` [100] are the bare two-digit tokens. bos: the token in front, or
+    `NO_BOS`.
     """
 
     template: Template

@@ -5,5 +5,5 @@ Public: `neuron_statistics` (statistics) and `NeuronStatistics` (results); `stud
 
 Read in this order: `results` (what is measured), `statistics` (the whole vocabulary), `vocabulary` (the tokens of one
 neuron), `contexts` (activations on prompts), `text` (all of it for some neurons), `neighbours`,
-`reading` (a text of the user's) and `specificity`.
+`reading` (a text of the user's, from `files`) and `specificity` with `specificity_results`.
 """

@@ -136,6 +136,7 @@ def test_every_token_of_a_prompt_has_a_name() -> None:
 
 def test_every_token_of_another_task_s_prompt_has_its_name() -> None:
     assert " ".join(Study(task="sequence").plan.token_names) == "BOS 15 NOUN , 16 07 , 16 33 , 16 79 , XX YY , XX"
+    assert Study(task="sequence", bos=False).plan.token_names == Study(task="sequence").plan.token_names[1:]
     assert Study(task="unordered").plan.token_names.count("NOUN") == 2
 
 
