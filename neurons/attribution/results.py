@@ -247,7 +247,13 @@ class Attributed(Shown):
     def share(self, measure: Measure) -> Attribution:
         """Shares in one measure."""
         check_choice("measure", measure, Measure)
-        return next(one for one in self.shares if one.measure == measure)
+        for one in self.shares:
+            if one.measure == measure:
+                return one
+        known = " or ".join(one.measure for one in self.shares)
+        raise InputError(
+            f"no shares of the {measure} are kept: choose {known}, or attribute(ctx, measures=[{measure!r}])"
+        )
 
     def recovery(self, measure: Measure) -> Recovery:
         """What the first k recover of one measure; `InputError` for the contrast, whose sets are not run."""

@@ -40,7 +40,20 @@ class Answered(Opened):
         return self._keep("attribution", make)
 
     def attribution(self, measure: "Measure" = "probability_difference") -> "Attribution":
-        """Every neuron's share and written share in one measure, with intervals over centuries."""
+        """Every neuron's share and written share in one measure, with intervals over centuries.
+
+        Those of the logit step are computed when asked for; the others are kept.
+        """
+
+        def make() -> "Attribution":
+            from neurons.attribution.shares import attribute
+
+            with self.bars(f"attributing the {measure.replace('_', ' ')} to neurons") as progress:
+                ctx, seed = self.context(), self.plan.settings.seed
+                return attribute(ctx, measures=[measure], seed=seed, progress=progress)[measure]
+
+        if measure == "logit_step":
+            return self._once("attribution of the logit step", make)
         return self.attributed().share(measure)
 
     def sufficient_set(
@@ -94,6 +107,7 @@ class Answered(Opened):
         """
         from neurons.ranking.results import SHAPLEY
 
+        self.plan.check_one_length()
         before: OrderComparison | None = self.kept("orders")
         if before is not None:
             exact, shapley = exact or before.effects_alone is not None, shapley or SHAPLEY in before.names

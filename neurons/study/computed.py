@@ -135,7 +135,9 @@ def tiling(study: "Composed") -> "Tiling":
     return tile(population, rows, share.share[rows], exchange=exchanged)
 
 
-def circuit(study: "Study", given: "Circuit | None", search: "Search", prompts: int, n_random: int) -> "CircuitStudy":
+def circuit(
+    study: "Study", given: "Circuit | None", search: "Search", prompts: int, n_random: int, clean_heads: bool
+) -> "CircuitStudy":
     from neurons.circuit.study import study_circuit
 
     study.plan.check_one_layout()
@@ -143,7 +145,7 @@ def circuit(study: "Study", given: "Circuit | None", search: "Search", prompts: 
     with study.bars("following paths") as progress:
         return study_circuit(
             study.context(), circuit=given, search=search, neurons=explained, prompts=prompts, n_random=n_random,
-            seed=study.plan.settings.seed, progress=progress,
+            clean_heads=clean_heads, seed=study.plan.settings.seed, progress=progress,
         )  # fmt: skip
 
 
