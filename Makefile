@@ -17,7 +17,7 @@ help:
 	@echo "make test-numerics  the numerical tests and mini's answers under other kernels and thread counts"
 	@echo "make check    format, lint, types, tests: what CI runs"
 	@echo "make sample   the report of mini that the repository shows, in reports/sample"
-	@echo "make tutorial the outputs that docs/tutorial.md shows, made anew"
+	@echo "make tutorial the outputs that docs/tutorial.md and its notebook show, made anew"
 	@echo "make format   format the code"
 	@echo "make clean    remove the environment and the tools' caches (not cache/ and reports/)"
 

@@ -18,8 +18,8 @@ SHARED = (
 )  # fmt: skip
 """What every floor may import."""
 FLOORS = (
-    "task", "model", "cache", "decomposition", "weights", "intervention", "attribution", "ranking", "clustering",
-    "regression", "circuit", "comparison", "report", "study", "cli",
+    "task", "model", "cache", "decomposition", "weights", "intervention", "attribution", "ranking", "routes",
+    "clustering", "regression", "circuit", "comparison", "report", "study", "cli",
 )  # fmt: skip
 """From the top of the house down: a floor imports only floors above it, what is shared and itself."""
 WITHOUT_A_MODEL = (
@@ -33,7 +33,7 @@ NEEDS_A_MODEL = {f"neurons.model.{module}" for module in
 NEEDS_A_MODEL |= {"neurons.cache.build", "neurons.cache.compute", "neurons.comparison.sampled"}
 NEEDS_A_MODEL |= {"neurons.comparison.replication"}
 """What runs with a model in memory, beside the floors that do. Nothing else may load torch, even through others."""
-RUN_THE_MODEL = ("weights", "intervention", "attribution", "ranking", "regression", "circuit")
+RUN_THE_MODEL = ("weights", "intervention", "attribution", "ranking", "routes", "regression", "circuit")
 HOMES = {
     "h5py": ("cache/",),
     "msgspec": ("cache/results.py",),

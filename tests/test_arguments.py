@@ -208,6 +208,7 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
             "nouns": 2,
             "centuries": [17],
             "seed": 0,
+            "bos": True,
             "template": neurons.find_task("price-range").template,
         },
     ),

@@ -1,5 +1,6 @@
 """The documents' examples run, and name what exists."""
 
+import json
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from test_architecture import FLOORS, HOMES
-from tutorial import with_outputs
+from tutorial import notebook, with_outputs
 from typer.main import get_command
 
 from neurons.cli.main import build_app
@@ -34,6 +35,14 @@ def test_the_tutorials_examples_print_what_it_says(tmp_path: Path, monkeypatch: 
     text = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert with_outputs(text) == text
+
+
+def test_the_notebook_is_the_tutorial() -> None:
+    text = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
+    made = (ROOT / "docs/tutorial.ipynb").read_text(encoding="utf-8")
+    assert made == notebook(text)
+    code = "".join("".join(cell["source"]) for cell in json.loads(made)["cells"] if cell["cell_type"] == "code")
+    assert code.replace("\n", "") == "".join(blocks("docs/tutorial.md", "python")).replace("\n", "")
 
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]

@@ -61,11 +61,11 @@ def print_transfer(found: "Transfer") -> None:
     rows = [[task.name, task.right or "-", *_measures(task)] for task in found.tasks]
     print_table(
         f"{found.model}: behaviour on {len(found.tasks)} tasks, MLPs {format_layers(found.layers)}",
-        ["task", "right", "probability difference", "cutoff sharpness", "corrupted"],
+        ["task", "right", "probability difference", "cutoff sharpness", "top 1", "top 5", "corrupted"],
         rows,
         left=2,
-        caption="mean (sd over prompts); later years minus the others, whatever the right answer; corrupted: the\n"
-        "probability difference with YY replaced by 01",
+        caption="mean (sd over prompts); later years minus the others, whatever the right answer; top k: share of the\n"
+        "k most likely years that are later; corrupted: the probability difference with YY replaced by 01",
     )
     print()
     print_table(
@@ -86,8 +86,10 @@ def print_transfer(found: "Transfer") -> None:
 
 
 def _measures(task: "TaskResult") -> list[str]:
-    model = [f"{value['mean']:+.4f} ({value['sd']:.3f})" for value in task.behaviour["model"].values()]
-    return [*model, f"{task.behaviour['counterfactual']['probability_difference']['mean']:+.4f}"]
+    own, corrupted = task.behaviour["model"], task.behaviour["counterfactual"]["probability_difference"]
+    both = [own["probability_difference"], own["cutoff_sharpness"]]
+    spread = [f"{value['mean']:+.4f} ({value['sd']:.3f})" for value in both]
+    return [*spread, *(f"{own[name]['mean']:.3f}" for name in ("top_1", "top_5")), f"{corrupted['mean']:+.4f}"]
 
 
 def _agreement(task: "TaskResult") -> list[str]:
@@ -228,15 +230,26 @@ def _print_development(found: "Development") -> None:
     columns = ["step", "model", "boosting", *(f"k for 90 % of {m.replace('_', ' ')}" for m in found.k), "survival"]
     shown = found.to_json()
     numbers = (shown["boosting"], *shown["k"].values())
+    columns[-1:-1] = ["tiling"] if found.tiling else []
+    tiling = [["-" if r is None else f"{r:+.3f}"] for r in found.tiling.get("correlation", ())] or [[]] * len(
+        found.steps
+    )
     survival = ["-" if value is None else f"{value:.3f}" for value in shown["survival"][-1]]
     rows = [
-        [str(step), name, *("-" if one[place] is None else str(one[place]) for one in numbers), survival[place]]
+        [
+            str(step),
+            name,
+            *("-" if one[place] is None else str(one[place]) for one in numbers),
+            *tiling[place],
+            survival[place],
+        ]
         for place, (step, name) in enumerate(zip(found.steps, found.names, strict=True))
     ]
     print()
     print_table(
         "Development by step", columns, rows, left=2,
-        caption="survival: of the neurons that boost at the last step, the fraction that boosts at this one",
+        caption="tiling: rank correlation of readout edges with tuning centres;\n"
+        "survival: of the neurons that boost at the last step, the fraction that boosts at this one",
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import typer
 from neurons.cli.common import JsonOption, print_json, print_table
 from neurons.cli.options import on_study
 from neurons.clustering.results import Method
+from neurons.routes.results import ROUTES
 from neurons.study.study import Study
 from neurons.task.years import spans
 from neurons.types import NeuronId
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from neurons.regression.faithfulness_results import Faithfulness
     from neurons.regression.results import Composition
     from neurons.regression.tiling_results import Tiling
+    from neurons.routes.results import Routes
 
+ROUTED = 20
+"""Neurons in the table of routes."""
 MethodOption = Annotated[Method, typer.Option("--method", help="Clustering algorithm.")]
 CapOption = Annotated[
     int | None, typer.Option("--cap", min=1, help="Most neurons clustered, by |score|.", show_default="1500")
@@ -25,6 +29,13 @@ CapOption = Annotated[
 SmallestOption = Annotated[
     int | None,
     typer.Option("--smallest", min=2, help="Fewest neurons that make a cluster.", show_default="3, or 1 in 100"),
+]
+RoutesOption = Annotated[
+    bool,
+    typer.Option(
+        "--routes",
+        help="Also how shares reach the answer: directly, by attention, neuron by neuron (runs the model; kept).",
+    ),
 ]
 FiguresOption = Annotated[Path | None, typer.Option("--figures", help="Write the figures, as SVG, to this folder too.")]
 
@@ -63,6 +74,7 @@ def compose(
         list[str] | None, typer.Option("--neuron", help="Fit this neuron's tuning too, like L9N12; may be repeated.")
     ] = None,
     cap: CapOption = None,
+    routes: RoutesOption = False,
     figures: FiguresOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -77,15 +89,19 @@ def compose(
         from neurons.report.figures.composition_plots import composition_figures, save_all
 
         save_all(composition_figures(composition, tiling, faithfulness), figures)
+    followed = study.routes() if routes else None
     if as_json:
         from neurons.regression.tiling_results import composed_json
 
-        print_json(composed_json(composition, tiling, faithfulness))
-    else:
-        _print_tiling(tiling)
-        if faithfulness is not None:
-            _print_faithfulness(faithfulness)
-        _print_composition(composition)
+        found = composed_json(composition, tiling, faithfulness)
+        print_json(found | ({"routes": followed.to_json()} if followed else {}))
+        return
+    _print_tiling(tiling)
+    if faithfulness is not None:
+        _print_faithfulness(faithfulness)
+    _print_composition(composition)
+    if followed is not None:
+        _print_routes(followed)
 
 
 def _print_clusters(found: "Clustering") -> None:
@@ -210,3 +226,18 @@ def _interval(low: float | None, high: float | None) -> str:
 
 def _part(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
+
+
+def _print_routes(found: "Routes") -> None:
+    first = found.share.neurons[:ROUTED]
+    rows = [[str(neuron), f"{found.share.total[row]:+.4f}", *(f"{part:+.4f}" for part in found.share.parts[row]),
+             ", ".join(f"{one['neuron']} {one['value']:+.4f}" for one in found.share.record(neuron)["through"][:2])]
+            for row, neuron in enumerate(first)]  # fmt: skip
+    whole = ", ".join(f"{name} {value:+.4f}" for name, value in zip(ROUTES, found.share.parts.sum(0), strict=True))
+    print_table(
+        f"{found.model}: routes of the shares of the {found.measure.replace('_', ' ')}, first {len(first)} neurons",
+        ["neuron", "share", *ROUTES, "most through"],
+        rows,
+        caption="direct: own write, final LayerNorm's scale frozen; scale: through that scale; attention, neurons:"
+        f" later ones at END\nall {len(found.share.neurons)} neurons of the set: {whole}",
+    )

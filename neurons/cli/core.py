@@ -88,7 +88,10 @@ def report(
 def _command(study: Study, causal: bool, circuit: bool) -> str:
     """What makes this report from nothing: the command given, and the options for what was kept from before."""
     words = ["neurons", *sys.argv[1:]]
-    shown = {"--causal": causal or study.kept("ablations"), "--circuit": circuit or study.kept("circuit")}
+    shown = {
+        "--causal": causal or study.kept("ablations") or study.kept("sets"),
+        "--circuit": circuit or study.kept("circuit"),
+    }
     return shlex.join([*words, *(option for option, is_shown in shown.items() if is_shown and option not in words)])
 
 
@@ -101,7 +104,7 @@ def behaviour(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure probability difference, cutoff sharpness and logit step.
+    """Measure probability difference, cutoff sharpness, logit step and accuracy.
 
     Beside the clean run: the corrupted run and the average distribution over start years.
     """
@@ -119,10 +122,10 @@ def behaviour(
     )
     print_table(
         f"{title}; mean (sd over prompts)",
-        ["", "probability difference", "cutoff sharpness", "logit step"],
-        rows,
+        ["", "probability difference", "cutoff sharpness", "logit step", "top 1", "top 5"],
+        [row + [""] * (6 - len(row)) for row in rows],
         caption="counterfactual: YY replaced by 01, scored against the true YY; average distribution: the mean over"
-        f" all start years{late}",
+        f" all start years; top k: share of the k most likely of the 100 years that are later than YY{late}",
     )
 
 

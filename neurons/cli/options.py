@@ -75,6 +75,7 @@ PromptsOption = Annotated[
     ),
 ]
 SkipOption = Annotated[bool, typer.Option("--skip", help="Leave out rows of --prompts that cannot be used.")]
+NoBosOption = Annotated[bool, typer.Option("--no-bos", help="Leave out BOS (<|endoftext|>) in front of each prompt.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on standard error.")]
 """A description of one option each; the defaults are those of `common_options`."""
 
@@ -94,6 +95,7 @@ def common_options(
     template: TemplateOption = None,
     prompts: PromptsOption = None,
     skip: SkipOption = False,
+    no_bos: NoBosOption = False,
     dtype: DtypeOption = DTYPE,
     no_attribution: NoAttributionOption = False,
     cache_dir: CacheDirOption = folder.FOLDER,
@@ -101,6 +103,7 @@ def common_options(
     quiet: QuietOption = False,
 ) -> dict[str, Any]:
     """The options as arguments of `Study`; raises `InputError` for text that cannot be read."""
+    chosen = {"nouns": nouns, "centuries": centuries, "task": task, "template": template, "no_bos": no_bos}
     return {
         "model": model,
         "layers": parse_ranges(layers, what="layers") if layers is not None else None,
@@ -110,7 +113,8 @@ def common_options(
         "seed": seed,
         "task": task,
         "template": template,
-        "prompts": _own_prompts(prompts, skip, nouns=nouns, centuries=centuries, task=task, template=template),
+        "bos": not no_bos,
+        "prompts": _own_prompts(prompts, skip, **chosen),
         "dtype": dtype,
         "attribution": not no_attribution,
         "cache_dir": cache_dir,
@@ -153,12 +157,12 @@ def _with_options(make: Callable[[dict[str, Any]], Any], without: Sequence[str])
     return decorate
 
 
-def _own_prompts(path: Path | None, skip: bool, **others: str | None) -> PromptFile | None:
+def _own_prompts(path: Path | None, skip: bool, **others: Any) -> PromptFile | None:
     if path is None:
         if skip:
             raise InputError("--skip leaves out rows of --prompts: name that file too")
         return None
-    given = [f"--{name}" for name, value in others.items() if value != OPTIONS[name].default]
+    given = [f"--{name.replace('_', '-')}" for name, value in others.items() if value != OPTIONS[name].default]
     if given:
         raise InputError(f"--prompts brings prompts of its own: leave out {given[0]}")
     return read_prompts(path, skip=skip)

@@ -116,7 +116,7 @@ def print_further(ranking: "Ranking", further: dict[str, Any]) -> None:
 
 
 def _before_end(positions: "Positions") -> str:
-    leading = ", ".join(f"{neuron} at {positions.names[at]}" for neuron, at, _ in positions.leaders(3))
+    leading = ", ".join(f"{neuron} at {at} ({positions.names[at]})" for neuron, at, _ in positions.leaders(3))
     return (
         f"before END lies {100 * positions.before_end:.0f} % of the absolute attribution of all neurons of all layers"
         f" (RelP); first there: {leading}"

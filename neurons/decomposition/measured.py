@@ -1,9 +1,10 @@
 """Behaviour on the cached prompts, with two reference values that do not depend on YY.
 
-Prompts are read a block at a time; of each, two numbers are kept, not its 100 probabilities.
+Prompts are read a block at a time; of each, a few numbers are kept, not its 100 probabilities.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -24,7 +25,7 @@ def measured_rows(cache: Cache, years: Sequence[int]) -> Int[np.ndarray, " P"]:
 
 
 def measured_behaviour(cache: Cache, years: Iterable[int] = MEASURED) -> dict[str, Behaviour]:
-    """Measure each prompt's probability difference, cutoff sharpness and logit step, scored against the true YY.
+    """Measure each prompt's behaviour (`Behaviour`), scored against the true YY.
 
     model: the clean run. counterfactual: the corrupted run. average_distribution: the model's mean over
     all prompts of the cache, so over all start years, the same everywhere.
@@ -86,8 +87,9 @@ def _run_01(cache: Cache, kept: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 1
 
 
 def _joined(parts: Sequence[Behaviour]) -> Behaviour:
-    names = ("probability_difference", "cutoff_sharpness", "logit_step")
-    return Behaviour(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+    return Behaviour(
+        **{field.name: np.concatenate([vars(part)[field.name] for part in parts]) for field in fields(Behaviour)}
+    )
 
 
 def _by_start_year(

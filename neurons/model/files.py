@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import torch
 
 BUNDLED = {"mini": Path(__file__).parent / "mini"}
+ABOUT = {"mini": "mini is a small GPT-2 trained for this task and shipped with neurons: no evidence about GPT-2."}
+"""What must be said with every result of a bundled model."""
 HUB_MODELS = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2")
 HUB_ALIASES = {
     "gpt2": "openai-community/gpt2",

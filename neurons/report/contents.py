@@ -33,8 +33,10 @@ from neurons.report.numbers import (
     layer_numbers,
     neuron_numbers,
     prompt_numbers,
+    with_routes,
 )
 from neurons.report.weight_numbers import FromWeights
+from neurons.routes.results import Routes
 from neurons.types import NeuronId
 
 FORMAT_VERSION = 2
@@ -50,7 +52,10 @@ SUPPRESSING_SHARE = 4
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """The results of one study. neurons: those with a page; tokens: a prompt's tokens as words; seed: the study's."""
+    """The results of one study. neurons: those with a page; tokens: a prompt's tokens as words; seed: the study's.
+
+    about: what every page says of the model.
+    """
 
     effects: LogitEffects
     ranking: Ranking
@@ -64,6 +69,7 @@ class Contents:
     circuit: CircuitStudy | None = None
     checks: Checks | None = None
     orders: OrderComparison | None = None
+    routes: Routes | None = None
     sets: SetStudy | None = None
     elsewhere: OnOtherPrompts | None = None
     interchange: Interchange | None = None
@@ -72,6 +78,7 @@ class Contents:
     tokens: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     seed: int = 0
+    about: str = ""
 
     @property
     def cache(self) -> Cache:
@@ -116,12 +123,16 @@ class Contents:
             "positions": None if self.positions is None else self.positions.to_json(),
             "answer": None if self.ranking.answer is None else dict(vars(self.ranking.answer)),
             "ranking": [self.ranking.record(row) for row in range(len(self.ranking))],
-            "neurons": neuron_numbers(
-                self.effects, self.ranking, self.neurons, tuning=self.tuning, weights=self.weights,
-                clusters=self.labels.get("cluster", {}),
-            ),
+            "neurons": self._neurons(),
             "provenance": provenance(self.cache, self.analyses(), self.notes),
         }  # fmt: skip
+
+    def _neurons(self) -> dict[str, dict[str, Any]]:
+        clusters = self.labels.get("cluster", {})
+        found = neuron_numbers(
+            self.effects, self.ranking, self.neurons, tuning=self.tuning, weights=self.weights, clusters=clusters
+        )
+        return with_routes(found, self.routes)
 
     def analyses(self) -> dict[str, str]:
         """The analyses shown and how each was run, for the page of provenance."""

@@ -39,14 +39,14 @@ def escape(text: str) -> str:
     return re.sub(r"^(\d*)([-+=#]|(?<=\d)[.)])(?=\s|$|\2)", r"\1\\\2", escaped)
 
 
-def render(page: Page, *, picture_file: Callable[[str], str]) -> str:
-    """The whole page; `picture_file` gives a picture's path in the report folder."""
+def render(page: Page, *, picture_file: Callable[[str], str], about: str = "") -> str:
+    """The whole page; `picture_file` gives a picture's path in the report folder, `about` stands on every page."""
     folder = posixpath.dirname(page.key)
 
     def to(path: str) -> str:
         return posixpath.relpath(path, folder or ".")
 
-    lines = [f"# {escape(page.title)}", *_walk(page, to), escape(page.lead)]
+    lines = [f"# {escape(page.title)}", *_walk(page, to), escape(page.lead), escape(about)]
     for section in page.sections:
         lines += _section(section, to, picture_file)
     return "\n\n".join(line for line in lines if line) + "\n"

@@ -19,6 +19,7 @@ from neurons.decomposition.measured import mean_probability, measured_behaviour,
 from neurons.decomposition.profiles import PartContrast, by_distance, contrast_by_part
 from neurons.ranking.results import Ranking
 from neurons.report.weight_numbers import DIGITS, FromWeights
+from neurons.routes.results import Routes
 from neurons.task.years import contrast_weights
 from neurons.types import NeuronId
 from neurons.weights.neighbours import curve_features, every_neuron, nearest
@@ -139,6 +140,14 @@ def neuron_numbers(
             "similar": known["similar"] | similar[neuron].to_json(),
         }
     return numbers
+
+
+def with_routes(numbers: Mapping[str, dict[str, Any]], routes: Routes | None) -> dict[str, dict[str, Any]]:
+    """Each neuron's numbers with the `routes` of its share and total effect, None where they were not followed."""
+    return {
+        name: {**one, "routes": None if routes is None else routes.of_neuron(NeuronId.parse(name))}
+        for name, one in numbers.items()
+    }
 
 
 def _similar_curves(effects: LogitEffects, neurons: Sequence[NeuronId]) -> dict[NeuronId, Neighbours]:

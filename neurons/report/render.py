@@ -39,6 +39,7 @@ class Site:
     model: str
     footer: str
     navigation: tuple[PageLink | FileLink, ...] = ()
+    about: str = ""
     layers: tuple[int, ...] = ()
     paged: frozenset[str] = frozenset()
 
@@ -62,7 +63,7 @@ def template_text(name: str) -> str:
 def write_page(page: Page, site: Site, folder: Path) -> None:
     """The page's HTML and Markdown under `folder`; `drawing` makes its figures. Raises `OutputError` or `OSError`."""
     write_text(folder / html_file(page.key), to_html(page, site))
-    write_text(folder / markdown.file_of(page.key), markdown.render(page, picture_file=picture_file))
+    write_text(folder / markdown.file_of(page.key), markdown.render(page, picture_file=picture_file, about=site.about))
 
 
 def to_html(page: Page, site: Site) -> str:

@@ -25,9 +25,11 @@ from neurons.report.pages.causal import ablation_section, causal_page
 from neurons.report.pages.circuit import circuit_page, input_section
 from neurons.report.pages.composition.clusters import cluster_pages, clusters_section
 from neurons.report.pages.composition.composed import composition_page, tiling_section
+from neurons.report.pages.finding import in_words
 from neurons.report.pages.index import index_page
 from neurons.report.pages.neuron import neuron_page
 from neurons.report.pages.provenance import check_page, provenance_page, short_provenance
+from neurons.report.pages.sections.routes import neuron_routes, route_sections
 from neurons.report.pages.sets import sets_sections
 from neurons.report.render import EXPLORER, Site, html_file, write_assets, write_page
 from neurons.types import FileFormat, NeuronId, Progress
@@ -69,7 +71,8 @@ def _analysis_pages(contents: Contents) -> list[Page]:
     if contents.ablations is not None:
         pages.append(causal_page(contents.ablations, contents.paged))
     if contents.composition is not None:
-        pages.append(composition_page(contents.composition, contents.tiling, contents.faithfulness, contents.paged))
+        page = composition_page(contents.composition, contents.tiling, contents.faithfulness, contents.paged)
+        pages.append(_with_routes(page, contents))
     if contents.clustering is not None:
         pages += cluster_pages(contents.clustering, contents.paged)
     if contents.circuit is not None:
@@ -77,6 +80,16 @@ def _analysis_pages(contents: Contents) -> list[Page]:
     if contents.checks is not None:
         pages.append(check_page(contents.checks))
     return pages
+
+
+def _with_routes(page: Page, contents: Contents) -> Page:
+    """The page of composition with the routes to the answer, where they were followed."""
+    found, ranking = contents.routes, contents.ranking
+    if found is None:
+        return page
+    centres = [float(ranking.tuning_centre[ranking.row_of(neuron)]) for neuron in found.share.neurons]
+    sections = (*page.sections, *route_sections(found, centres, contents.paged))
+    return replace(page, sections=sections, data={**page.data, "routes": found.to_json()})
 
 
 def _pages(contents: Contents, numbers: Mapping[str, Any], linked: Sequence[Page]) -> list[Page]:
@@ -88,9 +101,15 @@ def _pages(contents: Contents, numbers: Mapping[str, Any], linked: Sequence[Page
     if contents.composition is not None and contents.tiling is not None and len(contents.tiling):
         finding = (tiling_section(contents.composition, contents.tiling),)
     index = index_page(
-        contents.effects, contents.ranking, numbers, paged=list(numbers["neurons"]), extra=linked, finding=finding,
+        contents.effects,
+        contents.ranking,
+        numbers,
+        lead=in_words(contents.ranking, numbers, contents.tiling, contents.faithfulness),
+        paged=list(numbers["neurons"]),
+        extra=linked,
+        finding=finding,
         summaries=summaries,
-    )  # fmt: skip
+    )
     return [index, *_neuron_pages(contents, numbers), *linked]
 
 
@@ -107,7 +126,8 @@ def _neuron_pages(contents: Contents, numbers: Mapping[str, Any]) -> Iterator[Pa
             previous=names[place - 1] if place else None,
             following=names[place + 1] if place + 1 < len(names) else None,
         )
-        yield replace(page, sections=(*page.sections, *_added(contents, NeuronId.parse(name)), last))
+        routes = neuron_routes(numbers["neurons"][name], contents.paged)
+        yield replace(page, sections=(*page.sections, *routes, *_added(contents, NeuronId.parse(name)), last))
 
 
 def _added(contents: Contents, neuron: NeuronId) -> list[Section]:
@@ -128,6 +148,7 @@ def _site(contents: Contents, pages: Sequence[Page]) -> Site:
             FileLink("Explorer", EXPLORER),
             *(PageLink(page.title, page.key) for page in pages if "/" not in page.key and page.key != INDEX),
         ),
+        about=contents.about,
         layers=contents.effects.layers,
         paged=contents.paged,
     )

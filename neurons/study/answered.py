@@ -107,6 +107,7 @@ class Answered(Opened):
         """
         from neurons.ranking.results import SHAPLEY
 
+        self.plan.check_one_length()
         before: OrderComparison | None = self.kept("orders")
         if before is not None:
             exact, shapley = exact or before.effects_alone is not None, shapley or SHAPLEY in before.names

@@ -1,4 +1,4 @@
-"""How the neurons compose ">": tuning, clusters, composition, faithfulness, tiling. Part of `Study`."""
+"""How the neurons compose ">": tuning, clusters, routes, composition, faithfulness, tiling. Part of `Study`."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from neurons.regression.faithfulness_results import Faithfulness
     from neurons.regression.results import Composition
     from neurons.regression.tiling_results import Tiling
+    from neurons.routes.results import Routes
+    from neurons.types import Measure
 
 
 class Composed(Answered):
@@ -34,6 +36,20 @@ class Composed(Answered):
         """Cluster the neurons that boost or suppress. cap: most of them; smallest: fewest that make a cluster."""
         default = (method, cap, smallest) == ("hdbscan", None, None)
         return self._keep("clusters", lambda: computed.clusters(self, method, cap, smallest), default=default)
+
+    def routes(self, part: float = 0.9, *, measure: "Measure" = "probability_difference") -> "Routes":
+        """How the neurons of the sufficient set reach the answer: their shares, and the total effects of the first of
+        them, split into direct, through the final LayerNorm's scale, later attention and later neurons, neuron by
+        neuron. Runs the model once; those of the default are kept.
+        """
+
+        def make() -> "Routes":
+            from neurons.routes.follow import follow
+
+            neurons = self.sufficient_set(part, measure=measure)
+            return follow(self.context(), self.attribution(measure), neurons, bars=self.bars)
+
+        return self._keep("routes", make, default=(part, measure) == (0.9, "probability_difference"))
 
     def composition(self, *, also: Sequence[str | NeuronId] = (), cap: int | None = None) -> "Composition":
         """Compose the greater-than map of the neurons' maps. also: neurons fitted beside those that were clustered."""

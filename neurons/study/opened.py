@@ -44,6 +44,7 @@ KEPT = {
     "elsewhere": ("neurons.ranking.set_results:OnOtherPrompts", "1"),
     "masks": ("neurons.ranking.mask_results:LearnedMasks", "1"),
     "orders": ("neurons.ranking.results:OrderComparison", "2"),
+    "routes": ("neurons.routes.results:Routes", "1"),
     "ablations": ("neurons.intervention.results:Ablations", "3"),
     "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "3"),
     "components": ("neurons.intervention.results:ComponentEffects", "2"),
@@ -51,8 +52,8 @@ KEPT = {
     "composition": ("neurons.regression.results:Composition", "4"),
     "faithfulness": ("neurons.regression.faithfulness_results:Faithfulness", "1"),
     "tiling": ("neurons.regression.tiling_results:Tiling", "1"),
-    "circuit": ("neurons.circuit.results:CircuitStudy", "3"),
-    "check": ("neurons.comparison.results:Checks", "3"),
+    "circuit": ("neurons.circuit.results:CircuitStudy", "4"),
+    "check": ("neurons.comparison.results:Checks", "4"),
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
 gives other numbers."""
@@ -75,8 +76,8 @@ class Opened(Shown):
 
     model: `mini`, a GPT-2 of the hub, a checkpoint directory, or what `load_model` returned. layers: the MLP layers
     that are cached and analysed; default the last third. years: the start years measured; default those of 02-98 that
-    have a prompt. nouns, centuries, seed: as in `year_spans`. task or template: other prompts; prompts: a prompt set
-    or a file of your own (`read_prompts`). attribution: whether the ranking is by attribution, which runs the model
+    have a prompt. nouns, centuries, seed, bos: as in `year_spans`. task or template: other prompts; prompts: a set or a
+    file of your own (`read_prompts`). attribution: whether the ranking is by attribution, which runs the model
     once; else by direct effect. device: where the model runs. bars: opens a progress bar for each long computation;
     note: called with each message to the person. jobs, scheduler: where the cache is built, see docs/cluster.md.
 
@@ -95,6 +96,7 @@ class Opened(Shown):
         nouns: int | Sequence[str] = DEFAULT_NOUNS,
         centuries: Centuries = "all",
         seed: int = 0,
+        bos: bool = True,
         task: str | Task | None = None,
         template: str | None = None,
         prompts: PromptSet | PromptFile | None = None,
@@ -110,16 +112,14 @@ class Opened(Shown):
         settings = Settings(
             layers=None if layers is None else tuple(layers),
             years=None if years is None else tuple(years),
-            nouns=nouns,
-            centuries=centuries,
-            seed=seed,
+            nouns=nouns, centuries=centuries, seed=seed, bos=bos,
             task=task if isinstance(task, Task) else choose_task(task, template),
             prompts=prompts,
             dtype=check_dtype(dtype),
             attribution=attribution,
             device=parse_device(device),
             cache_dir=default_folder() if cache_dir is None else Path(cache_dir),
-        )
+        )  # fmt: skip
         self.jobs, self.scheduler, self.bars, self.note = jobs, scheduler, bars, note
         self._models: dict[str, Model] = {}
         self._results: dict[str, Any] = {}
@@ -154,6 +154,7 @@ class Opened(Shown):
             nouns=settings.nouns,
             centuries=settings.centuries,
             seed=settings.seed,
+            bos=settings.bos,
             task=chosen,
             prompts=settings.prompts if chosen is settings.task else None,
             dtype=settings.dtype,

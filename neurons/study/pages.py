@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from neurons.intervention.results import Ablations
+from neurons.model.files import ABOUT, BUNDLED
 from neurons.report.contents import Contents, cluster_names, paged_neurons
-from neurons.report.numbers import neuron_numbers
+from neurons.report.numbers import neuron_numbers, with_routes
 from neurons.report.weight_numbers import FromWeights
 from neurons.study.settings import Settings
 from neurons.task.own_prompts import PromptFile
@@ -34,21 +35,24 @@ def contents(study: "Study", neurons: Sequence[str | NeuronId], *, top: int, cau
         circuit=study.circuit() if circuit else study.kept("circuit"),
         checks=study.kept("check"),
         orders=study.kept("orders"),
+        routes=study.routes() if causal and study.plan.settings.attribution else study.kept("routes"),
         **_sets(study, run=causal),
         positions=study.positions() if study.plan.settings.attribution else None,
         tokens=study.plan.token_names,
         notes=study.plan.notes,
         seed=study.plan.settings.seed,
+        about=next((ABOUT[name] for name, folder in BUNDLED.items() if study.plan.checkpoint.folder == folder), ""),
     )
 
 
 def one_neuron(study: "Study", neuron: str | NeuronId) -> dict[str, Any]:
     """Return the numbers of one neuron's page."""
     named = study.check_neuron(neuron)
-    return neuron_numbers(
+    numbers = neuron_numbers(
         study.effects(), study.ranking(), [named], tuning=study.tuning(), weights=_weights(study, [named]),
         clusters=cluster_names(study.clusters()),
-    )[str(named)]  # fmt: skip
+    )  # fmt: skip
+    return with_routes(numbers, study.kept("routes"))[str(named)]
 
 
 def python_command(study: "Study", *, causal: bool, circuit: bool) -> str:
@@ -56,7 +60,7 @@ def python_command(study: "Study", *, causal: bool, circuit: bool) -> str:
     settings, plain = study.plan.settings, Settings()
     changed = [
         f"{name}={getattr(settings, name)!r}"
-        for name in ("layers", "years", "nouns", "centuries", "seed", "dtype", "attribution")
+        for name in ("layers", "years", "nouns", "centuries", "seed", "bos", "dtype", "attribution")
         if getattr(settings, name) != getattr(plain, name)
     ]
     if settings.task.name in TASKS and settings.task != plain.task:

@@ -10,7 +10,7 @@ from neurons.cache.format import cache_key, cache_path
 from neurons.cache.layout import DTYPE, Dtype
 from neurons.model.files import Checkpoint
 from neurons.task.own_prompts import PromptFile
-from neurons.task.prompt_set import PAD, OwnPrompts, PromptSet
+from neurons.task.prompt_set import NO_BOS, PAD, OwnPrompts, PromptSet
 from neurons.task.prompts import DEFAULT_NOUNS, Centuries, year_spans
 from neurons.task.tasks import DEFAULT, Task
 from neurons.task.years import MEASURED, measured_years
@@ -22,8 +22,8 @@ class Settings:
     """How a study is run, whatever the model.
 
     layers: None for the last third of the model's. years: the start years measured, None for those of 02-98 that have
-    a prompt. nouns, centuries, seed, task: as in `year_spans`; the seed also draws splits and subsamples. prompts: a
-    prompt set or file of your own in their place. attribution: whether the ranking is by attribution, or by direct
+    a prompt. nouns, centuries, seed, bos, task: as in `year_spans`; the seed also draws splits and subsamples. prompts:
+    a prompt set or file of your own in their place. attribution: whether the ranking is by attribution, or by direct
     effect.
     """
 
@@ -32,6 +32,7 @@ class Settings:
     nouns: int | Sequence[str] = DEFAULT_NOUNS
     centuries: Centuries = "all"
     seed: int = 0
+    bos: bool = True
     task: Task = DEFAULT
     prompts: PromptSet | PromptFile | None = None
     dtype: Dtype = DTYPE
@@ -61,6 +62,7 @@ class Settings:
             centuries=self.centuries,
             seed=self.seed,
             template=self.task.template,
+            bos=self.bos,
         )
 
 
@@ -84,7 +86,8 @@ class Plan:
     def folder_name(self) -> str:
         """Name of a report's folder: the model, and the task unless it is the default, or the prompts of one's own."""
         own = f"-prompts-{self.prompts.digest[:8]}" if isinstance(self.prompts, OwnPrompts) else ""
-        return self.path.stem.rpartition("-")[0] + (own or self.settings.task.suffix)
+        without = "" if own or self.settings.bos else "-no-bos"
+        return self.path.stem.rpartition("-")[0] + (own or self.settings.task.suffix) + without
 
     @property
     def years_left_out(self) -> tuple[int, ...]:
@@ -100,7 +103,21 @@ class Plan:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of results must know of how checkpoint and prompts are stored."""
-        return (*self.checkpoint.notes, *([self.rows_left_out] if self.rows_left_out else []))
+        of_prompts = [self.rows_left_out] if self.rows_left_out else []
+        if isinstance(self.prompts, OwnPrompts) and (alone := self.prompts.alone):
+            of_all = f"{alone:,} of {len(self.prompts):,} prompts"
+            of_prompts.append(
+                f"random other start year: {of_all} have none in their words and century and take the nearest"
+            )
+        return (*self.checkpoint.notes, *of_prompts)
+
+    def check_one_length(self) -> None:
+        """Raise `InputError` for prompts of several lengths, whose embeddings cannot be moved towards each other."""
+        if (self.prompts.tokens == PAD).any():
+            raise InputError(
+                "approximations move embeddings from one prompt to another, which needs prompts of one length: choose"
+                " rows of as many tokens"
+            )
 
     def check_one_layout(self) -> None:
         """Raise `InputError` where prompts and corrupted runs differ in several places: paths start at one."""
@@ -127,6 +144,7 @@ class Plan:
             return tuple(tokenizer.decode(t).strip() if one else "…" for t, one in zip(first, same, strict=True))
         noun = tokenizer.encode(prompts.template.as_written(prompts.noun[0]))
         names = ["NOUN" if [token] == noun else tokenizer.decode(token).strip() for token in prompts.tokens[0].tolist()]
-        names[0], names[prompts.year_position] = "BOS", "YY"
-        names[prompts.year_position - 1] = names[-1] = "XX"
+        names[prompts.year_position], names[prompts.year_position - 1], names[-1] = "YY", "XX", "XX"
+        if prompts.bos != NO_BOS:
+            names[0] = "BOS"
         return tuple(names)

@@ -1,4 +1,4 @@
-"""Probability difference, cutoff sharpness and logit step of year logits.
+"""Probability difference, cutoff sharpness, logit step and accuracy of year logits.
 
 The first two are those of Hanna, Liu and Variengien (NeurIPS 2023): the softmax runs over the full
 vocabulary, then the probabilities of the 100 two-digit years are taken. The logit step needs no softmax: it is blind to
@@ -16,22 +16,26 @@ from neurons.task.years import N_YEARS, contrast_weights, later
 
 @dataclass(frozen=True, repr=False)
 class Behaviour(Shown):
-    """Three measures for each prompt, and their mean and standard deviation over prompts.
+    """Measures for each prompt, and their mean and standard deviation over prompts.
 
     probability_difference [P]: sum p(y > YY) minus sum p(y <= YY), -1..1; cutoff_sharpness [P]: p(YY+1) - p(YY-1);
     logit_step [P]: logit of YY+1 minus that of YY-1. p are probabilities of the full-vocabulary softmax.
+    top_1, top_5 [P]: share of the 1 and 5 most likely of the 100 years that are later than YY; top 1 is the accuracy of
+    the one answer that the model prefers.
     """
 
     probability_difference: Float[np.ndarray, " P"]
     cutoff_sharpness: Float[np.ndarray, " P"]
     logit_step: Float[np.ndarray, " P"]
+    top_1: Float[np.ndarray, " P"]
+    top_5: Float[np.ndarray, " P"]
 
     def summary(self) -> dict[str, object]:
         spread = {name: f"{value['mean']:+.4f} (sd {value['sd']:.4f})" for name, value in self.means().items()}
         return {"prompts": len(self.probability_difference), **spread}
 
     def means(self) -> dict[str, dict[str, float]]:
-        """`{"probability_difference": {"mean", "sd"}, "cutoff_sharpness": ..., "logit_step": ...}`."""
+        """`{"probability_difference": {"mean", "sd"}, "cutoff_sharpness": ...}`, by measure."""
         return {name: {"mean": float(values.mean()), "sd": float(values.std())} for name, values in vars(self).items()}
 
 
@@ -62,6 +66,16 @@ def cutoff_sharpness(
     return probabilities[rows, start_year + 1] - probabilities[rows, start_year - 1]
 
 
+def top_k(
+    probabilities: Float[np.ndarray, "P 100"], start_year: Int[np.ndarray, " P"], k: int
+) -> Float[np.ndarray, " P"]:
+    """Return the share of each prompt's k most likely years that are later than YY; of equal ones the earlier comes
+    first.
+    """
+    first = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return (first > np.asarray(start_year)[:, None]).mean(1)
+
+
 def contrast(year_logits: Float[np.ndarray, "P 100"], start_year: Int[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
     """Return the mean logit over y > YY minus the mean logit over y <= YY for each prompt, in logits."""
     return (np.asarray(year_logits, float) * contrast_weights(start_year.tolist())).sum(1)
@@ -78,6 +92,8 @@ def measure(probabilities: Float[np.ndarray, "P 100"], start_year: Int[np.ndarra
         probability_difference=probability_difference(probabilities, start_year),
         cutoff_sharpness=cutoff_sharpness(probabilities, start_year),
         logit_step=logit_step(np.log(np.maximum(probabilities, SMALLEST)), start_year),
+        top_1=top_k(probabilities, start_year, 1),
+        top_5=top_k(probabilities, start_year, 5),
     )
 
 

@@ -35,5 +35,16 @@ PRICED = tuple(
 )
 """Nouns that can have a price: things and undertakings, of which `mini` knows the words."""
 
+OPENERS = tuple(
+    """
+    Clearly Obviously Indeed Thus Hence Therefore Surely Also Then Well Now Here Certainly Again Yet Still Moreover
+    Finally Perhaps Similarly
+    """.split()
+)
+"""First words of a statement."""
+
+ALWAYS_SPLIT = tuple(f"{year}" for year in (*range(10, 30), *range(31, 36), *range(37, 40), 47, 52, 64, 68, 73, 79, 91))
+"""Last two digits that GPT-2 has as a token of their own in each of the years 1100-1899."""
+
 LATE_YEARS = tuple(f"{year:02d}" for year in range(99, 49, -1))
 """The first year of a sequence that begins in the 1500s and goes on with 1607."""

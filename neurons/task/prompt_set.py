@@ -20,6 +20,8 @@ from neurons.types import check_whole
 if TYPE_CHECKING:
     import pandas as pd
 
+NO_BOS = -1
+"""In place of BOS's id where the prompts begin without it."""
 PAD = -1
 """In front of the first token of a prompt that is shorter than the longest of its set."""
 
@@ -43,7 +45,8 @@ class PromptSet(Shown):
 
     tokens [P, T]; start_year, century [P]; noun [P]; counterfactual [P] is the row of each prompt's
     01-counterfactual in counterfactual_tokens [Q, T]. `year_position` is the position of YY; the answer is
-    read at END, the last position. `year_token_ids` [100] are the bare two-digit tokens.
+    read at END, the last position. `year_token_ids` [100] are the bare two-digit tokens. bos: the token in front, or
+    `NO_BOS`.
     """
 
     template: Template
@@ -144,6 +147,15 @@ class OwnPrompts(PromptSet):
     file: str
     rows: tuple[Row, ...]
     left_out: tuple[str, ...]
+
+    @property
+    def alone(self) -> int:
+        """How many prompts have no other start year among those of their wording, noun and century."""
+        groups = list(zip(self.noun, self.century.tolist(), strict=True))
+        years: dict[tuple[str, int], set[int]] = {}
+        for group, year in zip(groups, self.start_year.tolist(), strict=True):
+            years.setdefault(group, set()).add(year)
+        return sum(len(years[group]) == 1 for group in groups)
 
     def text(self, row: int) -> str:
         return self.rows[check_whole("row", row, least=0, most=len(self) - 1)].clean

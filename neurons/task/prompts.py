@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Int
 
-from neurons.task.prompt_set import Missing, PromptSet
+from neurons.task.prompt_set import NO_BOS, Missing, PromptSet
 from neurons.task.templates import YEAR_SPAN, Template, Tokenizer, check_aligned, year_position
 from neurons.task.years import KNOWN_CENTURIES, N_YEARS, check_centuries
 from neurons.types import InputError, check_is, check_whole, elements, told
@@ -101,8 +101,11 @@ def year_spans(
     centuries: Centuries = "all",
     seed: int = 0,
     template: Template = YEAR_SPAN,
+    bos: bool = True,
 ) -> PromptSet:
-    """All start years of each pair of noun and century, with BOS in front.
+    """All start years of each pair of noun and century.
+
+    bos: whether BOS stands in front; without it the same tokens follow.
 
     nouns: how many to draw from the template's words, or the words themselves. centuries: "all" pairs every noun
     with every century that replicates (`replicates`); numbers (16 for the years 1600-1699) pair every noun with each
@@ -115,15 +118,16 @@ def year_spans(
     check_is("tokenizer", tokenizer, Tokenizer, "a tokenizer, like model.tokenizer")
     check_is("template", template, Template, "a Template, like custom_task(text).template")
     check_whole("seed", seed, least=0)
-    if tokenizer.bos_token_id is None:
-        raise InputError("this tokenizer has no BOS token: the prompts begin with <|endoftext|>")
+    if bos and tokenizer.bos_token_id is None:
+        raise InputError("this tokenizer has no BOS token, with which the prompts begin: leave it out (no BOS)")
     candidates = _candidate_centuries(centuries, template)
     years = {century: usable_years(tokenizer, century) for century in candidates}
     rng = np.random.default_rng(seed)
     words = choose_nouns(tokenizer, nouns, rng, template)
     pairs = _pair_with_centuries(tokenizer, words, centuries, years, rng)
     used = sorted({century for _, century in pairs})
-    return _assemble(tokenizer, template, pairs, years, _missing_cells(years, used))
+    front = (tokenizer.bos_token_id,) if bos and tokenizer.bos_token_id is not None else ()
+    return _assemble(tokenizer, template, pairs, years, _missing_cells(years, used), front)
 
 
 def choose_nouns(
@@ -221,15 +225,14 @@ def _assemble(
     pairs: Sequence[tuple[str, int]],
     years: dict[int, tuple[int, ...]],
     missing: tuple[Missing, ...],
+    front: tuple[int, ...],
 ) -> PromptSet:
-    bos = tokenizer.bos_token_id
-    assert bos is not None
     bare = year_tokens(tokenizer)
-    counterfactuals = [[bos, *template.encode(tokenizer, noun, century, 1)] for noun, century in pairs]
+    counterfactuals = [[*front, *template.encode(tokenizer, noun, century, 1)] for noun, century in pairs]
     if len({len(row) for row in counterfactuals}) != 1:
         raise InputError(f"the prompts of template {template.text!r} have different lengths with this tokenizer")
     position = year_position(template, np.array(counterfactuals), int(bare[1]))
-    check_aligned(template, tokenizer, dict(zip(pairs, counterfactuals, strict=True)), years, bare, position)
+    check_aligned(template, tokenizer, dict(zip(pairs, counterfactuals, strict=True)), years, bare, position, front)
     usable = [years[century] for _, century in pairs]
     query = np.repeat(np.arange(len(pairs), dtype=np.int32), list(map(len, usable)))
     start_year = np.concatenate([np.array(one, dtype=np.int16) for one in usable])
@@ -238,7 +241,7 @@ def _assemble(
     tokens[:, position] = bare[start_year]
     return PromptSet(
         template=template,
-        bos=bos,
+        bos=front[0] if front else NO_BOS,
         tokens=tokens,
         start_year=start_year,
         century=np.array([century for _, century in pairs], dtype=np.int16)[query],

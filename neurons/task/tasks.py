@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from neurons.task.nouns import LATE_YEARS, PRICED
+from neurons.task.nouns import ALWAYS_SPLIT, LATE_YEARS, OPENERS, PRICED
 from neurons.task.templates import YEAR_SPAN, Template, Tokenizer, parse_template
 from neurons.types import InputError, check_choice, check_is, told
 
@@ -78,6 +78,24 @@ _TASKS = (
         f"{PAPER}, whose prompts all begin with 1599",
     ),
     Task(
+        "happened-in",
+        Template(" The {noun} happened in {XX}{YY}. Some years later, it is now the year {XX}"),
+        "later",
+        PAPER,
+    ),
+    Task(
+        "smaller-than",
+        Template(" {noun}, {XX}{YY} is smaller than {XX}", OPENERS),
+        "later",
+        f"after {PAPER}, whose prompt is 17YY is smaller than 17: a word in front gives it replicates",
+    ),
+    Task(
+        "descending",
+        Template(" 17{noun}, 1753, 1733, 1702, {XX}{YY}, {XX}", LATE_YEARS[:45], centuries=(15, 16)),
+        "earlier",
+        f"after {PAPER}, whose prompts all begin with 1799 and have 1701, which marks the corrupted run here",
+    ),
+    Task(
         "ended-started",
         Template(" The {noun} ended in the year {XX}{YY} and started in the year {XX}"),
         "earlier",
@@ -89,6 +107,12 @@ _TASKS = (
         "earlier",
         f"after {PAPER}, whose prompt is 7YY BC to the year 7: GPT-2 has one token for 701 and others, so that YY"
         " would not stand alone, and its corrupted run would not align",
+    ),
+    Task(
+        "random-years",
+        Template(" {XX}{noun}, {XX}58, {XX}13, {XX}36, {XX}{YY}, {XX}", ALWAYS_SPLIT),
+        "any",
+        f"after {PAPER}, who draw all five years; here the first and the last differ",
     ),
     Task(
         "unordered",

@@ -125,19 +125,20 @@ def check_aligned(
     years: Mapping[int, Sequence[int]],
     bare: Int[np.ndarray, "100"],
     position: int,
+    front: Sequence[int],
 ) -> None:
     """Check that prompts are their 01-counterfactuals with another YY and end with " XX"; one noun of each century is
     tried.
 
-    counterfactuals: tokens, BOS in front, by noun and century; bare: the tokens of the two-digit years. Raises
-    `InputError` if it is not so.
+    counterfactuals: tokens, those of `front` first, by noun and century; bare: the tokens of the two-digit years.
+    Raises `InputError` if it is not so.
     """
     by_century = {century: (noun, tokens) for (noun, century), tokens in counterfactuals.items()}
     for century, (noun, tokens) in by_century.items():
         if list(tokens[-1:]) != tokenizer.encode(f" {century:02d}", add_special_tokens=False):
             raise InputError(f"template {template.text!r} does not end with the token ' {century:02d}'")
         for year in years[century]:
-            expected = [*tokens[1:position], int(bare[year]), *tokens[position + 1 :]]
+            expected = [*tokens[len(front) : position], int(bare[year]), *tokens[position + 1 :]]
             if template.encode(tokenizer, noun, century, year) != expected:
                 raise InputError(
                     f"template {template.text!r} does not keep '{year:02d}' of {century:02d}{year:02d} a token of its"

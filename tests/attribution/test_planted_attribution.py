@@ -36,8 +36,6 @@ ORACLE = 1e-8
 """Relative to the largest share: float64 on both sides."""
 EVERY = [pytest.param(c, seed, marks=[pytest.mark.long] if seed else []) for c in CIRCUITS for seed in SEEDS]
 
-WITH_PROBABILITIES = [one for one in EVERY if one.values[0] != "linear"]
-
 
 @dataclass(frozen=True, eq=False)
 class Joined:
@@ -157,18 +155,20 @@ def test_sets_are_of_planted_neurons_and_miss_none_that_matters(case, circuit: s
     assert len(missed) <= 1
 
 
-@pytest.mark.parametrize(("circuit", "seed"), WITH_PROBABILITIES)
-def test_the_tools_own_sets_are_of_planted_neurons(case, circuit: str, seed: int) -> None:
-    """Ordered on one century and measured on the other; 90 and 99 % of the probability difference."""
-    one, measure = case(circuit, seed), OWN_MEASURE[circuit]
+@pytest.mark.parametrize("seed", EACH_SEED)
+def test_the_tools_own_sets_are_of_planted_neurons(case, seed: int) -> None:
+    """Ordered on one century and measured on the other; 90 and 99 % of the probability difference.
+
+    Not where neurons are hard gates: by 20 prompts of one century a relayed one can have a share below zero.
+    """
+    one, measure = case("crowded", seed), "probability_difference"
     clean, floor = one.truth.clean_and_floor(measure)
     found = {recovery.measure: recovery for recovery in recoveries(one.on, one.found, seed=one.seed)}[measure]
     share = one.found[measure]
     first = {part: {share.neurons[row] for row in share.order()[: found.fewest(part)].tolist()} for part in (0.9, 0.99)}
     assert first[0.9] <= strong(one.truth)
     matters = {n for n, value in one.truth.shapley(measure).items() if value > 0.01 * (clean - floor)}
-    assert matters - first[0.99] <= set(one.truth.planted.roles.get("pair", ()))
-    assert len(matters - first[0.99]) <= 1
+    assert matters <= first[0.99]
 
 
 @pytest.mark.parametrize("seed", EACH_SEED)

@@ -156,6 +156,18 @@ def test_commands_need_the_cache_only_and_repeat_bit_for_bit(tmp_path: Path, com
     assert one == two
 
 
+def test_compose_follows_routes_when_asked(run: Run, mini_cache: Cache, mini_attributed: Attributed) -> None:
+    options = ("--cache-dir", mini_cache.path.parent, "--routes", "--json")
+    code, out, _ = run("compose", *options)
+    assert code == 0
+    found = json.loads(out)["routes"]
+    shares = mini_attributed.share("probability_difference")
+    assert len(found["share"]) == mini_attributed.recovery("probability_difference").fewest(0.9)
+    for one in found["share"]:
+        assert one["total"] == pytest.approx(shares.share_of(one["neuron"]), abs=1e-6)
+    assert found["attention"] == pytest.approx(0, abs=1e-6)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("command", COMMANDS)
 def test_gpt2_small_takes_a_minute_and_3_gb(tmp_path: Path, command: str) -> None:

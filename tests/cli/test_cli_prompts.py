@@ -124,6 +124,7 @@ def test_the_report_names_prompts_and_rows_left_out(run: Run, file: Path, folder
     (report,) = (file.parent / "skipped").glob("small-prompts-*/report.json")
     numbers = json.loads(report.read_text())
     assert any("line 6" in note for note in numbers["provenance"]["notes"])
+    assert not any("nearest" in note for note in numbers["provenance"]["notes"])
     assert numbers["prompts"]["n_prompts"] == 71
     assert "skip" in numbers["command"]
 
@@ -132,6 +133,20 @@ def test_the_circuit_needs_prompts_of_one_layout(run: Run, file: Path, folder: P
     code, _, err = run("circuit", "--model", folder, "--prompts", file, "--no-attribution")
     assert code == 2
     assert "the circuit follows paths from the position of YY" in err
+
+
+def test_approximations_need_prompts_of_one_length(run: Run, file: Path, folder: Path) -> None:
+    code, _, err = run("rank", "--approximations", "--model", folder, "--prompts", file)
+    assert (code, "needs prompts of one length" in err) == (2, True)
+
+
+def test_prompts_that_have_no_other_start_year_in_their_words_are_counted(folder: Path) -> None:
+    table = rows()
+    alone = table.drop(index=range(1, 8)).reset_index(drop=True)  # the first wording and century: one start year
+    study = neurons.Study(folder, prompts=neurons.read_prompts(alone))
+    assert study.plan.notes == (
+        "random other start year: 1 of 65 prompts have none in their words and century and take the nearest",
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neurons.attribution.position_results import Positions
 from neurons.cache.format import Cache
 from neurons.clustering.clusters import cluster
 from neurons.clustering.results import Clustering
@@ -40,6 +41,7 @@ from neurons.report.blocks import (
 )
 from neurons.report.contents import Contents, paged_neurons
 from neurons.report.numbers import behaviour_numbers
+from neurons.report.pages.ranking import positions_sections
 from neurons.report.render import MANY, Site, row_data, shade, to_html
 from neurons.report.report import write_report
 from neurons.task.behaviour import measure, year_probabilities
@@ -468,3 +470,14 @@ def test_html_and_markdown_show_the_same_numbers():
 def test_page_keys_stay_inside_the_report(key):
     with pytest.raises(ValueError, match="page key"):
         Page(key, "t", "l", ())
+
+
+def test_the_index_says_how_much_lies_before_end_where_that_was_measured():
+    attribution = np.zeros((2, 3, 4))
+    attribution[0, 0, 1], attribution[1, 2, 0] = -1.0, 3.0
+    measured = Positions("m", "probability_difference", ("BOS", "XX", "YY", "to", "XX"), attribution)
+    (section,) = positions_sections(measured.to_json())
+    _, meaning, table = section.blocks
+    assert meaning.parts[0].startswith("25 % of the absolute attribution")
+    assert table.rows[0] == ("L0N1", "2: YY", -1.0)
+    assert positions_sections(None) == ()

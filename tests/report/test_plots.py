@@ -110,3 +110,12 @@ def test_figures_leave_no_trace_in_the_global_style(effect):
 def test_unwritable_figure_is_one_line(effect, tmp_path):
     with pytest.raises(OutputError, match=r"figure .*missing/map\.svg' cannot be written"):
         plots.save(plots.effect_map(effect, YEARS), Path(tmp_path / "missing" / "map.svg"))
+
+
+def test_the_map_of_positions_has_layer_0_at_the_bottom_and_names_end():
+    part = np.array([[0.0, 0.1, 0.2], [0.0, 0.3, 0.4]])
+    axes, bar = model_plots.position_map(part, ["BOS", "YY", "XX"]).axes
+    np.testing.assert_array_equal(axes.images[0].get_array(), part)
+    assert axes.get_ylim()[0] < axes.get_ylim()[1]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["BOS", "YY", "XX (END)"]
+    assert bar.get_ylabel() == "share"

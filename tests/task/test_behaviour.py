@@ -74,7 +74,17 @@ def test_the_summary_is_mean_and_standard_deviation_over_prompts() -> None:
     values = probability_difference(PROBABILITIES, START)
     expected = {"mean": np.mean(values), "sd": np.std(values)}
     assert behaviour.means()["probability_difference"] == pytest.approx(expected)
-    assert set(behaviour.means()) == {"probability_difference", "cutoff_sharpness", "logit_step"}
+    assert set(behaviour.means()) == {"probability_difference", "cutoff_sharpness", "logit_step", "top_1", "top_5"}
+
+
+def test_accuracy_is_the_share_of_the_most_likely_years_that_are_later() -> None:
+    found = measure(PROBABILITIES, START)
+    for row, start in enumerate(START):
+        likely = sorted(range(100), key=lambda y: -PROBABILITIES[row, y])
+        assert found.top_1[row] == (likely[0] > start)
+        assert found.top_5[row] == pytest.approx(sum(y > start for y in likely[:5]) / 5)
+    tied = measure(np.full((1, 100), 0.01), np.array([2]))
+    assert (tied.top_1[0], tied.top_5[0]) == (0, 0.4)
 
 
 def test_the_logit_step_is_the_difference_of_two_logits() -> None:

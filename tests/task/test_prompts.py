@@ -8,7 +8,7 @@ import pytest
 
 from neurons.model.tokenizer import Gpt2Tokenizer
 from neurons.task.nouns import NOUNS
-from neurons.task.prompt_set import Missing, PromptSet
+from neurons.task.prompt_set import NO_BOS, Missing, PromptSet
 from neurons.task.prompts import (
     full_centuries,
     published_years,
@@ -292,6 +292,7 @@ def test_a_tokenizer_with_one_token_for_all_years_is_refused() -> None:
 def test_a_tokenizer_without_bos_is_refused(mini_tokenizer: Gpt2Tokenizer) -> None:
     with pytest.raises(InputError, match="no BOS token"):
         year_spans(WithoutBos(mini_tokenizer))
+    assert year_spans(WithoutBos(mini_tokenizer), nouns=1, bos=False).bos == NO_BOS
 
 
 @pytest.mark.parametrize("text", [" The {noun} went on to the year {XX}", " The {noun} ended in {XX}{YY}"])
@@ -302,3 +303,14 @@ def test_a_template_must_hold_the_start_year_once_before_the_end(mini_tokenizer:
 
 def test_the_template_writes_years_with_two_digits() -> None:
     assert YEAR_SPAN.fill("war", 17, 3) == " The war lasted from the year 1703 to the year 17"
+
+
+def test_without_bos_the_same_tokens_follow(mini_tokenizer: Gpt2Tokenizer) -> None:
+    """As in ACDC's data, which have no BOS."""
+    own, bare = (year_spans(mini_tokenizer, nouns=2, bos=bos) for bos in (True, False))
+    assert (own.bos, bare.bos) == (mini_tokenizer.bos_token_id, NO_BOS)
+    assert (bare.tokens == own.tokens[:, 1:]).all()
+    assert (bare.counterfactual_tokens == own.counterfactual_tokens[:, 1:]).all()
+    assert bare.year_position == own.year_position - 1
+    assert bare.digest != own.digest
+    assert bare.text(0) == own.text(0)

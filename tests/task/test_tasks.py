@@ -11,7 +11,7 @@ from neurons.task.templates import Template, parse_template
 from neurons.types import InputError
 
 COST = "The {noun} cost between $ {XX}{YY} and $ {XX}"
-MINIS = [task for task in TASKS.values() if task.name != "years-bc"]
+MINIS = [task for task in TASKS.values() if task.name not in {"years-bc", "happened-in", "smaller-than"}]
 
 
 def words(tokenizer: Gpt2Tokenizer, tokens: np.ndarray) -> str:
@@ -79,6 +79,20 @@ def test_a_sequence_rises_up_to_the_start_year(mini_tokenizer: Gpt2Tokenizer) ->
     prompts = year_spans(mini_tokenizer, template=TASKS["sequence"].template)
     years = [[int(part) for part in prompts.text(row).split(", ")] for row in range(0, len(prompts), 101)]
     assert all(row[:-1] == sorted(row[:-1]) for row in years)
+
+
+def test_a_descending_sequence_falls_down_to_the_start_year(mini_tokenizer: Gpt2Tokenizer) -> None:
+    prompts = year_spans(mini_tokenizer, template=TASKS["descending"].template)
+    years = [[int(part) for part in prompts.text(row).split(", ")] for row in range(0, len(prompts), 101)]
+    assert all(row[:-1] == sorted(row[:-1], reverse=True) for row in years)
+
+
+def test_years_of_the_random_sequence_stand_in_one_century_and_no_order(mini_tokenizer: Gpt2Tokenizer) -> None:
+    prompts = year_spans(mini_tokenizer, template=TASKS["random-years"].template)
+    for row in range(0, len(prompts), 101):
+        years = [int(part) for part in prompts.text(row).split(", ")[:-1]]
+        assert {year // 100 for year in years} == {prompts.century[row]}
+        assert years[1:4] not in (sorted(years[1:4]), sorted(years[1:4], reverse=True))
 
 
 def test_a_century_that_does_not_fit_a_task_is_refused(mini_tokenizer: Gpt2Tokenizer) -> None:

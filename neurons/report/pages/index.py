@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from neurons.cache.format import format_layers
 from neurons.decomposition.effects import LogitEffects
 from neurons.ranking.results import Ranking
 from neurons.report.blocks import (
     INDEX,
     Block,
+    Cell,
     Column,
     Gallery,
     Page,
@@ -25,7 +25,6 @@ from neurons.report.blocks import (
 from neurons.report.figures import model_plots, plots
 from neurons.report.pages.provenance import prompt_tables, reproduce, short_provenance, shown_years
 from neurons.report.pages.ranking import centred, neurons_section, positions_sections
-from neurons.types import Measure
 
 RUNS = {
     "model": "clean run",
@@ -39,20 +38,21 @@ def index_page(
     ranking: Ranking,
     numbers: Mapping[str, Any],
     *,
+    lead: str,
     paged: Sequence[str],
     extra: Sequence[Page] = (),
     finding: Sequence[Section] = (),
     summaries: Sequence[Section] = (),
 ) -> Page:
-    """numbers: as in report.json; paged: neurons with a page, in rank order; extra: pages of other analyses;
-    finding: what follows the behaviour; summaries: of the other analyses."""
+    """numbers: as in report.json; lead: the finding in words; paged: neurons with a page, in rank order; extra: pages
+    of other analyses; finding: the finding's figure; summaries: of the other analyses."""
     return Page(
         key=INDEX,
         title=numbers["model"],
-        lead=_lead(ranking, numbers),
+        lead=lead,
         sections=(
-            Section("Greater-than behaviour", _behaviour(numbers["behaviour"], effects.start_years)),
             *finding,
+            Section("Greater-than behaviour", _behaviour(numbers["behaviour"], effects.start_years)),
             Section("Contrast by layer", _layers(effects, numbers["layers"])),
             Section(
                 "Boosting and suppressing neurons",
@@ -71,29 +71,6 @@ def index_page(
     )
 
 
-def _lead(ranking: Ranking, numbers: Mapping[str, Any]) -> str:
-    difference, called = numbers["behaviour"]["model"]["probability_difference"]["mean"], numbers["called"]
-    side = "more probability on the later years than on the others" if difference >= 0 else "less on the later years"
-    done = (
-        f"the boosting ones add {number(called['boosting_contrast'])} of the {number(called['contrast'])} logits of"
-        " direct contrast that all of these neurons add"
-    )
-    if ranking.answer is not None:
-        main: Measure = "probability_difference"
-        clean, floor = ranking.answer.clean[main], ranking.answer.floor[main]
-        done = (
-            f"with all of them at a random other start year the probability difference is {number(floor)} in place of"
-            f" {number(clean)}; of the {number(clean - floor)} between, the boosting neurons have a share of"
-            f" {number(called['boosting_share'])}"
-        )
-    return (
-        "Which MLP neurons raise the years after the start year? The model puts"
-        f" {number(abs(difference))} {side}. Of {len(ranking):,} neurons in layers {format_layers(ranking.layers)},"
-        f" {called['boosting']:,} boost and {called['suppressing']:,} suppress the later years: {done}. The"
-        " effect of ablating one neuron alone is another quantity, which the page on ablation reports."
-    )
-
-
 def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tuple[Block, ...]:
     picture = Picture(
         "behaviour",
@@ -103,17 +80,7 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
         " vocabulary. Right of the dashed diagonal lie the years after YY. The colour scale is the square root"
         " of the probability, clipped at its 99th percentile.",
     )
-    rows = tuple(
-        (
-            shown,
-            *(
-                behaviour[run][measure][kind]
-                for measure in ("probability_difference", "cutoff_sharpness", "logit_step")
-                for kind in ("mean", "sd")
-            ),
-        )
-        for run, shown in RUNS.items()
-    )
+    rows: tuple[tuple[Cell, ...], ...] = tuple((shown, *_measures(behaviour[run])) for run, shown in RUNS.items())
     columns = (
         Column("answer of"),
         Column("probability difference", "number", "sum of p(y > YY) minus sum of p(y <= YY)"),
@@ -122,14 +89,23 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
         Column("sd", "number", "over prompts"),
         Column("logit step", "number", "logit of YY + 1 minus logit of YY - 1"),
         Column("sd", "number", "over prompts"),
+        Column("top 1", "number", "how often the most likely of the 100 years is later than YY"),
+        Column("top 5", "number", "share of the 5 most likely years that are later than YY"),
     )
     caption = f"Means over {behaviour['n_prompts']:,} prompts, start years {shown_years(start_years)}"
     meaning = (
         "Probability difference: sum of p(y > YY) minus sum of p(y ≤ YY). Cutoff sharpness: p(YY + 1) minus p(YY − 1)."
-        " Logit step: the same of their logits."
+        " Logit step: the same of their logits. Top k: share of the k most likely of the 100 years that are later than"
+        " YY."
         " Neither the corrupted run nor the average distribution depends on YY; both are scored against the true YY."
     )
     return (Gallery((picture,)), Table(caption, columns, rows), Text((meaning,)))
+
+
+def _measures(run: Mapping[str, Mapping[str, float]]) -> tuple[float, ...]:
+    spread = ("probability_difference", "cutoff_sharpness", "logit_step")
+    both = [run[measure][kind] for measure in spread for kind in ("mean", "sd")]
+    return (*both, run["top_1"]["mean"], run["top_5"]["mean"])
 
 
 def _layers(effects: LogitEffects, layers: Mapping[str, Any]) -> tuple[Block, ...]:

@@ -21,7 +21,7 @@ from neurons.report.blocks import (
 )
 from neurons.report.figures import plots
 from neurons.report.numbers import call_of
-from neurons.report.pages.weights import weight_sections
+from neurons.report.pages.sections.weights import weight_sections
 from neurons.task.years import N_YEARS
 
 Numbers = Mapping[str, Any]
@@ -52,7 +52,7 @@ def neuron_page(
     return Page(
         key=neuron_key(name),
         title=name,
-        lead=numbers["description"],
+        lead=_lead(numbers, n_ranked),
         sections=(
             Section("Share and direct effect", (_score(numbers, n_ranked, clustered),)),
             Section("Direct logit effect on the years", (_effect_figures(numbers, start_years),)),
@@ -64,6 +64,17 @@ def neuron_page(
         following=_link(following),
         data=numbers,
     )
+
+
+def _lead(numbers: Numbers, n_ranked: int) -> str:
+    described, share = numbers["description"], numbers["share"]
+    if share is None:
+        return str(described)
+    interval = ""
+    if numbers["ci_low"] is not None:
+        interval = f" (95 % interval {number(numbers['ci_low'])} to {number(numbers['ci_high'])})"
+    rank = f"rank {numbers['rank']:,} of {n_ranked:,}"
+    return f"{described} Share of the probability difference {number(share)}{interval}, {rank}."
 
 
 def _link(name: str | None) -> PageLink | None:

@@ -13,10 +13,10 @@ from neurons.report.pages.neuron import neuron_link
 
 
 def tiling_section(found: Composition, tiling: Tiling) -> Section:
-    """For the index, after the behaviour: the neurons sorted by tuning centre, their readouts, the summed map."""
+    """For the index: the neurons sorted by tuning centre, their readouts, the summed map."""
     figures = {"tiling": tiling_plots.tiling_figure(tiling, found.sparse)}
     picture = gallery("composition", figures, composition_plots.CAPTIONS)
-    return Section("Tuning and readout by tuning centre", (picture, Text((law_words(tiling),))))
+    return Section("Finding", (picture, Text((law_words(tiling),))))
 
 
 def law_words(tiling: Tiling) -> str:
