@@ -53,8 +53,8 @@ KEPT = {
     "composition": ("neurons.regression.results:Composition", "4"),
     "faithfulness": ("neurons.regression.faithfulness_results:Faithfulness", "1"),
     "tiling": ("neurons.regression.tiling_results:Tiling", "1"),
-    "circuit": ("neurons.circuit.results:CircuitStudy", "3"),
-    "check": ("neurons.comparison.results:Checks", "3"),
+    "circuit": ("neurons.circuit.results:CircuitStudy", "4"),
+    "check": ("neurons.comparison.results:Checks", "4"),
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
 gives other numbers."""

@@ -88,15 +88,17 @@ class Study(Ablated):
         given: "Circuit | None" = None,
         prompts: int | None = None,
         random: int | None = None,
+        clean_heads: bool = False,
     ) -> "CircuitStudy":
         """The circuit found, or the one given: how much it carries, roles, inputs of neurons.
 
-        prompts: how many are run; random: random circuits of the same size to compare with. The last one found is kept.
+        prompts: how many are run; random: random circuits of the same size to compare with; clean_heads: the circuit's
+        heads keep their outputs of the clean run, as in the published evaluation. The last one found is kept.
         """
         from neurons.circuit.results import N_RANDOM, PROMPTS
         from neurons.circuit.search_results import Search
 
-        wanted = search or Search(), prompts or PROMPTS, N_RANDOM if random is None else random
+        wanted = search or Search(), prompts or PROMPTS, N_RANDOM if random is None else random, clean_heads
         return self._keep(
             "circuit",
             lambda: computed.circuit(self, given, *wanted),
