@@ -127,6 +127,8 @@ def tiling(study: "Composed") -> "Tiling":
     share = found.share("probability_difference")
     rows = share.order()[: found.recovery("probability_difference").fewest(PART) or 0]
     rows = rows[np.isfinite(places(population.start_years, population.curve[:, rows]).centre)]
+    if len(rows) < 2:
+        return tile(population, rows, share.share[rows], exchange=None)
     centre = places(population.start_years, population.curve[:, rows]).centre
     with study.bars("exchanging tuning curves") as progress:
         exchanged = exchange(study.context(), found, rows, centre, seed=study.plan.settings.seed, progress=progress)

@@ -36,6 +36,7 @@ Result = TypeVar("Result")
 KEPT = {
     "statistics": ("neurons.weights.results:NeuronStatistics", "1"),
     "text": ("neurons.weights.results:TextStudy", "1"),
+    "specificity": ("neurons.weights.specificity_results:Specificity", "1"),
     "neighbours": ("neurons.weights.results:NeighboursOfAll", "1"),
     "attribution": ("neurons.attribution.results:Attributed", "2"),
     "positions": ("neurons.attribution.position_results:Positions", "1"),
@@ -57,7 +58,7 @@ KEPT = {
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
 gives other numbers."""
-OF_THE_RANKING = {"clusters", "composition", "faithfulness", "tiling", "circuit", "ablations", "curves"}
+OF_THE_RANKING = {"clusters", "composition", "faithfulness", "tiling", "circuit", "ablations", "curves", "specificity"}
 """Results of neurons that the ranking chooses: by attribution or by direct effect."""
 OF_WEIGHTS = {"statistics", "text", "neighbours"}
 """Results that depend on neither start years nor seed."""

@@ -155,21 +155,23 @@ class Study(Ablated):
         top: int = 24,
         causal: bool = False,
         circuit: bool = False,
+        text: str | os.PathLike[str] | None = None,
         figures: "FileFormat | None" = None,
         command: str | None = None,
     ) -> Path:
         """Write the report and return the path of its index.
 
         folder: the folder of reports, default `reports`; the report is a folder in it, named after the model. neurons:
-        those with a page, default the `top` of the ranking. causal, circuit: also ablations and sets of
-        neurons, and the circuit (these run the model); where they were kept they are shown anyway. figures: a format in
-        which each figure is also written for a paper. command: how to make the report again, as its pages show it.
+        those with a page, default the `top` of the ranking. causal, circuit: also ablations, sets of neurons, routes,
+        and the circuit (these run the model); where they were kept they are shown anyway. text: a text file on which
+        the neurons with a page are checked for specificity. figures: a format in which each figure is also written for
+        a paper. command: how to make the report again, as its pages show it.
         """
         from neurons.report.folder import place_of
         from neurons.report.report import write_report
         from neurons.study.pages import contents, python_command
 
-        shown = contents(self, neurons, top=top, causal=causal, circuit=circuit)
+        shown = contents(self, neurons, top=top, causal=causal, circuit=circuit, text=text)
         name = f"{self.plan.folder_name}-neurons" if neurons else self.plan.folder_name
         place = place_of(Path(folder or REPORTS), name, self.plan.checkpoint.fingerprint, self.note)
         command = command or python_command(self, causal=causal, circuit=circuit)
