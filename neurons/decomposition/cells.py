@@ -1,8 +1,8 @@
 """Activations read once: what every analysis of direct effects starts from.
 
-1. One pass over a layer's activations sums a/sigma over the prompts of each century and start year (a cell), and takes
-   each activation's mean and variance over all prompts. The sums are as large as centuries times start years, whatever
-   the number of prompts.
+1. One pass over a layer's activations sums a/sigma, and a itself, over the prompts of each century and start year (a
+   cell), and takes each activation's mean and variance over all prompts. The sums are as large as centuries times start
+   years, whatever the number of prompts.
 2. `Activations` makes the pass when a layer is first asked for, and holds what it found. Where some neurons are asked
    for before that, theirs alone are read.
 """
@@ -25,11 +25,12 @@ CACHE = "what cache_activations or open_cache returns"
 class LayerCells:
     """N neurons of one layer, over C centuries and Y start years.
 
-    total [C, Y, N]: a/sigma (a alone for the plain lens) summed over the prompts of each cell. mean, variance [N]: of
-    the activation a over all prompts of the cache.
+    total [C, Y, N]: a/sigma (a alone for the plain lens) summed over the prompts of each cell; activation [C, Y, N]: a
+    alone. mean, variance [N]: of the activation a over all prompts of the cache.
     """
 
     total: Float[np.ndarray, "C Y N"]
+    activation: Float[np.ndarray, "C Y N"]
     mean: Float[np.ndarray, " N"]
     variance: Float[np.ndarray, " N"]
 
@@ -69,7 +70,8 @@ class Activations:
             if neurons != slice(None):
                 return self._read(layer, neurons)
             whole = self.held[layer] = self._read(layer, neurons)
-        return LayerCells(whole.total[:, :, neurons], whole.mean[neurons], whole.variance[neurons])
+        part = whole.total[:, :, neurons], whole.activation[:, :, neurons]
+        return LayerCells(*part, whole.mean[neurons], whole.variance[neurons])
 
     def every_layer(self) -> dict[int, LayerCells]:
         """All cached layers, each read unless it was."""
@@ -77,18 +79,22 @@ class Activations:
 
     def _read(self, layer: int, neurons: slice) -> LayerCells:
         N, cell = len(range(self.cache.d_mlp)[neurons]), self._cell
-        total = np.zeros((self.counts.size, N), np.float32)
+        plain = np.zeros((self.counts.size, N), np.float32)
+        total = np.zeros_like(plain) if self.lens == "exact" else plain
         mean, squares, done = np.zeros(N), np.zeros(N), 0
         for rows in self.cache.row_blocks(N):
             post = self.cache.post(layer, neurons, rows)
-            value = post if self.lens == "plain" else post / self.cache.scale[rows, None]
-            for place, one in zip(cell[rows].tolist(), value, strict=True):
-                total[place] += one
+            for place, one in zip(cell[rows].tolist(), post, strict=True):
+                plain[place] += one
+            if total is not plain:
+                for place, one in zip(cell[rows].tolist(), post / self.cache.scale[rows, None], strict=True):
+                    total[place] += one
             count, away = len(post), post.mean(0, dtype=float) - mean
             squares += post.var(0, dtype=float) * count + away**2 * (done * count / (done + count))
             mean += away * (count / (done + count))
             done += count
-        return LayerCells(total.reshape(*self.counts.shape, N), mean, squares / done)
+        shape = *self.counts.shape, N
+        return LayerCells(total.reshape(shape), plain.reshape(shape), mean, squares / done)
 
     @cached_property
     def _cell(self) -> Int[np.ndarray, " P"]:

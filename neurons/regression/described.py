@@ -48,13 +48,13 @@ class Description:
 def own_curves(activations: Activations, start_years: Sequence[int]) -> Float[np.ndarray, "C Y M"]:
     """Mean activation by start year over the other centuries, for each century; M neurons, layer by layer.
 
-    activations: of the plain lens. With one century there are no others: its own curve.
+    With one century there are no others: its own curve.
     """
     columns = np.searchsorted(activations.start_years, start_years)
     counts = activations.counts[:, columns]
     parts = []
     for found in activations.every_layer().values():
-        value = found.total[:, columns] / np.maximum(counts, 1)[..., None]
+        value = found.activation[:, columns] / np.maximum(counts, 1)[..., None]
         cells = Cells(value, counts > 0)
         parts.append(left_out(cells) if len(counts) > 1 else year_means(cells)[None])
     return np.concatenate(parts, -1).astype(np.float32)

@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from neurons.attribution.results import Attributed
-from neurons.decomposition.cells import Activations
 from neurons.intervention.context import AblationContext
 from neurons.ranking.sets import RECOVERED
 from neurons.regression.described import Curve, Description, own_curves, standardised
@@ -47,7 +46,7 @@ def exchange(
     rng = np.random.default_rng(seed)
     partners = {years: [_partners(one, rng) for _ in range(DRAWS if one is not allowed[0, 0] else 1)]
                 for years, one in allowed.items()}  # fmt: skip
-    own = own_curves(Activations(ctx.cache, "plain"), ctx.start_years)
+    own = own_curves(ctx.activations, ctx.start_years)
     every = [Description("", rows, _exchanged(one)) for drawn in partners.values() for one in drawn]
     cells = measured_cells(ctx, [written_by(ctx, one.curves(own)) for one in every], progress=progress)
     found, start = [], 0

@@ -22,7 +22,6 @@ from torch import Tensor
 from neurons.attribution.answer import answer_of
 from neurons.attribution.results import Attributed, Attribution
 from neurons.clustering.tuning import families_of
-from neurons.decomposition.cells import Activations
 from neurons.decomposition.population import Population
 from neurons.intervals import Cells, interval
 from neurons.intervention.context import AblationContext
@@ -68,7 +67,7 @@ def faithfulness(
         descriptions = list(standard_descriptions(ctx.start_years, families, rows, found))
     else:
         descriptions = [given_description(ctx.start_years, population.neurons, rows, describe)]
-    own = own_curves(Activations(ctx.cache, "plain"), ctx.start_years)
+    own = own_curves(ctx.activations, ctx.start_years)
     written = [written_by(ctx, one.curves(own)) for one in descriptions]
     values = recovered_parts(ctx, attributed, written, progress=progress)
     rows_of_both = zip(descriptions, values["cutoff_sharpness"], values["probability_difference"], strict=True)
