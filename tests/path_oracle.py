@@ -110,12 +110,20 @@ def path_oracle(
 
 
 @torch.inference_mode()
-def kept_logits(oracle: PathOracle, nodes: Sequence[Node]) -> Tensor:
-    """Year logits of the prompts when every head and MLP but `nodes` puts out what it did on the 01-run."""
+def kept_logits(oracle: PathOracle, nodes: Sequence[Node], *, clean_heads: bool = False) -> Tensor:
+    """Year logits of the prompts when every head and MLP but `nodes` puts out what it did on the 01-run.
+
+    clean_heads: the heads of `nodes` put out what they did on the prompt.
+    """
     hooks = []
     for layer in range(oracle.bridge.cfg.n_layers):
         for name, is_mlp in (("attn.hook_z", False), ("mlp.hook_post", True)):
             mine = [n for n in nodes if n.layer == layer and (n.head is None) == is_mlp]
             free = [(oracle.positions[n.position], n.head) for n in mine]
-            hooks.append((f"blocks.{layer}.{name}", _hold(oracle.other[f"blocks.{layer}.{name}"], free)))
+            held = oracle.other[f"blocks.{layer}.{name}"].clone()
+            if clean_heads and not is_mlp:
+                for position, head in free:
+                    held[:, position, head] = oracle.clean[f"blocks.{layer}.{name}"][:, position, head]
+                free = []
+            hooks.append((f"blocks.{layer}.{name}", _hold(held, free)))
     return oracle._run(hooks)

@@ -23,7 +23,8 @@ FLOORS = (
 )  # fmt: skip
 """From the top of the house down: a floor imports only floors above it, what is shared and itself."""
 WITHOUT_A_MODEL = (
-    "results", "curve_results", "search_results", "position_results", "set_results", "mask_results", "graph", "edges",
+    "results", "curve_results", "search_results", "position_results", "set_results", "mask_results",
+    "specificity_results", "files", "graph", "edges",
     "agreement", "neighbours", "draws", "ranking",
     "faithfulness_results", "tiling_results", "tiling", "composition", "parts", "terms", "sparse", "described",
 )  # fmt: skip

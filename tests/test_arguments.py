@@ -91,7 +91,7 @@ NEURON = "L11N1"
 CALLS: dict[str, Callable[["Right"], Call]] = {
     "attribute": lambda r: (
         neurons.attribute,
-        {"ctx": r.ctx, "measures": ("contrast",), "draws": 1, "seed": 0, "steps": 2, "progress": None},
+        {"ctx": r.ctx, "measures": ("contrast",), "draws": 1, "seed": 0, "steps": 2, "keep": False, "progress": None},
     ),
     "attributed": lambda r: (neurons.attributed, {"ctx": r.ctx, "seed": 0, "progress": None}),
     "shapley": lambda r: (
@@ -166,7 +166,10 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
         neurons.group_effect,
         {"ctx": r.ctx, "neurons": [NEURON], "intervention": neurons.Intervention(), "draws": 1},
     ),
-    "load_model": lambda r: (neurons.load_model, {"source": "mini", "tokenizer": None, "name": None, "device": "cpu"}),
+    "load_model": lambda r: (
+        neurons.load_model,
+        {"source": "mini", "tokenizer": None, "name": None, "revision": None, "device": "cpu"},
+    ),
     "logit_effects": lambda r: (neurons.logit_effects, {"cache": r.cache, "years": [31, 32]}),
     "measured_behaviour": lambda r: (neurons.measured_behaviour, {"cache": r.cache, "years": [31, 32]}),
     "neuron_effects": lambda r: (
@@ -201,6 +204,7 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
         {"ctx": r.ctx, "intervention": neurons.Intervention(), "draws": 1, "progress": None},
     ),
     "tune": lambda r: (neurons.tune, {"population": r.few.take(np.arange(3)), "seed": 0, "progress": None}),
+    "read_prompts": lambda r: (neurons.read_prompts, {"source": r.prompts.to_layout(), "skip": False}),
     "year_spans": lambda r: (
         neurons.year_spans,
         {

@@ -2,7 +2,9 @@
 
 The base is the corrupted run. Nodes of the circuit read what the circuit's nodes before them write, on top of the
 residual of the corrupted run; every other component keeps its output of the corrupted run. YY's embedding is always the
-prompt's own. A circuit of edges is stricter: only its edges carry the clean run.
+prompt's own. With clean heads, as in the first evaluation of Hanna, Liu and Variengien (2023), the circuit's heads keep
+their outputs of the clean run, whatever their inputs have become, and its MLPs alone run again. A circuit of edges is
+stricter: only its edges carry the clean run.
 Measures are the published ones, with the softmax over the full vocabulary.
 """
 
@@ -65,7 +67,9 @@ def evaluate(
 
 def _alone(paths: Patching, circuit: Circuit, members: Sequence[Any]) -> Float[Tensor, "P d"]:
     """Return the change of the final residual when these nodes or edges alone carry the clean run."""
-    return _along(paths, members) if circuit.by_edges else keep_nodes(paths, members)
+    if circuit.by_edges:
+        return _along(paths, members)
+    return keep_nodes(paths, members, clean_heads=circuit.clean_heads)
 
 
 def _along(paths: Patching, edges: Sequence[Edge]) -> Float[Tensor, "P d"]:
@@ -85,17 +89,22 @@ def embedding(paths: Patching) -> Node:
     return Node(-1, None, paths.layout.positions[0])
 
 
-def keep_nodes(paths: Patching, nodes: Collection[Node], *, cut: Sequence[Edge] = ()) -> Float[Tensor, "P d"]:
+def keep_nodes(
+    paths: Patching, nodes: Collection[Node], *, cut: Sequence[Edge] = (), clean_heads: bool = False
+) -> Float[Tensor, "P d"]:
     """Return the change of the final residual when these nodes alone run, on what those before them write.
 
-    cut: edges that carry nothing though both their ends run.
+    cut: edges that carry nothing though both their ends run. clean_heads: heads are not run, but keep their outputs of
+    the clean run.
     """
     start = embedding(paths)
     written = {start: paths.change(start)}
     arrived = {position: torch.zeros_like(paths.base.final) for position in paths.layout.positions}
     arrived[start.position] = written[start]
     for _, layer_nodes in _by_order(nodes):
-        new = {node: _run(paths, node, arrived, written, cut) for node in layer_nodes if node.layer >= 0}
+        runs = [node for node in layer_nodes if node.layer >= 0]
+        held = {node: paths.change(node) for node in runs if clean_heads and node.head is not None}
+        new = held | {node: _run(paths, node, arrived, written, cut) for node in runs if node not in held}
         for node, change in new.items():
             arrived[node.position] = arrived[node.position] + change
         written |= new if cut else {}

@@ -152,12 +152,17 @@ class Layout:
 
 @dataclass(frozen=True)
 class Circuit:
-    """Nodes, and edges where they are known. source: where it is from; published: what is reported of it."""
+    """Nodes, and edges where they are known. source: where it is from; published: what is reported of it.
+
+    How it is evaluated: by_edges, as its edges alone; else by its nodes, of which clean_heads leaves the heads as they
+    are in the clean run.
+    """
 
     name: str
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...] = ()
     by_edges: bool = False
+    clean_heads: bool = False
     published: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
 

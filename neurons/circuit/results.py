@@ -63,6 +63,13 @@ class Evaluation:
         return (self.alone.probability_difference - floor) / (self.model.probability_difference - floor)
 
     @property
+    def evaluated_as(self) -> str:
+        """`edges`, `nodes` or `clean-heads`."""
+        if self.circuit.by_edges:
+            return "edges"
+        return "clean-heads" if self.circuit.clean_heads else "nodes"
+
+    @property
     def random_band(self) -> dict[str, float]:
         """Mean, and the central 95 % of the random circuits; empty without any."""
         if not self.random:
@@ -86,7 +93,7 @@ class Evaluation:
             "recovered": self.recovered,
             "cutoff_sharpness": {name: kept.cutoff_sharpness for name, kept in cases.items()},
             "left_out": [{"without": name, **vars(kept)} for name, kept in self.left_out.items()],
-            "evaluated_as": "edges" if self.circuit.by_edges else "nodes",
+            "evaluated_as": self.evaluated_as,
             "published": dict(self.circuit.published),
         }
 
@@ -225,7 +232,7 @@ class Projection:
 class CircuitStudy(Shown):
     """Everything that `neurons circuit` shows. found None: the circuit was given, not discovered.
 
-    asked: the settings of the search, the prompts and the random circuits asked for. edge_effects: of every edge, by
+    asked: the settings of the search, the prompts, the random circuits and clean heads. edge_effects: of every edge, by
     integrated gradients. sizes: faithfulness of circuits of several sizes, where the circuit was discovered.
     """
 
@@ -236,7 +243,7 @@ class CircuitStudy(Shown):
     roles: tuple[Role, ...]
     projections: tuple[Projection, ...]
     inputs: tuple[PreActivation, ...] = ()
-    asked: tuple[Search, int, int] | None = None
+    asked: tuple[Search, int, int, bool] | None = None
     edge_effects: EdgeEffects | None = None
     sizes: tuple[SizeCurve, ...] = ()
 

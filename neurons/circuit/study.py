@@ -1,6 +1,7 @@
 """The whole study of a circuit, found or given: sufficiency, necessity, roles, and the inputs of the neurons."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from neurons.cache.parts import Parts
 from neurons.circuit.edge_attribution import attributed_circuit, edge_effects
@@ -25,6 +26,7 @@ def study_circuit(
     neurons: Sequence[str | NeuronId] = (),
     prompts: int = PROMPTS,
     n_random: int = N_RANDOM,
+    clean_heads: bool = False,
     seed: int = 0,
     keep: bool = True,
     progress: Progress | None = None,
@@ -35,10 +37,9 @@ def study_circuit(
     nouns. keep: an interrupted search goes on, from a folder beside the cache file. `progress` starts again for each
     part. Raises `InputError` for too few prompts, a neuron outside the model, or a search that finds nothing.
     """
-    here = patching(ctx, prompts=prompts)
+    here, sizes = patching(ctx, prompts=prompts), tuple[SizeCurve, ...]()
     effects: EdgeEffects | None = None
     found: Found | None = None
-    sizes: tuple[SizeCurve, ...] = ()
     if circuit is None:
         effects, parts = edge_effects(here, progress=progress), search_parts(ctx, here) if keep else None
         found = _find(here, effects, search, parts=parts, progress=progress)
@@ -48,14 +49,20 @@ def study_circuit(
         model=ctx.model.name,
         layout=here.layout,
         found=found,
-        evaluation=evaluate(here, circuit, n_random=n_random, seed=seed, progress=progress),
+        evaluation=evaluate(here, _as_asked(circuit, clean_heads), n_random=n_random, seed=seed, progress=progress),
         roles=roles(here, circuit.nodes),
         projections=main_projections(here, circuit),
         inputs=explain_neurons(here, neurons),
-        asked=(search, prompts, n_random),
+        asked=(search, prompts, n_random, clean_heads),
         edge_effects=effects,
         sizes=sizes,
     )
+
+
+def _as_asked(circuit: Circuit, clean_heads: bool) -> Circuit:
+    if clean_heads and circuit.by_edges:
+        raise InputError(f"circuit {circuit.name} is one of edges: it has no clean heads, evaluate it as it is")
+    return replace(circuit, clean_heads=clean_heads)
 
 
 def _find(

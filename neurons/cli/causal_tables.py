@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 LAYERS_SHOWN = 20
 REPLACED = {
-    "random-year": "replaced by the value at a random other start year",
+    "random-year": "replaced by the value at a random other start year, {draws}",
     "resample": "replaced by the value on the corrupted run",
     "mean": "replaced by the mean over all prompts",
     "zero": "replaced by zero",
@@ -61,7 +61,7 @@ def print_effects(found: "Ablations", top: int) -> None:
     print_table(
         f"{effects.model}: {done.effect} effect of {done.ablation}-ablating each neuron at END on the"
         f" {_words(done.measure)} ({'logits' if done.measure in OF_LOGITS else 'probability'}); {len(order)} of"
-        f" {len(effects.neurons)} neurons, {effects.n_prompts} prompts; {REPLACED[done.ablation]}",
+        f" {len(effects.neurons)} neurons, {effects.n_prompts} prompts; {_replaced(done.ablation, effects.draws)}",
         ["neuron", f"{done.effect} effect", "95 % interval", "patching", "predicted", "disagreement"],
         rows,
         caption="effect: ablated minus clean run, interval over centuries; patching: attribution patching (first"
@@ -82,7 +82,8 @@ def print_group(found: "Ablations", measure: "Measure") -> None:
         for name, value in group.effect.items()
     ]  # fmt: skip
     print_table(
-        f"\n{len(group.neurons)} neurons {done.ablation}-ablated together: {done.effect} effect",
+        f"\n{len(group.neurons)} neurons {done.ablation}-ablated together: {done.effect} effect;"
+        f" {_replaced(done.ablation, group.draws)}",
         ["measure", "clean run", f"{done.effect} effect", "95 % interval"],
         rows,
         caption=beside(measure, found.references, done.ablation),
@@ -125,7 +126,7 @@ def print_layers(table: "ComponentEffects", measure: "Measure", references: "Map
     print_table(
         f"\n{table.model}: total effect of {table.ablation}-ablating whole MLPs (m) and heads (a) at END on the"
         f" {_words(measure)}; {len(order)} of {len(table.components)}, {table.n_prompts} prompts;"
-        f" {REPLACED[table.ablation]}",
+        f" {_replaced(table.ablation, table.draws)}",
         ["component", "total effect"],
         [[table.components[row], _signed(effect[row])] for row in order],
         caption=beside(measure, references, table.ablation),
@@ -143,6 +144,10 @@ def _flags(agreement: "Agreement | None") -> dict[str, str]:
         if what:
             flags[str(neuron)] = f"{' and '.join(what)}: {agreement.step[row]}"
     return flags
+
+
+def _replaced(ablation: str, draws: int) -> str:
+    return REPLACED[ablation].format(draws="one draw" if draws == 1 else f"{draws} draws")
 
 
 def _words(measure: str) -> str:

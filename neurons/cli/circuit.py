@@ -1,7 +1,7 @@
 """`neurons circuit`: find a circuit or evaluate one, export it; decompose a neuron's pre-activation."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
@@ -38,6 +38,13 @@ EdgesOption = Annotated[int, typer.Option("--edges", help="With eap-ig: number o
 ChooseOption = Annotated[
     str,
     typer.Option("--choose", help="With eap-ig: top-n (the largest effects), or greedy (upwards from the logits)."),
+]
+EvaluateOption = Annotated[
+    str,
+    typer.Option(
+        "--evaluate",
+        help="How the circuit alone is run: nodes (all from kept nodes), or clean-heads (its heads wholly clean).",
+    ),
 ]
 ExportOption = Annotated[
     Path | None,
@@ -81,6 +88,7 @@ def circuit(
     neuron: NeuronOption = None,
     on_prompts: OnPromptsOption = None,
     n_random: RandomOption = None,
+    evaluate: EvaluateOption = "nodes",
     export: ExportOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -90,23 +98,29 @@ def circuit(
     )
     if export is not None:
         check_export(export)
-    named = NeuronId.parse(neuron) if neuron is not None else None
-    config = study.plan.checkpoint.config
-    if named is not None:
-        config.check_neuron(named, tuple(range(config.n_layers)))
-        explained = study.inputs(named, prompts=on_prompts)
-        if as_json:
-            print_json({"model": study.plan.checkpoint.name, **explained.to_json()})
-        else:
-            print_inputs(study.plan.checkpoint.name, explained)
+    clean_heads = check_choice("evaluate", evaluate, Literal["nodes", "clean-heads"]) == "clean-heads"
+    if neuron is not None:
+        _explain(study, NeuronId.parse(neuron), on_prompts, as_json=as_json)
         return
-    found = study.circuit(search=search, given=_given(given, study), prompts=on_prompts, random=n_random)
+    found = study.circuit(
+        search=search, given=_given(given, study), prompts=on_prompts, random=n_random, clean_heads=clean_heads
+    )
     if export is not None:
-        export_circuit(found, export, d_model=config.d_model)
+        export_circuit(found, export, d_model=study.plan.checkpoint.config.d_model)
     if as_json:
         print_json(found.to_json())
     else:
         print_circuit(found)
+
+
+def _explain(study: Study, neuron: NeuronId, on_prompts: int | None, *, as_json: bool) -> None:
+    checkpoint = study.plan.checkpoint
+    checkpoint.config.check_neuron(neuron, tuple(range(checkpoint.config.n_layers)))
+    explained = study.inputs(neuron, prompts=on_prompts)
+    if as_json:
+        print_json({"model": checkpoint.name, **explained.to_json()})
+    else:
+        print_inputs(checkpoint.name, explained)
 
 
 def _given(text: str | None, study: Study) -> Circuit | None:

@@ -230,15 +230,26 @@ def _print_development(found: "Development") -> None:
     columns = ["step", "model", "boosting", *(f"k for 90 % of {m.replace('_', ' ')}" for m in found.k), "survival"]
     shown = found.to_json()
     numbers = (shown["boosting"], *shown["k"].values())
+    columns[-1:-1] = ["tiling"] if found.tiling else []
+    tiling = [["-" if r is None else f"{r:+.3f}"] for r in found.tiling.get("correlation", ())] or [[]] * len(
+        found.steps
+    )
     survival = ["-" if value is None else f"{value:.3f}" for value in shown["survival"][-1]]
     rows = [
-        [str(step), name, *("-" if one[place] is None else str(one[place]) for one in numbers), survival[place]]
+        [
+            str(step),
+            name,
+            *("-" if one[place] is None else str(one[place]) for one in numbers),
+            *tiling[place],
+            survival[place],
+        ]
         for place, (step, name) in enumerate(zip(found.steps, found.names, strict=True))
     ]
     print()
     print_table(
         "Development by step", columns, rows, left=2,
-        caption="survival: of the neurons that boost at the last step, the fraction that boosts at this one",
+        caption="tiling: rank correlation of readout edges with tuning centres;\n"
+        "survival: of the neurons that boost at the last step, the fraction that boosts at this one",
     )  # fmt: skip
 
 

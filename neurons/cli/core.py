@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -69,6 +70,10 @@ def report(
     circuit: Annotated[
         bool, typer.Option("--circuit", help="Include the circuit (runs the model); kept for later reports.")
     ] = False,
+    text: Annotated[
+        Path | None,
+        typer.Option("--text", help="A UTF-8 text: do the neurons with a page fire on years, or on much else? (kept)"),
+    ] = None,
     figures: Annotated[
         FileFormat | None, typer.Option("--figures", help="Also write each figure in this format, for a paper.")
     ] = None,
@@ -78,7 +83,13 @@ def report(
     With a page for each of the top neurons.
     """
     index = study.report(
-        report_dir, top=top, causal=causal, circuit=circuit, figures=figures, command=_command(study, causal, circuit)
+        report_dir,
+        top=top,
+        causal=causal,
+        circuit=circuit,
+        text=text,
+        figures=figures,
+        command=_command(study, causal, circuit),
     )
     ranking = study.ranking()
     print(f"{len(ranking.boosting_neurons())} of {len(ranking)} neurons raise the years after the start year.")
@@ -88,7 +99,10 @@ def report(
 def _command(study: Study, causal: bool, circuit: bool) -> str:
     """What makes this report from nothing: the command given, and the options for what was kept from before."""
     words = ["neurons", *sys.argv[1:]]
-    shown = {"--causal": causal or study.kept("ablations"), "--circuit": circuit or study.kept("circuit")}
+    shown = {
+        "--causal": causal or study.kept("ablations") or study.kept("sets"),
+        "--circuit": circuit or study.kept("circuit"),
+    }
     return shlex.join([*words, *(option for option, is_shown in shown.items() if is_shown and option not in words)])
 
 

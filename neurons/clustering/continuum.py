@@ -83,8 +83,8 @@ def _oriented(curve: Float[np.ndarray, "Y M"]) -> Float[np.ndarray, "Y M"]:
 
 def _widths(curve: Float[np.ndarray, "Y M"]) -> Float[np.ndarray, " M"]:
     oriented = _oriented(curve)
-    height = np.ptp(oriented, axis=0) if curve.shape[1] else np.zeros(0)
-    return np.asarray((oriented - oriented.min(0)).sum(0) / height) if curve.shape[1] else height
+    height = np.ptp(oriented, axis=0)
+    return np.divide((oriented - oriented.min(0)).sum(0), height, out=np.zeros(len(height)), where=height > 0)
 
 
 def _monotonicity(curve: Float[np.ndarray, "Y M"]) -> Float[np.ndarray, " M"]:

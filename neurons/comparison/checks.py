@@ -123,14 +123,18 @@ def _mean(name: str, values: Float[np.ndarray, " P"], weights: Resampling, known
 def circuit_checks(
     sample: Sample, rows: Int[np.ndarray, " n"], alone: Float[np.ndarray, " n"], run: SampleRun, *, seed: int
 ) -> tuple[Check, ...]:
-    """Check the published circuit. alone: probability difference of these prompts while it alone runs clean."""
+    """Check the published circuit. alone: probability difference of these prompts while it alone runs clean, evaluated
+    as its authors did first.
+    """
     weights = resampling(sample.noun[rows], sample.year[rows], seed=seed)
     model = run.probability_difference[rows]
     share = float(alone.mean() / model.mean())
     error = standard_error(weights.means(alone) / weights.means(model))
+    how = "within the tolerance; as in the authors' first evaluation, the circuit's heads keep their clean outputs"
+    name, known = "probability difference, the published circuit alone", published.CIRCUIT
     return (
-        _mean("probability difference, the published circuit alone", alone, weights, published.CIRCUIT),
-        judge_number("the circuit's share of the model's", share, error, published.CIRCUIT_SHARE),
+        judge_number(name, float(alone.mean()), weights.error(alone), known, how),
+        judge_number("the circuit's share of the model's", share, error, published.CIRCUIT_SHARE, how),
     )
 
 

@@ -1,4 +1,4 @@
-"""Development over training: behaviour, how many neurons it takes, and which of them stay, by step.
+"""Development over training: behaviour, how many neurons it takes, their tiling, and which of them stay, by step.
 
 1. A step is the last number in a checkpoint's name (`NAME@checkpoint-400000`); where names have none, or not each its
    own, the place in which the checkpoints were given.
@@ -36,6 +36,7 @@ def development(sides: Sequence[Side]) -> Development | None:
             for measure in ("probability_difference", "cutoff_sharpness")
         },
         k={measure: tuple(side.k.get(measure) for side in ordered) for measure in ordered[0].k},
+        tiling={name: tuple(side.tiling.get(name) for side in ordered) for name in ordered[0].tiling},
         boosting=tuple(int(n) for n in count),
         survival=survival,
         chance=boosting.mean(1),

@@ -193,13 +193,14 @@ class _Run:
         return probability_difference(year_probabilities(cache.year_logits, cache.logsumexp), cache.start_year)
 
     def circuit(self) -> Float[np.ndarray, " n"]:
-        """Probability difference of each patched prompt while the published circuit alone runs."""
+        """Probability difference of each patched prompt while the published circuit alone runs, its heads clean."""
         rows, found = self.rows, []
         with self.bars("the published circuit alone") as progress:
             for start in range(0, len(rows), CIRCUIT):
                 part = rows[start : start + CIRCUIT]
                 here = self._patching(part)
-                found.append(behaviour_alone(here, published_circuit(here.layout)).probability_difference)
+                circuit = replace(published_circuit(here.layout), clean_heads=True)
+                found.append(behaviour_alone(here, circuit).probability_difference)
                 progress(start + len(part), len(rows))
         return np.concatenate(found)
 

@@ -21,6 +21,7 @@ from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.results import MeasuredBehaviour
 from neurons.ranking.results import Ranking
 from neurons.regression.results import Composition
+from neurons.regression.tiling_results import Tiling
 from neurons.rounding import largest
 from neurons.types import InputError
 
@@ -34,6 +35,7 @@ def side(
     composition: Composition,
     *,
     n_layers: int,
+    tiling: Tiling | None = None,
 ) -> Side:
     """Collect what is compared of one model from its results."""
     cache = effects.cache
@@ -56,7 +58,12 @@ def side(
             for c in clustering.clusters
         ),
         k={} if ranking.answer is None else {measure: found["90"] for measure, found in ranking.answer.k.items()},
+        tiling={} if tiling is None else _tiling(tiling),
     )
+
+
+def _tiling(found: Tiling) -> dict[str, float | None]:
+    return {"correlation": found.law.correlation, "slope": found.law.slope, "largest_gap": found.largest_gap}
 
 
 def compare_sides(sides: Sequence[Side], *, task: str, start_years: Sequence[int]) -> Comparison:

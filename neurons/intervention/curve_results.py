@@ -46,7 +46,7 @@ class Curve:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Curves(Shown):
-    """Every curve of one ablation over the neurons of the cached layers; all three measures."""
+    """Every curve of one ablation over the neurons of the cached layers, in every measure."""
 
     model: str
     ablation: Ablation

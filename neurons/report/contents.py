@@ -33,11 +33,12 @@ from neurons.report.numbers import (
     layer_numbers,
     neuron_numbers,
     prompt_numbers,
-    with_routes,
+    with_followed,
 )
 from neurons.report.weight_numbers import FromWeights
 from neurons.routes.results import Routes
 from neurons.types import NeuronId
+from neurons.weights.specificity_results import Specificity
 
 FORMAT_VERSION = 2
 DIRECT_EFFECTS = "exact, in logits, through the final LayerNorm with its scale frozen; from the cache alone"
@@ -70,6 +71,7 @@ class Contents:
     checks: Checks | None = None
     orders: OrderComparison | None = None
     routes: Routes | None = None
+    specificity: Specificity | None = None
     sets: SetStudy | None = None
     elsewhere: OnOtherPrompts | None = None
     interchange: Interchange | None = None
@@ -132,7 +134,7 @@ class Contents:
         found = neuron_numbers(
             self.effects, self.ranking, self.neurons, tuning=self.tuning, weights=self.weights, clusters=clusters
         )
-        return with_routes(found, self.routes)
+        return with_followed(found, self.routes, self.specificity)
 
     def analyses(self) -> dict[str, str]:
         """The analyses shown and how each was run, for the page of provenance."""
@@ -155,6 +157,14 @@ class Contents:
         if self.circuit is not None:
             method = "given" if self.circuit.found is None else self.circuit.found.search.method
             found["circuit"] = f"{method}, on {self.circuit.evaluation.n_prompts:,} prompts"
+        return found | self._followed()
+
+    def _followed(self) -> dict[str, str]:
+        found = {}
+        if self.routes is not None:
+            found["routes"] = f"of {len(self.routes.share.neurons):,} neurons, {self.routes.draws} draws a prompt"
+        if self.specificity is not None:
+            found["specificity"] = f"on {self.specificity.tokens:,} tokens of {self.specificity.file}"
         return found
 
 

@@ -24,6 +24,7 @@ from neurons.task.years import contrast_weights
 from neurons.types import NeuronId
 from neurons.weights.neighbours import curve_features, every_neuron, nearest
 from neurons.weights.results import Neighbours
+from neurons.weights.specificity_results import Specificity
 
 NOTHING_KEPT = FromWeights()
 NO_CLUSTERS: Mapping[NeuronId, str] = MappingProxyType({})
@@ -142,10 +143,18 @@ def neuron_numbers(
     return numbers
 
 
-def with_routes(numbers: Mapping[str, dict[str, Any]], routes: Routes | None) -> dict[str, dict[str, Any]]:
-    """Each neuron's numbers with the `routes` of its share and total effect, None where they were not followed."""
+def with_followed(
+    numbers: Mapping[str, dict[str, Any]], routes: Routes | None, specificity: Specificity | None
+) -> dict[str, dict[str, Any]]:
+    """Each neuron's numbers with the `routes` of its share and total effect and its `specificity` on a text; None where
+    they are not known.
+    """
     return {
-        name: {**one, "routes": None if routes is None else routes.of_neuron(NeuronId.parse(name))}
+        name: {
+            **one,
+            "routes": None if routes is None else routes.of_neuron(NeuronId.parse(name)),
+            "specificity": None if specificity is None else specificity.of_neuron(NeuronId.parse(name)),
+        }
         for name, one in numbers.items()
     }
 

@@ -30,6 +30,7 @@ from neurons.report.pages.index import index_page
 from neurons.report.pages.neuron import neuron_page
 from neurons.report.pages.provenance import check_page, provenance_page, short_provenance
 from neurons.report.pages.sections.routes import neuron_routes, route_sections
+from neurons.report.pages.sections.specificity import lead_with, specificity_sections
 from neurons.report.pages.sets import sets_sections
 from neurons.report.render import EXPLORER, Site, html_file, write_assets, write_page
 from neurons.types import FileFormat, NeuronId, Progress
@@ -126,8 +127,13 @@ def _neuron_pages(contents: Contents, numbers: Mapping[str, Any]) -> Iterator[Pa
             previous=names[place - 1] if place else None,
             following=names[place + 1] if place + 1 < len(names) else None,
         )
-        routes = neuron_routes(numbers["neurons"][name], contents.paged)
-        yield replace(page, sections=(*page.sections, *routes, *_added(contents, NeuronId.parse(name)), last))
+        one = numbers["neurons"][name]
+        followed = (*neuron_routes(one, contents.paged), *specificity_sections(one))
+        yield replace(
+            page,
+            lead=lead_with(one),
+            sections=(*page.sections, *followed, *_added(contents, NeuronId.parse(name)), last),
+        )
 
 
 def _added(contents: Contents, neuron: NeuronId) -> list[Section]:

@@ -1,6 +1,8 @@
 """How the neurons compose ">": tuning, clusters, routes, composition, faithfulness, tiling. Part of `Study`."""
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neurons.study import computed
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from neurons.regression.tiling_results import Tiling
     from neurons.routes.results import Routes
     from neurons.types import Measure
+    from neurons.weights.specificity_results import Specificity
+
+WATCHED = 24
+"""Neurons that are compared with a text if none is named."""
 
 
 class Composed(Answered):
@@ -50,6 +56,33 @@ class Composed(Answered):
             return follow(self.context(), self.attribution(measure), neurons, bars=self.bars)
 
         return self._keep("routes", make, default=(part, measure) == (0.9, "probability_difference"))
+
+    def specificity(self, path: str | os.PathLike[str], neurons: Sequence[str | NeuronId] = ()) -> "Specificity":
+        """Whether neurons fire on years alone, or on much else in a text of your own, and what the text loses without
+        the sufficient set. neurons: default the first 24 of the ranking. Reads the text twice, streamed; those of the
+        last call are kept.
+
+        Raises `InputError` for a file that cannot be read, is empty, too short or not UTF-8.
+        """
+        from neurons.weights.files import digest_of
+
+        ranking, file = self.ranking(), Path(path)
+        digest = digest_of(file)
+        named = tuple(dict.fromkeys(map(self.check_neuron, neurons))) or ranking.neurons[:WATCHED]
+
+        def make() -> "Specificity":
+            from neurons.weights.specificity import specificity
+
+            held = self.sufficient_set() if self.plan.settings.attribution else ranking.boosting_neurons()
+            with self.bars("reading the text") as progress:
+                return specificity(
+                    self.model_on("cpu"), self.cache, file, named, held, start_years=self.years, progress=progress
+                )
+
+        def fits(kept: "Specificity") -> bool:
+            return kept.digest == digest and set(named) <= {one.neuron for one in kept.neurons}
+
+        return self._keep("specificity", make, fits=fits)
 
     def composition(self, *, also: Sequence[str | NeuronId] = (), cap: int | None = None) -> "Composition":
         """Compose the greater-than map of the neurons' maps. also: neurons fitted beside those that were clustered."""

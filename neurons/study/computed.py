@@ -127,13 +127,17 @@ def tiling(study: "Composed") -> "Tiling":
     share = found.share("probability_difference")
     rows = share.order()[: found.recovery("probability_difference").fewest(PART) or 0]
     rows = rows[np.isfinite(places(population.start_years, population.curve[:, rows]).centre)]
+    if len(rows) < 2:
+        return tile(population, rows, share.share[rows], exchange=None)
     centre = places(population.start_years, population.curve[:, rows]).centre
     with study.bars("exchanging tuning curves") as progress:
         exchanged = exchange(study.context(), found, rows, centre, seed=study.plan.settings.seed, progress=progress)
     return tile(population, rows, share.share[rows], exchange=exchanged)
 
 
-def circuit(study: "Study", given: "Circuit | None", search: "Search", prompts: int, n_random: int) -> "CircuitStudy":
+def circuit(
+    study: "Study", given: "Circuit | None", search: "Search", prompts: int, n_random: int, clean_heads: bool
+) -> "CircuitStudy":
     from neurons.circuit.study import study_circuit
 
     study.plan.check_one_layout()
@@ -141,7 +145,7 @@ def circuit(study: "Study", given: "Circuit | None", search: "Search", prompts: 
     with study.bars("following paths") as progress:
         return study_circuit(
             study.context(), circuit=given, search=search, neurons=explained, prompts=prompts, n_random=n_random,
-            seed=study.plan.settings.seed, progress=progress,
+            clean_heads=clean_heads, seed=study.plan.settings.seed, progress=progress,
         )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ Result = TypeVar("Result")
 KEPT = {
     "statistics": ("neurons.weights.results:NeuronStatistics", "1"),
     "text": ("neurons.weights.results:TextStudy", "1"),
+    "specificity": ("neurons.weights.specificity_results:Specificity", "1"),
     "neighbours": ("neurons.weights.results:NeighboursOfAll", "1"),
     "attribution": ("neurons.attribution.results:Attributed", "2"),
     "positions": ("neurons.attribution.position_results:Positions", "1"),
@@ -52,12 +53,12 @@ KEPT = {
     "composition": ("neurons.regression.results:Composition", "4"),
     "faithfulness": ("neurons.regression.faithfulness_results:Faithfulness", "1"),
     "tiling": ("neurons.regression.tiling_results:Tiling", "1"),
-    "circuit": ("neurons.circuit.results:CircuitStudy", "3"),
-    "check": ("neurons.comparison.results:Checks", "3"),
+    "circuit": ("neurons.circuit.results:CircuitStudy", "4"),
+    "check": ("neurons.comparison.results:Checks", "4"),
 }
 """The results that are kept beside the cache: the type of each, and the version of its analysis, raised when its code
 gives other numbers."""
-OF_THE_RANKING = {"clusters", "composition", "faithfulness", "tiling", "circuit", "ablations", "curves"}
+OF_THE_RANKING = {"clusters", "composition", "faithfulness", "tiling", "circuit", "ablations", "curves", "specificity"}
 """Results of neurons that the ranking chooses: by attribution or by direct effect."""
 OF_WEIGHTS = {"statistics", "text", "neighbours"}
 """Results that depend on neither start years nor seed."""

@@ -1,5 +1,6 @@
 """Pages of a study: the results that its report shows, asked for or kept."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from neurons.intervention.results import Ablations
 from neurons.model.files import ABOUT, BUNDLED
 from neurons.report.contents import Contents, cluster_names, paged_neurons
-from neurons.report.numbers import neuron_numbers, with_routes
+from neurons.report.numbers import neuron_numbers, with_followed
 from neurons.report.weight_numbers import FromWeights
 from neurons.study.settings import Settings
 from neurons.task.own_prompts import PromptFile
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
     from neurons.study.study import Study
 
 
-def contents(study: "Study", neurons: Sequence[str | NeuronId], *, top: int, causal: bool, circuit: bool) -> Contents:
+def contents(
+    study: "Study",
+    neurons: Sequence[str | NeuronId],
+    *,
+    top: int,
+    causal: bool,
+    circuit: bool,
+    text: str | os.PathLike[str] | None = None,
+) -> Contents:
     """Collect the results that the report shows: of these neurons, or of the `top` of the ranking."""
     named = tuple(dict.fromkeys(map(study.check_neuron, neurons)))
     chosen = named or paged_neurons(study.ranking(), top)
@@ -35,6 +44,7 @@ def contents(study: "Study", neurons: Sequence[str | NeuronId], *, top: int, cau
         circuit=study.circuit() if circuit else study.kept("circuit"),
         checks=study.kept("check"),
         orders=study.kept("orders"),
+        specificity=study.kept("specificity") if text is None else study.specificity(text, chosen),
         routes=study.routes() if causal and study.plan.settings.attribution else study.kept("routes"),
         **_sets(study, run=causal),
         positions=study.positions() if study.plan.settings.attribution else None,
@@ -52,7 +62,7 @@ def one_neuron(study: "Study", neuron: str | NeuronId) -> dict[str, Any]:
         study.effects(), study.ranking(), [named], tuning=study.tuning(), weights=_weights(study, [named]),
         clusters=cluster_names(study.clusters()),
     )  # fmt: skip
-    return with_routes(numbers, study.kept("routes"))[str(named)]
+    return with_followed(numbers, study.kept("routes"), study.kept("specificity"))[str(named)]
 
 
 def python_command(study: "Study", *, causal: bool, circuit: bool) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from neurons.cache.format import format_layers
+from neurons.comparison.development import FEWEST
 from neurons.comparison.model_results import Comparison, Side
 from neurons.comparison.overlap import scores_of, share
 from neurons.comparison.results import Carried, Scores, TaskResult, Transfer
@@ -80,11 +81,12 @@ def compare(studies: "Sequence[Study]") -> Comparison:
         raise InputError("no start year has a prompt for every model: choose more nouns or other centuries")
     years = tuple(sorted(shared))
     together = [study if study.plan.years == years else study.sibling(years=years) for study in studies]
-    sides = [_side(study, name) for study, name in zip(together, names(studies), strict=True)]
+    by_step = len(studies) >= FEWEST
+    sides = [_side(study, name, by_step) for study, name in zip(together, names(studies), strict=True)]
     return compare_sides(sides, task=studies[0].plan.settings.task.name, start_years=years)
 
 
-def _side(study: "Study", name: str) -> Side:
+def _side(study: "Study", name: str, by_step: bool) -> Side:
     study.note(f"{name}: layers {format_layers(study.plan.layers)}")
     return side(
         name,
@@ -94,6 +96,7 @@ def _side(study: "Study", name: str) -> Side:
         study.clusters(),
         study.composition(),
         n_layers=study.plan.checkpoint.config.n_layers,
+        tiling=study.tiling() if by_step else None,
     )
 
 

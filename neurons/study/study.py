@@ -88,15 +88,17 @@ class Study(Ablated):
         given: "Circuit | None" = None,
         prompts: int | None = None,
         random: int | None = None,
+        clean_heads: bool = False,
     ) -> "CircuitStudy":
         """The circuit found, or the one given: how much it carries, roles, inputs of neurons.
 
-        prompts: how many are run; random: random circuits of the same size to compare with. The last one found is kept.
+        prompts: how many are run; random: random circuits of the same size to compare with; clean_heads: the circuit's
+        heads keep their outputs of the clean run, as in the published evaluation. The last one found is kept.
         """
         from neurons.circuit.results import N_RANDOM, PROMPTS
         from neurons.circuit.search_results import Search
 
-        wanted = search or Search(), prompts or PROMPTS, N_RANDOM if random is None else random
+        wanted = search or Search(), prompts or PROMPTS, N_RANDOM if random is None else random, clean_heads
         return self._keep(
             "circuit",
             lambda: computed.circuit(self, given, *wanted),
@@ -153,21 +155,23 @@ class Study(Ablated):
         top: int = 24,
         causal: bool = False,
         circuit: bool = False,
+        text: str | os.PathLike[str] | None = None,
         figures: "FileFormat | None" = None,
         command: str | None = None,
     ) -> Path:
         """Write the report and return the path of its index.
 
         folder: the folder of reports, default `reports`; the report is a folder in it, named after the model. neurons:
-        those with a page, default the `top` of the ranking. causal, circuit: also ablations and the circuit (these
-        run the model); where they were kept they are shown anyway. figures: a format in which each figure is also
-        written for a paper. command: how to make the report again, as its pages show it.
+        those with a page, default the `top` of the ranking. causal, circuit: also ablations, sets of neurons, routes,
+        and the circuit (these run the model); where they were kept they are shown anyway. text: a text file on which
+        the neurons with a page are checked for specificity. figures: a format in which each figure is also written for
+        a paper. command: how to make the report again, as its pages show it.
         """
         from neurons.report.folder import place_of
         from neurons.report.report import write_report
         from neurons.study.pages import contents, python_command
 
-        shown = contents(self, neurons, top=top, causal=causal, circuit=circuit)
+        shown = contents(self, neurons, top=top, causal=causal, circuit=circuit, text=text)
         name = f"{self.plan.folder_name}-neurons" if neurons else self.plan.folder_name
         place = place_of(Path(folder or REPORTS), name, self.plan.checkpoint.fingerprint, self.note)
         command = command or python_command(self, causal=causal, circuit=circuit)

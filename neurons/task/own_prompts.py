@@ -30,7 +30,7 @@ from neurons.task.prompt_set import PAD, OwnPrompts, Row, last_number, year_in
 from neurons.task.prompts import year_tokens
 from neurons.task.templates import Template, Tokenizer
 from neurons.task.years import N_YEARS
-from neurons.types import InputError, OutputError, check_is
+from neurons.types import InputError, OutputError, check_is, told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +128,7 @@ def _refuse(name: str, wrong: list[str], total: int, skip: bool, how: str) -> No
     """Raise `InputError` naming the first wrong row, unless rows may be skipped and one is left."""
     if wrong and (not skip or len(wrong) == total):
         of_all = f"{len(wrong):,} of {total:,} rows" if skip or len(wrong) > 1 else f"1 of {total:,} rows"
-        or_skip = "" if skip else ", or leave such rows out with --skip (skip=True)"
+        or_skip = "" if skip else ", or leave such rows out (--skip, in Python skip=True)"
         raise InputError(f"{name}, {wrong[0]} ({of_all}): {how}{or_skip}")
 
 
@@ -150,7 +150,7 @@ def _of_frame(source: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _check_format(path: Path) -> None:
     if path.suffix not in FORMATS:
-        raise InputError(f"prompts {str(path)!r} must be a .csv file or JSON lines, .jsonl")
+        raise InputError(f"prompts {told(str(path))} must be a .csv file or JSON lines, .jsonl")
 
 
 def _of_file(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -162,7 +162,7 @@ def _of_file(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         raise InputError(f"{path.name} is not UTF-8 text ({error.reason} at byte {error.start}): save it so") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"prompts {str(path)!r} cannot be read: {reason}") from None
+        raise InputError(f"prompts {told(str(path))} cannot be read: {reason}") from None
 
 
 def _csv_rows(name: str, lines: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -38,6 +38,7 @@ from neurons.circuit.search_results import Search
 from neurons.circuit.study import study_circuit
 from neurons.intervention.context import AblationContext, ablation_context
 from neurons.model.model import Model
+from neurons.report.blocks import Gallery
 from neurons.report.pages.circuit import circuit_page
 from neurons.report.render import Site, write_page
 from neurons.task.prompt_set import PromptSet
@@ -184,6 +185,32 @@ def all_edges(where: Layout, nodes: list[Node]) -> list[Edge]:
             senders = [n for n in [start, *nodes] if n.position == position and n.order < receiver.order]
             edges += [Edge(sender, receiver, slot) for sender in senders]
     return edges
+
+
+def test_clean_heads_need_no_lower_nodes_and_equal_a_run_with_hooks(mini_model: Model, mini_double: Any) -> None:
+    paths = patching_for(mini_model, torch.float64).swapped()
+    nodes = [parse_node(name) for name in ("a6.h1@END", "a7.h0@END", "m8@END", "m9@END", "m10@END", "m11@END")]
+    prompts, rows = some_rows(mini_model, 3)
+    tokens_01 = prompts.counterfactual_tokens[prompts.counterfactual[rows]]
+    oracle = path_oracle(mini_double, prompts.tokens[rows], tokens_01, paths.layout.positions, prompts.year_token_ids)
+    found = paths.year_logits(keep_nodes(paths, nodes, clean_heads=True)[None])[0]
+    assert torch.allclose(found, kept_logits(oracle, nodes, clean_heads=True), atol=1e-9)
+    lower = [*nodes, parse_node("m0@YY"), parse_node("m1@YY")]
+    assert torch.allclose(paths.year_logits(keep_nodes(paths, lower, clean_heads=True)[None])[0], found, atol=1e-9)
+    assert not torch.allclose(paths.year_logits(keep_nodes(paths, nodes)[None])[0], found, atol=1e-3)
+
+
+def test_clean_heads_are_asked_for_and_told(mini_experiment: AblationContext) -> None:
+    circuit = Circuit("late", tuple(parse_node(name) for name in ("a6.h1@END", "a7.h0@END", "m9@END", "m10@END")))
+    both = [
+        study_circuit(mini_experiment, circuit=circuit, prompts=97, n_random=0, clean_heads=clean).evaluation
+        for clean in (False, True)
+    ]
+    assert [one.to_json()["evaluated_as"] for one in both] == ["nodes", "clean-heads"]
+    assert both[1].alone.probability_difference > both[0].alone.probability_difference + 0.1
+    edges = replace(circuit, by_edges=True)
+    with pytest.raises(InputError, match="circuit late is one of edges"):
+        study_circuit(mini_experiment, circuit=edges, prompts=97, n_random=0, clean_heads=True)
 
 
 def test_a_circuit_with_all_its_edges_is_the_circuit_of_its_nodes(mini_model: Model) -> None:
@@ -505,15 +532,12 @@ def test_the_page_shows_the_circuit_its_measures_and_what_feeds_the_neurons(
     html = (tmp_path / "circuit.html").read_text(encoding="utf-8")
     for told in ("a6.h1", "random circuits", "Inputs of the neurons", "L9N12", "attention on YY"):
         assert told in html
-    drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
-    assert {
-        "circuit",
-        "circuit-kept",
-        "circuit-sizes",
-        "circuit-attention",
-        "circuit-maps",
-        "circuit-projection",
-    } <= drawn
+    blocks = [block for section in page.sections for block in section.blocks]
+    pictures = {picture.name: picture for block in blocks if isinstance(block, Gallery) for picture in block.pictures}
+    names = ("circuit", "circuit-kept", "circuit-sizes", "circuit-attention", "circuit-maps", "circuit-projection")
+    assert set(names) <= set(pictures)
+    for picture in pictures.values():
+        assert picture.draw().axes
     assert json.loads(json.dumps(page.data, allow_nan=False)) == json.loads(json.dumps(mini_study.to_json()))
 
 

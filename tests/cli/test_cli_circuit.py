@@ -15,7 +15,7 @@ from neurons.cli.main import main
 from neurons.study.study import Study
 
 Run = Callable[..., tuple[int, str, str]]
-QUICK = ("--on-prompts", "97", "--random", "3")
+QUICK = ("--on-prompts", "97", "--random", "3", "--quiet")
 
 
 @pytest.fixture
@@ -88,6 +88,8 @@ def test_a_given_circuit_is_evaluated_and_shown(run: Run, tmp_path: Path) -> Non
     assert "mini: mine.json circuit, 3 nodes, 0 edges" in out
     assert "complement" in out
     assert "3 random circuits" in out
+    code, out, _ = run("--circuit", path, "--evaluate", "clean-heads", *QUICK, "--json")
+    assert (code, json.loads(out)["behaviour"]["evaluated_as"]) == (0, "clean-heads")
 
 
 def test_the_parts_of_one_neuron_sum_to_its_pre_activation(run: Run) -> None:
@@ -115,6 +117,7 @@ def test_the_parts_of_one_neuron_sum_to_its_pre_activation(run: Run) -> None:
         (("--method", "acdc"), "method 'acdc' is unknown: choose path-patching, eap-ig"),
         (("--choose", "best"), "choice 'best' is unknown: choose top-n, greedy"),
         (("--edges", "0"), "invalid number of edges 0"),
+        (("--evaluate", "heads"), "evaluate 'heads' is unknown: choose nodes, clean-heads"),
         (("--export", "circuit.png"), "cannot export to circuit.png: end the name with .json"),
         (("--on-prompts", "20"), "20 prompts asked for: 97 start years"),
     ],

@@ -324,7 +324,12 @@ def test_rank_agrees_with_the_scores_compared(mini_cache: Cache) -> None:
 def at_step(step: int, boosting: Sequence[int]) -> Side:
     """A checkpoint of which exactly these of 40 neurons boost."""
     one = side(f"run@checkpoint-{step}")
-    return replace(one, scores=replace(one.scores, boosting=np.isin(np.arange(40), boosting)), k={"contrast": step})
+    return replace(
+        one,
+        scores=replace(one.scores, boosting=np.isin(np.arange(40), boosting)),
+        k={"contrast": step},
+        tiling={"correlation": step / 1000},
+    )
 
 
 def test_survival_is_the_fraction_of_a_steps_neurons_that_boosts_at_another() -> None:
@@ -335,6 +340,7 @@ def test_survival_is_the_fraction_of_a_steps_neurons_that_boosts_at_another() ->
     np.testing.assert_allclose(found.survival, [[1, 1 / 2, 1 / 2], [1 / 3, 1, 1], [1 / 4, 3 / 4, 1]])
     assert found.chance.tolist() == [2 / 40, 3 / 40, 4 / 40]
     assert found.k["contrast"] == (100, 200, 300)
+    assert found.tiling == {"correlation": (0.1, 0.2, 0.3)}
     assert found.boosting == (2, 3, 4)
 
 
@@ -367,6 +373,8 @@ def test_the_command_draws_the_development_of_directories(
     assert done.code == 0, done.err
     found, n = json.loads(done.out)["development"], len(boosting)
     assert found["steps"] == [10, 20, 30]
+    last = Study(models[0], **options).tiling()  # type: ignore[arg-type]
+    assert found["tiling"]["correlation"][-1] == pytest.approx(last.law.correlation)
     assert found["survival"][-1] == pytest.approx([1 - 4 / n, 1 - 1 / n, 1])
     (page,) = (folder / "reports").glob("compare-checkpoint-30-*/index.html")
     assert "Neurons by step" in page.read_text(encoding="utf-8")

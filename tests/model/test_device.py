@@ -28,7 +28,7 @@ from neurons.model.checkpoint import load_model
 from neurons.model.device import check_against, find_device
 from neurons.model.model import Model
 from neurons.task.intervention import Intervention
-from neurons.types import Device, DeviceError, Effect, NeuronId
+from neurons.types import Ablation, Device, DeviceError, Effect, NeuronId
 
 YEARS = range(10, 15)
 NEURONS = (NeuronId(8, 3), NeuronId(10, 18), NeuronId(11, 7))
@@ -125,13 +125,13 @@ def test_effects_of_groups_are_the_same_on_a_device(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("ablation", get_args(Ablation))
 def test_components_and_the_published_curve_are_the_same_on_a_device(
-    on_cpu: AblationContext, on_gpu: AblationContext
+    on_cpu: AblationContext, on_gpu: AblationContext, ablation: Ablation
 ) -> None:
-    found, expected = component_effects(on_gpu), component_effects(on_cpu)
-    for ablation, values in expected.effect.items():
-        for measure in values:
-            assert_same(found.effect[ablation][measure], values[measure])
+    found, expected = (component_effects(ctx, ablation=ablation) for ctx in (on_gpu, on_cpu))
+    for measure, values in expected.effect.items():
+        assert_same(found.effect[measure], values)
     assert_same(published_curve(on_gpu).probability_difference, published_curve(on_cpu).probability_difference)
 
 

@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from circuit_cases import of_rows
 from hooked_shares import HookedShares, hooked_shares
 from random_gpt2 import write_random_gpt2
 from torch import Tensor
@@ -21,6 +23,7 @@ from neurons.ranking.interchange import interchange
 from neurons.ranking.set_results import Interchange
 from neurons.ranking.sets import balanced, first_of, sampled, set_sizes
 from neurons.task.prompts import year_spans
+from neurons.task.templates import Tokenizer
 from neurons.types import InputError
 
 DOUBLE = 1e-8
@@ -137,6 +140,23 @@ def test_curves_are_means_over_the_pairs_drawn(small: Hooked) -> None:
 
 def test_a_prompt_s_own_activations_change_nothing(small: Hooked, exchanged: Interchange) -> None:
     np.testing.assert_allclose(np.diag(exchanged.map_for_own), np.diag(exchanged.map_for_transplanted), atol=1e-12)
+
+
+def test_a_noun_with_one_start_year_takes_those_of_the_nearest_prompt(
+    tmp_path: Path, mini_tokenizer: Tokenizer
+) -> None:
+    """As among prompts of one's own: no noun and century has two start years, so the maps are empty."""
+    model = load_model(write_random_gpt2(tmp_path / "model", n_layer=3, n_embd=24, n_head=3, n_inner=N, seed=1))
+    prompts = year_spans(mini_tokenizer, nouns=3, centuries=(13, 17))
+    pair = np.unique(
+        np.array([f"{n}{c}" for n, c in zip(prompts.noun, prompts.century, strict=True)]), return_inverse=True
+    )[1]
+    keep = np.flatnonzero(prompts.start_year == 20 + 10 * pair)
+    cache = cache_activations(model, of_rows(prompts, keep), layers=LAYERS, cache_dir=tmp_path)
+    found = interchange(ablation_context(model, cache), ORDER, 3)
+    assert found.n_prompts == len(keep) == 6
+    assert np.isfinite([found.for_own, found.for_transplanted, found.total_variation]).all()
+    assert np.isnan(found.map_for_own).all()
 
 
 def test_one_measured_start_year_has_no_other(small: Hooked) -> None:

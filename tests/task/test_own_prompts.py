@@ -123,7 +123,7 @@ def test_rows_of_unequal_tokens_are_named_and_left_out_on_request(mini_tokenizer
         read_prompts(table(uneven)).align(mini_tokenizer)
     message = str(error.value)
     assert "row 3: clean has 13 tokens and corrupted 15 (1 of 4 rows)" in message
-    assert "leave such rows out with --skip" in message
+    assert "leave such rows out (--skip, in Python skip=True)" in message
     found = read_prompts(table([*uneven, ("x", WAR_01, 32)]), skip=True).align(mini_tokenizer)
     assert len(found) == 3
     assert [text.split(":")[0] for text in found.left_out] == ["row 4", "row 3"]

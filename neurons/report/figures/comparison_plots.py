@@ -84,7 +84,7 @@ def singular_values(found: Comparison) -> Figure:
 
 @styled
 def development_curves(found: Development) -> Figure:
-    """Behaviour, number of neurons, and survival of the last step's and the first step's neurons, by step."""
+    """Behaviour and tiling, number of neurons, and survival of the last and the first step's neurons, by step."""
     figure = new_figure(height=3 * HEIGHT)
     steps, places = found.steps, range(len(found.steps))
     panels = [
@@ -99,6 +99,9 @@ def development_curves(found: Development) -> Figure:
                 places, ks, marker="o", markersize=3, color=colour, label=f"90 % of {measure}".replace("_", " ")
             )
     number.plot(places, found.boosting, ":", color="black", label="boosting")
+    if "correlation" in found.tiling:
+        law = [np.nan if r is None else r for r in found.tiling["correlation"]]
+        behaviour.plot(places, law, "--", color="black", label="tiling, rank correlation")
     of_last, of_first = found.survival[-1], found.survival[0]
     survival.plot(places, of_last, marker="o", markersize=3, color=RAISES, label="of the last step's")
     survival.plot(places, of_first, marker="o", markersize=3, color=LOWERS, label="of the first step's")

@@ -22,7 +22,6 @@ from neurons.report.figures.plots import (
     add_axes,
     draw_colour_bar,
     ends,
-    legend_above,
     new_figure,
     plain_ticks,
     styled,
@@ -47,7 +46,7 @@ def curves_figure(curves: Sequence[Mapping[str, Any]]) -> Figure:
         axes.axhline(1, color=NEUTRAL, linewidth=0.6)
         _size_ticks(axes, k)
         axes.set(xlabel="k neurons", ylabel=f"part of {one['measure'].replace('_', ' ')}")
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, columnspacing=1)
+        _legend(axes)
     return figure
 
 
@@ -64,8 +63,8 @@ def interchange_figure(found: Mapping[str, Any]) -> Figure:
     ):
         axes.plot(_place(k), found[name], color=colour, label=label, linestyle="--" if colour == NEUTRAL else "-")
     _size_ticks(axes, k)
-    axes.set(xlabel="k neurons", ylabel="probability difference")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, columnspacing=1)
+    axes.set(xlabel="k neurons", ylabel="probability difference, distance")
+    _legend(axes)
     return figure
 
 
@@ -115,8 +114,12 @@ def masks_figure(found: Mapping[str, Any]) -> Figure:
     axes.axhline(1, color=NEUTRAL, linewidth=0.6)
     _size_ticks(axes, k)
     axes.set(xlabel="k neurons kept", ylabel="part recovered")
-    legend_above(axes)
+    _legend(axes)
     return figure
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, columnspacing=1)
 
 
 def _place(k: np.ndarray) -> np.ndarray:

@@ -91,6 +91,10 @@ def _interval(effects: NeuronEffects, row: int) -> str:
     return "no interval (one century)" if np.isnan(low) else f"95 % interval {number(low)} to {number(high)}"
 
 
+def _draws(ablation: Ablation, draws: int) -> str:
+    return f" (other start years drawn for each prompt: {draws})" if ablation == "random-year" else ""
+
+
 def _references(found: Ablations) -> Table:
     """The clean run, and what the ablation of all neurons leaves where that knows no YY."""
     ablation, clean = found.effects.intervention.ablation, (Column("measure"), Column("clean run", "number"))
@@ -125,7 +129,10 @@ def _layers(table: ComponentEffects) -> tuple[Gallery, Table]:
     rows = tuple(
         (table.components[i], *(float(values[i]) for values in table.effect.values())) for i in strongest.tolist()
     )
-    caption = f"Components of largest effect on the {MEASURE_NAMES[GROUPS]} under {table.ablation} ablation, at most 20"
+    caption = (
+        f"Components of largest effect on the {MEASURE_NAMES[GROUPS]} under {table.ablation} ablation"
+        f"{_draws(table.ablation, table.draws)}, at most 20"
+    )
     return Gallery((figure,)), Table(caption, columns, rows)
 
 
@@ -181,7 +188,8 @@ def _neurons(effects: NeuronEffects, paged: frozenset[str]) -> Table:
         for i in order.tolist()
     )  # fmt: skip
     caption = (
-        f"Exact effects of {len(effects.neurons):,} neurons, each ablated alone, minus the clean run; intervals are"
+        f"Exact effects of {len(effects.neurons):,} neurons, each ablated alone, minus the clean run"
+        f"{_draws(effects.intervention.ablation, effects.draws)}; intervals are"
         " over centuries; attribution patching is the first-order estimate"
     )
     return Table(caption, columns, rows, interactive=True)

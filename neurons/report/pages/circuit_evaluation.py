@@ -6,6 +6,12 @@ from neurons.circuit.results import CircuitStudy, Evaluation, Kept
 from neurons.report.blocks import Block, Column, Facts, Gallery, Inline, Picture, Table, Text, number
 from neurons.report.figures import circuit_plots
 
+HOW = {
+    "nodes": "Nodes of the circuit receive the outputs of earlier nodes of the circuit",
+    "clean-heads": "Heads of the circuit keep their outputs of the clean run, its MLPs receive what the circuit writes",
+    "edges": "The circuit's edges alone carry the clean run",
+}
+
 
 def evaluation_blocks(one: Evaluation) -> tuple[Block, ...]:
     entries: list[tuple[str, Inline]] = [
@@ -35,9 +41,9 @@ def evaluation_blocks(one: Evaluation) -> tuple[Block, ...]:
     )
     note = Text(
         (
-            "Probability difference, then cutoff sharpness. Nodes of the circuit receive the outputs of earlier nodes"
-            " of the circuit; all other components are patched from the corrupted run. Faithfulness: (circuit −"
-            " corrupted) / (clean − corrupted), in probability difference.",
+            f"Probability difference, then cutoff sharpness. {HOW[one.evaluated_as]}; all other components are patched"
+            " from the corrupted run. Faithfulness: (circuit − corrupted) / (clean − corrupted), in probability"
+            " difference.",
         )
     )
     return Facts(tuple(entries)), note, Gallery((picture,))

@@ -114,13 +114,14 @@ def _development(found: Comparison) -> tuple[Section, ...]:
         " boosting neurons that boost at a step; dotted: of all neurons, which is chance."
     )
     shown = by_step.to_json()
-    ks = [shown["k"][measure] for measure in by_step.k]
+    ks = [*(shown["k"][measure] for measure in by_step.k), *shown["tiling"].values()]
     rows = tuple(
         zip(by_step.steps, by_step.names, by_step.boosting, *ks, shown["survival"][-1], strict=True),
     )
     columns = (
         Column("step", "count"), Column("model"), Column("boosting", "count"),
         *(Column(f"for 90 % of {measure.replace('_', ' ')}", "count") for measure in by_step.k),
+        *(Column(f"tiling, {name.replace('_', ' ')}", "number") for name in by_step.tiling),
         Column("survival", "number", "of the last step's neurons"),
     )  # fmt: skip
     picture = Picture("development", partial(comparison_plots.development_curves, by_step), text, text)

@@ -42,10 +42,11 @@ def _enough(sets: SetStudy, elsewhere: OnOtherPrompts) -> Iterator[Block]:
         "sets",
         partial(set_plots.curves_figure, [one.to_json() for one in sets.curves]),
         "Part of each measure recovered with the first k neurons by share kept, and with them removed.",
-        f"Part of clean minus floor with the first k neurons by share kept and all others at a random other start year"
-        f" (red), and the other way round (blue); {sets.n_sampled:,} prompts, order from one half of the centuries,"
-        " measured on the other. Dotted: sets of equal size, layers and fifths of activation variance, mean and range"
-        " of five. Where removing k neurons leaves more than keeping them lacks, others do the same.",
+        "Part of clean minus floor with the first k neurons by share kept and all others at a random other start year"
+        " (red), and the other way round (blue); order from one half of the centuries, measured on the other: kept on"
+        f" {sets.n_prompts:,} prompts, the rest on {sets.n_sampled:,}. Dotted: sets of equal size, layers and fifths of"
+        " activation variance, mean and range of five. Where the two lines add up to more than 1, other neurons can do"
+        " what these do.",
         wide=True,
     )
     yield Gallery((picture,))
@@ -174,6 +175,6 @@ def _masks(found: LearnedMasks) -> Iterator[Block]:
     yield Text((
         f"Overlap among seeds: {among}. By share the first {found.k} recover"
         f" {number(found.share_at(found.k), decimals=2)} on these prompts. Without: the first {found.k} by share are"
-            " closed for good. Sets of nearly equal size and effect share only a part of their"
-        " members: shares are certain, membership of a set is not.",
+            " closed for good. Sets of nearly equal size and effect differ in their"
+        " members: shares are certain, membership of a set is not. `neurons rank --masks` learns them.",
     ))  # fmt: skip

@@ -47,6 +47,8 @@ for (const element of document.querySelectorAll("table.interactive")) {
     lengthMenu: [25, 100, { label: "all", value: -1 }],
     language: { search: "find", lengthMenu: "rows _MENU_" },
   });
+  const pages = table.table().container().querySelector(".dt-paging nav");
+  if (pages && element.caption) pages.setAttribute("aria-label", `Pages: ${element.caption.textContent}`);
   for (const title of element.dataset.filters.split(",").filter(Boolean)) {
     addFilter(table, title);
   }
