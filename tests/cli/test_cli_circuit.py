@@ -15,7 +15,7 @@ from neurons.cli.main import main
 from neurons.study.study import Study
 
 Run = Callable[..., tuple[int, str, str]]
-QUICK = ("--on-prompts", "97", "--random", "3")
+QUICK = ("--on-prompts", "97", "--random", "3", "--quiet")
 
 
 @pytest.fixture
