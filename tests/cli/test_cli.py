@@ -220,7 +220,7 @@ def test_an_unwritable_report_folder_is_one_line_and_exit_code_1(
     run: Run, built: neurons.Cache, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    code, _, err = run("report", "--cache-dir", folder, "--report-dir", tmp_path / "file")
+    code, _, err = run("report", "--cache-dir", folder, "--report-dir", tmp_path / "file", "--quiet")
     assert code == 1
     assert str(tmp_path / "file") in err
     assert err.count("\n") == 1

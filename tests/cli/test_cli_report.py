@@ -94,7 +94,6 @@ def test_pages_show_direct_and_frozen_effects_by_start_year(folder: Path) -> Non
 def test_the_index_shows_the_kinds(folder: Path) -> None:
     index = (folder / "reports/mini/index.html").read_text()
     assert "Clusters and composition" in index
-    assert "Tuning and readout by tuning centre" in index
 
 
 def test_without_kept_interventions_there_is_no_causal_page(folder: Path, tmp_path: Path) -> None:
