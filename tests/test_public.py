@@ -92,7 +92,10 @@ def test_public_functions_and_methods_have_a_docstring(label: str) -> None:
         assert inspect.getdoc(dict(ALL)[label]), f"{label} has no docstring"
 
 
-@pytest.mark.parametrize(("label", "thing"), [pair for pair in ALL if inspect.isfunction(pair[1])], ids=str)
+FUNCTIONS = [pair for pair in ALL if inspect.isfunction(pair[1])]
+
+
+@pytest.mark.parametrize(("label", "thing"), FUNCTIONS, ids=[label for label, _ in FUNCTIONS])
 def test_no_default_is_longer_than_a_name(label: str, thing: Any) -> None:
     shown = [repr(parameter.default) for parameter in inspect.signature(thing).parameters.values()]
     assert max(map(len, shown), default=0) < 120
