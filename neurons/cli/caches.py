@@ -79,7 +79,10 @@ def build(
     scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build the cache of activations and attribute the answer to neurons; what exists is reused."""
+    """Build the cache of activations; what exists is reused.
+
+    Then the answer is attributed to neurons, and kept beside it.
+    """
     study = Study(**options, jobs=jobs, scheduler=scheduler)
     reused, attribution = is_there(study.plan.path), study.plan.settings.attribution
     cache = study.cache

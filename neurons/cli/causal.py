@@ -78,9 +78,9 @@ def causal(
     scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ablate neurons at END and measure the exact effect, against a random other start year.
+    """Ablate neurons at END and measure the exact effect.
 
-    Single neurons, groups, top-k curves, and whole MLPs and attention heads.
+    Against a random other start year. Single neurons, groups, top-k curves, and whole MLPs and attention heads.
     """
     if effect != "total" and (curves or layers_table):
         raise InputError(f"--curves and --layers-table show total effects: leave out --effect {effect}")

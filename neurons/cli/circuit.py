@@ -92,7 +92,10 @@ def circuit(
     export: ExportOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find a circuit by path patching or edge attribution, or evaluate one."""
+    """Find a circuit, or evaluate one.
+
+    By path patching or by edge attribution (EAP-IG).
+    """
     search = Search(
         depth, threshold, breadth, check_choice("method", method, Method), edges, check_choice("choice", choice, Choice)
     )

@@ -78,7 +78,7 @@ def compose(
     figures: FiguresOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Describe how the neurons add up to ">", and test the description in the model.
+    """Describe how the neurons add up to ">", and test it.
 
     Tiling of tuning centres and readout edges, faithfulness of descriptions, sums of the first neurons, regression.
     """

@@ -72,7 +72,12 @@ def report(
     ] = False,
     text: Annotated[
         Path | None,
-        typer.Option("--text", help="A UTF-8 text: do the neurons with a page fire on years, or on much else? (kept)"),
+        typer.Option(
+            "--text",
+            exists=True,
+            dir_okay=False,
+            help="A UTF-8 text: do the neurons with a page fire on years, or on much else? (kept)",
+        ),
     ] = None,
     figures: Annotated[
         FileFormat | None, typer.Option("--figures", help="Also write each figure in this format, for a paper.")
@@ -115,9 +120,10 @@ def behaviour(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure probability difference, cutoff sharpness, logit step and accuracy.
+    """Measure how far the model answers with a later year.
 
-    Beside the clean run: the corrupted run and the average distribution over start years.
+    Probability difference, cutoff sharpness, logit step and accuracy. Beside the clean run: the corrupted run and the
+    average distribution over start years.
     """
     found = study.behaviour(resample=resample)
     if as_json:

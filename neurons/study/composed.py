@@ -66,8 +66,8 @@ class Composed(Answered):
         """
         from neurons.weights.files import digest_of
 
-        ranking, file = self.ranking(), Path(path)
-        digest = digest_of(file)
+        file = Path(path)
+        digest, ranking = digest_of(file), self.ranking()
         named = tuple(dict.fromkeys(map(self.check_neuron, neurons))) or ranking.neurons[:WATCHED]
 
         def make() -> "Specificity":

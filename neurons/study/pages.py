@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurons.intervention.results import Ablations
@@ -14,6 +15,7 @@ from neurons.study.settings import Settings
 from neurons.task.own_prompts import PromptFile
 from neurons.task.tasks import TASKS
 from neurons.types import NeuronId
+from neurons.weights.files import digest_of
 
 if TYPE_CHECKING:
     from neurons.study.study import Study
@@ -29,6 +31,8 @@ def contents(
     text: str | os.PathLike[str] | None = None,
 ) -> Contents:
     """Collect the results that the report shows: of these neurons, or of the `top` of the ranking."""
+    if text is not None:
+        digest_of(Path(text))  # one that cannot be read is refused before anything is computed
     named = tuple(dict.fromkeys(map(study.check_neuron, neurons)))
     chosen = named or paged_neurons(study.ranking(), top)
     return Contents(

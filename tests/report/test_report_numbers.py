@@ -249,7 +249,7 @@ def test_every_token_carries_its_activation(report, pages, ranking):
 
 
 def test_the_ranked_table_holds_every_neuron(report, effects, ranking):
-    index = shown(index_page(effects, ranking, report, paged=list(report["neurons"])))
+    index = shown(index_page(effects, ranking, report, lead="", paged=list(report["neurons"])))
     (rows,) = index.held
     assert len(rows) == len(ranking)
     for row, record in zip(rows, report["ranking"], strict=True):
@@ -261,7 +261,7 @@ def test_the_ranked_table_holds_every_neuron(report, effects, ranking):
 
 
 def test_behaviour_and_layers_on_the_index_are_those_of_report_json(report, effects, ranking):
-    index = shown(index_page(effects, ranking, report, paged=[]))
+    index = shown(index_page(effects, ranking, report, lead="", paged=[]))
     behaviour, layers = (rows[1:] for rows in index.tables[:2])
     for row, run in zip(behaviour, ("model", "counterfactual", "average_distribution"), strict=True):
         found = report["behaviour"][run]

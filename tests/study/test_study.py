@@ -61,6 +61,8 @@ METHODS: dict[str, Callable[[Study], Any]] = {
     "tasks": lambda study: study.tasks(["price-range"], top=3),
     "compare": lambda study: study.compare(beside(study)),
     "neuron": lambda study: study.neuron(NEURONS[0]),
+    "routes": lambda study: study.routes(),
+    "specificity": lambda study: study.specificity(text_of(study), NEURONS),
     "report": lambda study: study.report(folder_of(study), neurons=NEURONS[:1]),
 }  # fmt: skip
 COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
@@ -113,6 +115,12 @@ LABELLED = {
 
 def folder_of(study: Study) -> Path:
     return study.plan.settings.cache_dir / "reports"
+
+
+def text_of(study: Study) -> Path:
+    text = study.plan.settings.cache_dir / "text.txt"
+    text.write_text("the war lasted from the year 1732 to the year 1740. " * 200, encoding="utf-8")
+    return text
 
 
 def beside(study: Study) -> Study:
