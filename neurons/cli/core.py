@@ -52,6 +52,16 @@ MasksOption = Annotated[
     typer.Option("--masks", help="Also learn masks by gradient, from several seeds: is the set unique? (slow; kept)"),
 ]
 
+TextOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--text",
+        exists=True,
+        dir_okay=False,
+        help="A UTF-8 text: do the neurons with a page fire on years, or on much else? (kept)",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     for command in (report, behaviour, rank, effect):
@@ -70,15 +80,7 @@ def report(
     circuit: Annotated[
         bool, typer.Option("--circuit", help="Include the circuit (runs the model); kept for later reports.")
     ] = False,
-    text: Annotated[
-        Path | None,
-        typer.Option(
-            "--text",
-            exists=True,
-            dir_okay=False,
-            help="A UTF-8 text: do the neurons with a page fire on years, or on much else? (kept)",
-        ),
-    ] = None,
+    text: TextOption = None,
     figures: Annotated[
         FileFormat | None, typer.Option("--figures", help="Also write each figure in this format, for a paper.")
     ] = None,
