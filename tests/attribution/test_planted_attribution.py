@@ -193,7 +193,11 @@ def every_pairing(truth: CircuitCase) -> CircuitCase:
 @pytest.mark.long
 @pytest.mark.parametrize(("circuit", "seed"), [(c, s) for c in CIRCUITS for s in SEEDS])
 def test_sampled_shapley_values_are_within_three_standard_errors(circuit: str, seed: int, tmp_path: Path) -> None:
-    """A sample pairs each prompt with any other start year, so the truth is the mean over all pairings."""
+    """A sample pairs each prompt with any other start year, so the truth is the mean over all pairings.
+
+    Permutations not where neurons are hard gates: what one adds is then rare and large, and 100 orders do not tell how
+    far their mean is from it.
+    """
     truth = circuit_case(tmp_path / "model", circuit, seed)
     few = of_rows(truth.prompts, np.arange(len(truth.prompts))[::3])
     model = load_model(truth.planted.folder)
@@ -201,11 +205,10 @@ def test_sampled_shapley_values_are_within_three_standard_errors(circuit: str, s
     on = ablation_context(model.to(torch.float64), cached, years=few.start_year.tolist())
     expected = every_pairing(truth)
     by_measure = shapley(on, truth.players, samples=400, seed=seed)
-    permuted = shapley_by_permutation(on, samples=100, seed=seed)
+    permuted = {} if circuit == "responding" else shapley_by_permutation(on, samples=100, seed=seed)
     for measure in MEASURES:
         values = np.array(list(expected.shapley(measure).values()))
-        of_all = permuted[measure]
-        places = [of_all.neurons.index(n) for n in truth.players]
-        for value, error in ((by_measure[measure].value, by_measure[measure].standard_error),
-                             (of_all.value[places], of_all.standard_error[places])):  # fmt: skip
-            assert (np.abs(value - values) <= 3 * error + 1e-9).all()
+        for found in (one[measure] for one in (by_measure, permuted) if one):
+            places = [found.neurons.index(n) for n in truth.players]
+            away = np.abs(found.value[places] - values)
+            assert (away <= 3 * found.standard_error[places] + 1e-9).all()
