@@ -104,12 +104,28 @@ def left_out(cells: Cells) -> Float[np.ndarray, "C Y *rest"]:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """What prompts count. means [Y, P]: its product with their values is `year_means` of their cells. without [C, P]:
-    its product is the mean over start years without each century in turn; NaN with one century.
+    """What prompts count, by their cell of century and start year: a prompt's weights are a column of its cell's.
+
+    cell [P]: each prompt's. by_cell [Y, K], without_by_cell [C, K]: weights of a prompt of each of K cells.
     """
 
-    means: Float[np.ndarray, "Y P"]
-    without: Float[np.ndarray, "C P"]
+    cell: Int[np.ndarray, " P"]
+    by_cell: Float[np.ndarray, "Y K"]
+    without_by_cell: Float[np.ndarray, "C K"]
+
+    @property
+    def means(self) -> Float[np.ndarray, "Y P"]:
+        """Its product with values of the prompts is `year_means` of their cells."""
+        return self.of(slice(None))
+
+    @property
+    def without(self) -> Float[np.ndarray, "C P"]:
+        """Its product is the mean over start years without each century in turn; NaN with one century."""
+        return self.without_by_cell[:, self.cell]
+
+    def of(self, prompts: Int[np.ndarray, " B"] | slice) -> Float[np.ndarray, "Y B"]:
+        """Return the columns of `means` of some prompts."""
+        return self.by_cell[:, self.cell[prompts]]
 
 
 def prompt_weights(
@@ -121,7 +137,8 @@ def prompt_weights(
     place = row * Y + column
     count = np.bincount(place, minlength=C * Y)
     cells = Cells(np.eye(C * Y).reshape(C, Y, C * Y), (count > 0).reshape(C, Y))
-    return Weights(year_means(cells)[:, place] / count[place], left_out(cells).mean(1)[:, place] / count[place])
+    count = np.maximum(count, 1)
+    return Weights(place, year_means(cells) / count, left_out(cells).mean(1) / count)
 
 
 def jackknife(

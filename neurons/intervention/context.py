@@ -77,7 +77,7 @@ class AblationContext(Shown):
 
     def averaging_of(self, rows: Int[np.ndarray, " B"]) -> Float[np.ndarray, "Y B"]:
         """Return the weights of some of the measured prompts, by their rows of the cache: columns of `averaging`."""
-        return self.averaging[:, np.searchsorted(self.rows, rows)]
+        return self._weights.of(np.searchsorted(self.rows, rows))
 
     @cached_property
     def tokens(self) -> Int[np.ndarray, "all T"]:
