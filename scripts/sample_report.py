@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from neurons.report.markdown import escape
+
 KEPT = ("*.md", "neurons/*.md", "clusters/*.md", "figures/*.svg")
 MARK = "README.md"
 
@@ -43,7 +45,8 @@ def keep(written: Path, target: Path, *, shown_command: str, command: list[str])
         text = re.sub(r"- cache written: .*\n", "", file.read_text(encoding="utf-8"))
         for left_out in ("report.json", "ranking.csv"):
             text = text.replace(f"]({left_out})", "]")
-        place.write_text(text.replace(f"neurons {' '.join(command)}", shown_command), encoding="utf-8")
+        made_by = escape(f"neurons {' '.join(command)}")
+        place.write_text(text.replace(made_by, escape(shown_command)), encoding="utf-8")
 
 
 if __name__ == "__main__":
