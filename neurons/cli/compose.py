@@ -57,10 +57,10 @@ def cluster(
     """Cluster neurons by tuning and readout."""
     found = study.clusters(method=method, cap=cap, smallest=smallest)
     if figures:
-        from neurons.report.figures.cluster_plots import cluster_figures
+        from neurons.report.figures.cluster_plots import cluster_figures, tuning_figures
         from neurons.report.figures.composition_plots import save_all
 
-        save_all(cluster_figures(found), figures)
+        save_all(tuning_figures(found.tuning) | cluster_figures(found), figures)
     if as_json:
         print_json(found.to_json())
     else:
@@ -86,9 +86,11 @@ def compose(
     composition, tiling = study.composition(also=also, cap=cap), study.tiling()
     faithfulness = study.faithfulness() if study.plan.settings.attribution else None
     if figures:
+        from neurons.report.figures.cluster_plots import tuning_figures
         from neurons.report.figures.composition_plots import composition_figures, save_all
 
-        save_all(composition_figures(composition, tiling, faithfulness), figures)
+        made = composition_figures(composition, tiling, faithfulness) | tuning_figures(composition.tuning)
+        save_all(made, figures)
     followed = study.routes() if routes else None
     if as_json:
         from neurons.regression.tiling_results import composed_json

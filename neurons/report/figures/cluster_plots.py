@@ -30,10 +30,10 @@ LEAVES = 40
 
 
 def cluster_figures(found: Clustering) -> dict[str, Figure]:
-    """Every figure of a clustering by file name; none where no neuron was clustered."""
+    """Every figure of a clustering by file name but its tuning curves; none where no neuron was clustered."""
     if not len(found.tuning):
         return {}
-    figures = {"tuning": tuning_gallery(found.tuning), "scatter": cluster_scatter(found)}
+    figures = {"scatter": cluster_scatter(found)}
     if found.clusters:
         figures["shares"] = share_bars(found)
     if len(found.merges):
@@ -41,6 +41,11 @@ def cluster_figures(found: Clustering) -> dict[str, Figure]:
     if found.clusters:
         figures["medoids"] = cluster_gallery(found)
     return figures
+
+
+def tuning_figures(tuning: Tuning) -> dict[str, Figure]:
+    """The first tuning curves as `tuning`; none where no neuron was clustered."""
+    return {"tuning": tuning_gallery(tuning)} if len(tuning) else {}
 
 
 @styled

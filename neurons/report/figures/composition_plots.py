@@ -11,7 +11,6 @@ from neurons.regression.faithfulness_results import Faithfulness
 from neurons.regression.results import Composition
 from neurons.regression.terms import TERMS
 from neurons.regression.tiling_results import Tiling
-from neurons.report.figures.cluster_plots import tuning_gallery
 from neurons.report.figures.plots import COLUMN, HEIGHT, LAYER_COLOURS, add_axes, new_figure, save, styled
 from neurons.report.figures.tiling_plots import (
     exchange_curve,
@@ -57,7 +56,7 @@ def save_all(figures: Mapping[str, Figure], folder: Path) -> None:
 def composition_figures(
     found: Composition, tiling: Tiling | None = None, faithfulness: Faithfulness | None = None
 ) -> dict[str, Figure]:
-    """Every figure of a composition by file name, the tiling first."""
+    """Every figure of a composition by file name, the tiling first; `tuning_figures` has the curves."""
     figures: dict[str, Figure] = {}
     if tiling is not None and len(tiling):
         figures |= {"tiling": tiling_figure(tiling, found.sparse), "law": law_scatter(tiling)}
@@ -65,8 +64,7 @@ def composition_figures(
             figures["exchange"] = exchange_curve(tiling.exchange)
     if faithfulness is not None:
         figures["faithfulness"] = faithfulness_points(faithfulness)
-    figures |= {"sparse": sparse_curve(found.sparse), "terms": term_bars(found)}
-    return figures | ({"tuning": tuning_gallery(found.tuning)} if len(found.tuning) else {})
+    return figures | {"sparse": sparse_curve(found.sparse), "terms": term_bars(found)}
 
 
 @styled

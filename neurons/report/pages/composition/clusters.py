@@ -45,8 +45,8 @@ def _clusters_page(found: Clustering) -> Page:
     ]
     sections.append(Section("Contribution to the contrast", (_shares(found),)))
     figures = cluster_plots.cluster_figures(found)
-    if found.clusters:
-        figures.pop("tuning", None)  # each cluster's page shows its members' curves
+    if not found.clusters:  # else each cluster's page shows its members' curves
+        figures = cluster_plots.tuning_figures(found.tuning) | figures
     sections.append(Section("Similarity and effect maps", (gallery("clusters", figures, CLUSTER_CAPTIONS),)))
     if found.notes:
         sections.append(Section("Notes", tuple(Text((note,)) for note in found.notes)))

@@ -14,9 +14,10 @@ from neurons.report.pages.neuron import neuron_link
 
 def tiling_section(found: Composition, tiling: Tiling) -> Section:
     """For the index: the neurons sorted by tuning centre, their readouts, the summed map."""
-    figures = {"tiling": tiling_plots.tiling_figure(tiling, found.sparse)}
-    picture = gallery("composition", figures, composition_plots.CAPTIONS)
-    return Section("Finding", (picture, Text((law_words(tiling),))))
+    caption = composition_plots.CAPTIONS["tiling"]
+    draw = partial(tiling_plots.tiling_figure, tiling, found.sparse)
+    picture = Picture("composition-tiling", draw, caption, caption, wide=True)
+    return Section("Finding", (Gallery((picture,)), Text((law_words(tiling),))))
 
 
 def law_words(tiling: Tiling) -> str:
@@ -39,7 +40,6 @@ def composition_page(
 ) -> Page:
     """Composition of the greater-than map: tiling, descriptions put back into the model, sums, regression."""
     figures = composition_plots.composition_figures(found, tiling, faithfulness)
-    figures.pop("tuning", None)  # the clusters' page shows it
     galleries = {
         name: gallery("composition", {name: figure}, composition_plots.CAPTIONS) for name, figure in figures.items()
     }
