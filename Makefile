@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 MODEL ?= mini
-# Interventions take seconds in mini and many minutes in GPT-2 small: make report MODEL=gpt2 REPORT=--causal
+# Interventions take half a minute in mini and many minutes in GPT-2 small: make report MODEL=gpt2 REPORT=--causal
 REPORT ?= $(if $(filter mini,$(MODEL)),--causal --circuit)
 export HF_HUB_DISABLE_TELEMETRY := 1
 

@@ -7,6 +7,7 @@ folder; `mini_model` is the bundled one.
 from guards import attempts
 
 # isort: split
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +21,7 @@ from random_gpt2 import MINI, write_random_gpt2
 from neurons.attribution.results import Attributed
 from neurons.cache.build import cache_activations
 from neurons.cache.format import Cache
+from neurons.cli.main import main
 from neurons.model.checkpoint import load_model
 from neurons.model.model import Model
 from neurons.model.tokenizer import Gpt2Tokenizer, load_tokenizer
@@ -28,6 +30,7 @@ from neurons.task.prompt_set import PromptSet
 from neurons.task.prompts import year_spans
 
 LATE = (8, 9, 10, 11)
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
@@ -135,3 +138,17 @@ def kinds_case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Plan
         return PlantedCase(truth, model, prompts, cache_activations(model, prompts, layers=LATE, cache_dir=folder))
 
     return case
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run `neurons` with these arguments: exit code, standard output, standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["neurons", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        return int(stop.value.code or 0), out, err
+
+    return call

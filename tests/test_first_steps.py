@@ -17,7 +17,6 @@ from random_gpt2 import write_random_gpt2
 
 import neurons
 from neurons.cache.format import Cache, open_cache
-from neurons.cli.main import main
 from neurons.decomposition.effects import logit_effects, plain_logit_lens
 from neurons.intervention.context import ablation_context
 from neurons.model.model import Model
@@ -37,18 +36,6 @@ FEW = ("--nouns", "1", "--centuries", "12")
 ABSENT = 15
 """The one start year that mini's tokenizer does not split as " 12" and "YY"."""
 LEFT_OUT = "start years without a prompt are left out: 15 (more nouns may have them)"
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["neurons", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        return int(stop.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

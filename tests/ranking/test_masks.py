@@ -8,7 +8,6 @@ import pytest
 import torch
 from circuit_cases import LATE, circuit_case
 from hooked_shares import hooked_shares
-from random_gpt2 import write_random_gpt2
 
 from neurons.attribution.results import Attributed
 from neurons.cache.build import cache_activations
@@ -18,20 +17,10 @@ from neurons.ranking import masks
 from neurons.ranking.mask_results import STARTS, LearnedMasks
 from neurons.ranking.masks import learned_masks
 from neurons.ranking.sets import attributed
-from neurons.task.prompts import year_spans
 from neurons.types import InputError
 
 N, LAYERS = 5, (0, 1)
 MAIN = "probability_difference"
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> AblationContext:
-    folder = tmp_path_factory.mktemp("masks")
-    model = load_model(write_random_gpt2(folder / "model", n_layer=3, n_embd=24, n_head=3, n_inner=N, seed=1))
-    prompts = year_spans(model.tokenizer, nouns=2, centuries=(13, 17))
-    cached = cache_activations(model, prompts, layers=LAYERS, cache_dir=folder)
-    return ablation_context(model.to(torch.float64), cached, years=(12, 34, 56, 78))
 
 
 @pytest.fixture(scope="module")

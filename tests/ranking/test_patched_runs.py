@@ -49,14 +49,8 @@ class Hooked:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Hooked:
-    """Ten neurons in two of three layers, in double precision; four start years of two centuries."""
-    folder = tmp_path_factory.mktemp("patched")
-    model = load_model(write_random_gpt2(folder / "model", n_layer=3, n_embd=24, n_head=3, n_inner=N, seed=1))
-    prompts = year_spans(model.tokenizer, nouns=2, centuries=(13, 17))
-    cache = cache_activations(model, prompts, layers=LAYERS, cache_dir=folder)
-    ctx = ablation_context(model.to(torch.float64), cache, years=(12, 34, 56, 78))
-    return Hooked(ctx, hooked_shares(ctx.model, LAYERS, ctx.year_ids))
+def small(small: AblationContext) -> Hooked:
+    return Hooked(small, hooked_shares(small.model, LAYERS, small.year_ids))
 
 
 # --- both directions -------------------------------------------------------------------------------
