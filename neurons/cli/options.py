@@ -53,6 +53,9 @@ NoAttributionOption = Annotated[
     bool,
     typer.Option("--no-attribution", help="Rank by direct effect, from the cache alone: no shares of the answer."),
 ]
+AllPromptsOption = Annotated[
+    bool, typer.Option("--all-prompts", help="Run sets, paths and single effects on all prompts, never on a sample.")
+]
 CacheDirOption = Annotated[Path, typer.Option("--cache-dir", envvar=folder.VARIABLE, help="Folder of the cache files.")]
 DeviceOption = Annotated[
     Device, typer.Option("--device", help="Where the model runs, when it must (mps is checked against the CPU).")
@@ -98,6 +101,7 @@ def common_options(
     no_bos: NoBosOption = False,
     dtype: DtypeOption = DTYPE,
     no_attribution: NoAttributionOption = False,
+    all_prompts: AllPromptsOption = False,
     cache_dir: CacheDirOption = folder.FOLDER,
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
@@ -117,6 +121,7 @@ def common_options(
         "prompts": _own_prompts(prompts, skip, **chosen),
         "dtype": dtype,
         "attribution": not no_attribution,
+        "all_prompts": all_prompts,
         "cache_dir": cache_dir,
         "device": device,
         "bars": no_bars if quiet else progress,

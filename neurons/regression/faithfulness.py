@@ -24,10 +24,10 @@ from neurons.attribution.results import Attributed, Attribution
 from neurons.clustering.tuning import families_of
 from neurons.decomposition.population import Population
 from neurons.intervals import Cells, interval
-from neurons.intervention.context import AblationContext
+from neurons.intervention.context import PER_YEAR, AblationContext
 from neurons.model.at_end import after_writing
 from neurons.model.forward import normalise
-from neurons.ranking.sets import ONE_DRAW, RECOVERED, first_of, halves, kept_measures, recovered, sampled
+from neurons.ranking.sets import ONE_DRAW, RECOVERED, first_of, halves, kept_measures, recovered
 from neurons.regression.described import given_description, own_curves, standard_descriptions
 from neurons.regression.faithfulness_results import Faithful, Faithfulness, Recovered
 from neurons.types import Measure, NeuronId, Neurons, Progress, check_is, check_progress, check_whole
@@ -155,10 +155,10 @@ def behaviour_of_first(
 ) -> dict[Measure, Float[np.ndarray, " G"]]:
     """Recovered parts of clean minus floor in both measures, in one order: by share of the probability difference.
 
-    sizes: ascending, the last of them all neurons. On many neurons a sample of the prompts is run (`sampled`).
+    sizes: ascending, the last of them all neurons. On many neurons a sample of the prompts is run.
     """
     share, found = attributed.share(ORDERED_BY), []
-    pairs = halves(sampled(ctx, len(sizes) + 1, seed=seed), share.centuries)
+    pairs = halves(ctx.sampled(len(sizes) + 1, least=PER_YEAR), share.centuries)
     for done, (chosen, some) in enumerate(pairs, 1):
         sets = first_of(share.order(chosen), [0, *sizes])
         values = kept_measures(some, sets, measures=RECOVERED, draws=ONE_DRAW, seed=seed)
