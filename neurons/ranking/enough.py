@@ -14,7 +14,8 @@ All else of the layers takes the activations of a random other start year, one d
 import numpy as np
 from jaxtyping import Bool, Float
 
-from neurons.attribution.results import Attributed, Attribution, Recovery
+from neurons.attribution.recovery import Recovery
+from neurons.attribution.results import Attributed, Attribution
 from neurons.intervention.context import PER_YEAR, AblationContext
 from neurons.ranking.directions import directions
 from neurons.ranking.orders import matched_orders, variance_of

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float, Int
 
-from neurons.attribution.results import fewest
+from neurons.attribution.recovery import fewest
 from neurons.shown import Shown
 from neurons.types import NeuronId
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from neurons.attribution.results import Recovery, fewest
+from neurons.attribution.recovery import Recovery, fewest
 from neurons.shown import Shown
 from neurons.types import Measure, NeuronId, check_choice
 

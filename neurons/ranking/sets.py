@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from neurons.attribution.end import blocks, with_kept
-from neurons.attribution.results import Attributed, Attribution, Recovery
+from neurons.attribution.recovery import Recovery
+from neurons.attribution.results import Attributed, Attribution
 from neurons.attribution.shares import attribute
 from neurons.intervention.context import PER_YEAR, AblationContext
 from neurons.intervention.draws import DRAWS

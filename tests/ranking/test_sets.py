@@ -10,7 +10,7 @@ from hooked_shares import hooked_shares
 from oracle import relative
 from random_gpt2 import write_random_gpt2
 
-from neurons.attribution.results import fewest
+from neurons.attribution.recovery import fewest
 from neurons.attribution.shapley import shapley, shapley_by_permutation
 from neurons.cache.build import cache_activations
 from neurons.intervention.context import AblationContext, ablation_context

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neurons.attribution.results import Recovery
+from neurons.attribution.recovery import Recovery
 from neurons.ranking.mask_results import LearnedMasks
 from neurons.ranking.set_results import Interchange, Members, OtherPrompts, PatchedRuns, SetCurve, SetStudy, WorstPrompt
 from neurons.report.blocks import Gallery, Table
