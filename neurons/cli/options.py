@@ -83,6 +83,7 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress an
 """A description of one option each; the defaults are those of `common_options`."""
 
 MODEL = "mini"
+QUIET = {"bars": no_bars, "note": silent}
 Command = Callable[..., None]
 
 
@@ -107,25 +108,23 @@ def common_options(
     quiet: QuietOption = False,
 ) -> dict[str, Any]:
     """The options as arguments of `Study`; raises `InputError` for text that cannot be read."""
-    chosen = {"nouns": nouns, "centuries": centuries, "task": task, "template": template, "no_bos": no_bos}
-    return {
+    texts = {"task": task, "template": template}
+    others = {"nouns": nouns, "centuries": centuries, **texts, "no_bos": no_bos}
+    return texts | {
         "model": model,
         "layers": parse_ranges(layers, what="layers") if layers is not None else None,
         "years": parse_years(years) if years is not None else None,
         "nouns": _parse_nouns(nouns),
         "centuries": _parse_centuries(centuries),
         "seed": seed,
-        "task": task,
-        "template": template,
         "bos": not no_bos,
-        "prompts": _own_prompts(prompts, skip, **chosen),
+        "prompts": _own_prompts(prompts, skip, **others),
         "dtype": dtype,
         "attribution": not no_attribution,
         "all_prompts": all_prompts,
         "cache_dir": cache_dir,
         "device": device,
-        "bars": no_bars if quiet else progress,
-        "note": silent if quiet else note,
+        **(QUIET if quiet else {"bars": progress, "note": note}),
     }
 
 

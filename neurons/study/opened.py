@@ -119,8 +119,7 @@ class Opened(Shown):
             task=task if isinstance(task, Task) else choose_task(task, template),
             prompts=prompts,
             dtype=check_dtype(dtype),
-            attribution=attribution,
-            all_prompts=all_prompts,
+            attribution=attribution, all_prompts=all_prompts,
             device=parse_device(device),
             cache_dir=default_folder() if cache_dir is None else Path(cache_dir),
         )  # fmt: skip
@@ -162,13 +161,12 @@ class Opened(Shown):
             task=chosen,
             prompts=settings.prompts if chosen is settings.task else None,
             dtype=settings.dtype,
-            attribution=settings.attribution,
-            all_prompts=settings.all_prompts,
+            attribution=settings.attribution, all_prompts=settings.all_prompts,
             device=settings.device,
             cache_dir=settings.cache_dir,
             bars=self.bars,
             note=self.note,
-        )
+        )  # fmt: skip
         other._models = self._models
         return other
 
