@@ -71,6 +71,15 @@ def test_kept_sets_equal_hooks(two_years: AblationContext) -> None:
             assert relative(values, ctx.averaging @ oracle.values(measure, tokens, year, masks, other).numpy()) < DOUBLE
 
 
+def test_the_contrast_of_kept_sets_reads_no_vocabulary(
+    two_years: AblationContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = kept_measures(two_years, subsets(), draws=1)["contrast"]
+    monkeypatch.delattr("neurons.attribution.answer.softmax_over_vocabulary")
+    alone = kept_measures(two_years, subsets(), measures=["contrast"], draws=1)["contrast"]
+    np.testing.assert_array_equal(alone, expected)
+
+
 def test_sampled_shapley_values_are_the_enumerated_ones(two_years: AblationContext) -> None:
     ctx = two_years
     every = kept_measures(ctx, subsets(), draws=1)
