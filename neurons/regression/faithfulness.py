@@ -25,10 +25,10 @@ from neurons.attribution.results import Attributed, Attribution
 from neurons.clustering.tuning import families_of
 from neurons.decomposition.population import Population
 from neurons.intervals import Cells, interval
-from neurons.intervention.context import AblationContext
+from neurons.intervention.context import PER_YEAR, AblationContext
 from neurons.model.at_end import after_writing
 from neurons.model.forward import normalise
-from neurons.ranking.sets import ONE_DRAW, RECOVERED, first_of, halves, kept_measures, recovered, sampled
+from neurons.ranking.sets import ONE_DRAW, RECOVERED, first_of, halves, kept_measures, recovered
 from neurons.regression.described import fitted, given_description, own_curves, standard_descriptions
 from neurons.regression.faithfulness_results import (
     Faithful,
@@ -166,10 +166,10 @@ def behaviour_of_first(
 ) -> dict[Measure, Float[np.ndarray, " G"]]:
     """Recovered parts of clean minus floor in both measures, in one order: by share of the probability difference.
 
-    sizes: ascending, the last of them all neurons. On many neurons a sample of the prompts is run (`sampled`).
+    sizes: ascending, the last of them all neurons. On many neurons a sample of the prompts is run.
     """
     share, found = attributed.share(ORDERED_BY), []
-    pairs = halves(sampled(ctx, len(sizes) + 1, seed=seed), share.centuries)
+    pairs = halves(ctx.sampled(len(sizes) + 1, least=PER_YEAR), share.centuries)
     for done, (chosen, some) in enumerate(pairs, 1):
         sets = first_of(share.order(chosen), [0, *sizes])
         values = kept_measures(some, sets, measures=RECOVERED, draws=ONE_DRAW, seed=seed)
@@ -191,7 +191,7 @@ def faithfulness_of_each(
     """What each neuron's fitted family keeps of its own effect on both measures, by start year.
 
     population: all neurons of the layers. Where no family fits the description is the neuron's mean, and keeps nothing.
-    On many neurons a sample of the prompts is run (`sampled`).
+    On many neurons a sample of the prompts is run (`AblationContext.sampled`).
     """
     check_is("ctx", ctx, AblationContext, "what ablation_context returns")
     check_progress(progress)
@@ -204,7 +204,7 @@ def faithfulness_of_each(
     base = written_by(ctx, own)
     changes = np.moveaxis(np.concatenate([said, mean], -1) - np.tile(curves, 2), -1, 0)
     moved = [_moved(ctx, base, row, change) for row, change in zip(2 * rows.tolist(), changes, strict=True)]
-    some = sampled(ctx, len(moved) + 1, seed=seed)
+    some = ctx.sampled(len(moved) + 1)
     cells, held = measured_cells(some, [base, *moved], progress=progress), _measured_at(some)
     found = [
         OwnDescription(

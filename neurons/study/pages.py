@@ -76,7 +76,7 @@ def python_command(study: "Study", *, causal: bool, circuit: bool) -> str:
     settings, plain = study.plan.settings, Settings()
     changed = [
         f"{name}={getattr(settings, name)!r}"
-        for name in ("layers", "years", "nouns", "centuries", "seed", "bos", "dtype", "attribution")
+        for name in ("layers", "years", "nouns", "centuries", "seed", "bos", "dtype", "attribution", "all_prompts")
         if getattr(settings, name) != getattr(plain, name)
     ]
     if settings.task.name in TASKS and settings.task != plain.task:
