@@ -52,8 +52,21 @@ def test_many_figures_are_drawn_in_other_processes_with_the_same_bytes(
         (folder := tmp_path / name).mkdir()
         draw_pictures([Page("index", "title", "lead", (Section("maps", (Gallery(shown),)),))], folder, figures="png")
         written[name] = {path.name: path.read_bytes() for path in sorted((folder / "figures").iterdir())}
-    assert len(written["many"]) == 3 * 4
+    assert len(written["many"]) == 2 * 4
     assert {name: written["many"][name] for name in written["few"]} == written["few"]
+
+
+def test_figures_for_a_paper_are_named_after_their_page_and_number(tmp_path: Path) -> None:
+    one, two = (Picture(name, _MapOf(np.eye(3, 100)), "alt", "caption") for name in ("one", "two"))
+    pages = [
+        Page("index", "title", "lead", (Section("maps", (Gallery((one, two)),)),)),
+        Page("neurons/L9N43", "title", "lead", (Section("maps", (Gallery((two,)),)),)),
+    ]
+    draw_pictures(pages, tmp_path, figures="pdf")
+    assert sorted(path.name for path in (tmp_path / "paper").iterdir()) == [
+        "index-figure-01-one.pdf", "index-figure-02-two.pdf", "neurons-L9N43-figure-01-two.pdf",
+    ]  # fmt: skip
+    assert b"/FontFile2" in (tmp_path / "paper" / "index-figure-01-one.pdf").read_bytes()
 
 
 class _MapOf:

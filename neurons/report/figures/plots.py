@@ -40,10 +40,10 @@ LAYER_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9
 
 STYLE = {
     "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "axes.titlesize": 8,
+    "font.size": 7,
+    "axes.titlesize": 7,
     "axes.titley": 1.0,  # else each drawing measures all tick labels to place it
-    "axes.labelsize": 8,
+    "axes.labelsize": 7,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "legend.fontsize": 7,

@@ -66,23 +66,16 @@ def neuron_page(
             *place_sections(numbers, tiling),
             *routes,
             *description_sections(numbers, start_years),
-            Section("Share and direct effect", (_score(numbers, n_ranked, clustered),), limits=SCORE_LIMITS),
-            Section(
-                "Direct effect by start year and digit", (_effect_figures(numbers, start_years),), limits=MAP_LIMITS
-            ),
+            Section("Share and direct effect", (_score(numbers, n_ranked, clustered),)),
+            Section("Direct effect by start year and digit", (_effect_figures(numbers, start_years),)),
             *weight_sections(numbers),
-            Section("Similar neurons", _similar(numbers, paged), limits=SIMILAR_LIMITS),
+            Section("Similar neurons", _similar(numbers, paged)),
             *added,
         ),
         previous=_link(previous),
         following=_link(following),
         data=numbers,
     )
-
-
-SCORE_LIMITS = "what ablating the neuron alone would change: others can stand in for it."
-MAP_LIMITS = "effects through later neurons; averages over prompts hide what single prompts do."
-SIMILAR_LIMITS = "similar weights need not mean similar activations on these prompts, nor the reverse."
 
 
 def _share(numbers: Numbers, n_ranked: int, whole: float | None) -> str:

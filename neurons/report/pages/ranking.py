@@ -44,6 +44,15 @@ def neurons_section(
     )
 
 
+def called_claim(ranking: Ranking, called: Mapping[str, Any]) -> str:
+    """How many boost and suppress, and which is first."""
+    what = "direct effect" if ranking.answer is None else "share"
+    return (
+        f"{called['boosting']:,} of {len(ranking):,} neurons boost the later years, {called['suppressing']:,} suppress"
+        f" them; {ranking.neurons[0]} is first by {what}."
+    )
+
+
 def _answer(ranking: Ranking) -> tuple[Block, ...]:
     """What shares add up to, and how many neurons it takes."""
     if ranking.answer is None:
@@ -111,13 +120,16 @@ def positions_sections(positions: Mapping[str, Any] | None) -> tuple[Section, ..
         Column("attribution", "number", "of the probability difference, by RelP"),
     )
     meaning = (
-        f"{100 * positions['before_end']:.0f} % of the absolute attribution of all neurons of all layers lies before"
-        " END: the ranking is of END alone. By RelP, one backward pass with LayerNorm scales, attention patterns and"
+        "By RelP, one backward pass with LayerNorm scales, attention patterns and"
         " activation ratios frozen, times each neuron's distance from a random other start year. It is an"
         " approximation: it does not add up to clean minus floor."
     )
     blocks = (Gallery((picture,)), Text((meaning,)), Table("The first neurons before END", columns, rows))
-    return (Section("Attribution before END", blocks),)
+    claim = (
+        f"{100 * positions['before_end']:.0f} % of the absolute attribution of all neurons of all layers lies before"
+        " END: the ranking is of END alone."
+    )
+    return (Section("Attribution before END", blocks, claim),)
 
 
 def _growth(effects: LogitEffects, ranking: Ranking) -> tuple[Gallery, ...]:
