@@ -12,8 +12,7 @@ from pathlib import Path
 
 from neurons.parallel import run_tasks
 from neurons.report.blocks import Gallery, Page, Picture
-from neurons.report.figures.data import figure_data
-from neurons.report.figures.plots import save
+from neurons.report.figures.files import figure_data, save
 from neurons.report.folder import write_text
 from neurons.types import FileFormat, Progress
 

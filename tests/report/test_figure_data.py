@@ -11,7 +11,7 @@ from neurons.report import drawing
 from neurons.report.blocks import Gallery, Page, Picture, Section
 from neurons.report.drawing import draw_pictures
 from neurons.report.figures import model_plots, plots
-from neurons.report.figures.data import figure_data
+from neurons.report.figures.files import figure_data
 
 
 def rows_of(text: str) -> list[list[str]]:

@@ -134,16 +134,17 @@ def _mark(tuning: Axes, readout: Axes, found: Tiling) -> None:
     rows = np.arange(len(found)) + 0.5
     centre = np.array([one.centre for one in found.neurons])
     edge = np.array([one.edge + 0.5 for one in found.neurons])
-    reach = np.array([2 * (one.centre_error or 0.0) for one in found.neurons])
+    error = np.array([2 * (one.centre_error or 0.0) for one in found.neurons])
     low = np.array([one.edge - one.edge_low for one in found.neurons])
     high = np.array([one.edge_high - one.edge for one in found.neurons])
     single = len(found) < TOO_MANY
     for axes, x, below, above, name in (
-        (tuning, centre, reach, reach, "centre ± 2 standard errors"),
+        (tuning, centre, error, error, "centre ± 2 standard errors"),
         (readout, edge, low, high, "edge, and steps nearly as good"),
     ):
         if single:
-            axes.hlines(rows, x - below, x + above, color="black", linewidth=0.5, alpha=0.6)
+            reach = np.stack([x - below, x + above, np.full(len(x), np.nan)], 1).ravel()
+            axes.plot(reach, np.repeat(rows, 3), color="black", linewidth=0.5, alpha=0.6, label="_reach")
         axes.plot(x, rows, ".", color="black", markersize=2.5 if single else 1, label=name)
     readout.plot(centre, rows, color="black", linewidth=0.9, dashes=(1, 1.2), label="centre")
     for axes in (tuning, readout):

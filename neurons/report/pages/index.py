@@ -52,17 +52,7 @@ def index_page(
         lead=lead,
         sections=(
             *finding,
-            Section(
-                "Greater-than behaviour",
-                _behaviour(numbers["behaviour"], effects.start_years),
-                _behaviour_claim(numbers["behaviour"]),
-            ),
-            Section("Contrast by layer", _layers(effects, numbers["layers"]), _layers_claim(numbers["layers"])),
-            Section(
-                "Boosting and suppressing neurons",
-                neurons_section(effects, ranking, frozenset(paged), numbers.get("orders")),
-                called_claim(ranking, numbers["called"]),
-            ),
+            *_measured(effects, ranking, numbers, frozenset(paged), growth=not finding),
             *positions_sections(numbers.get("positions")),
             *summaries,
             *(
@@ -74,6 +64,19 @@ def index_page(
             Section("Reproduction", (*reproduce(numbers["command"]), short_provenance(numbers))),
             Section("How to cite", citations(numbers["provenance"]["versions"]["neurons"])),
         ),
+    )
+
+
+def _measured(
+    effects: LogitEffects, ranking: Ranking, numbers: Mapping[str, Any], paged: frozenset[str], *, growth: bool
+) -> tuple[Section, ...]:
+    """What the model does, in which layers, by which neurons."""
+    behaviour, layers = numbers["behaviour"], numbers["layers"]
+    neurons = neurons_section(effects, ranking, paged, numbers.get("orders"), growth=growth)
+    return (
+        Section("Greater-than behaviour", _behaviour(behaviour, effects.start_years), _behaviour_claim(behaviour)),
+        Section("Contrast by layer", _layers(effects, layers), _layers_claim(layers)),
+        Section("Boosting and suppressing neurons", neurons, called_claim(ranking, numbers["called"])),
     )
 
 

@@ -106,7 +106,7 @@ def _score(numbers: Numbers, n_ranked: int, clustered: bool) -> Facts:
         ("direct effect, year-specific", f"{number(numbers['year_specific'])} logits"),
         ("static part", f"{number(numbers['static'])} logits"),
         ("total effect, alone", _or_dash(numbers["total"])),
-        ("tuning centre", _year(numbers["tuning_centre"])),
+        ("tuning centre (peak)", _year(numbers["tuning_centre"])),
         ("readout edge", _year(numbers["readout_edge"])),
         ("rank", f"{numbers['rank']:,} of {n_ranked:,}"),
         ("verdict", call_of(numbers)),

@@ -25,8 +25,9 @@ GROWTH = (1, 4, 16, 64, 256, 1024)
 
 
 def neurons_section(
-    effects: LogitEffects, ranking: Ranking, paged: frozenset[str], orders: Mapping[str, Any] | None
+    effects: LogitEffects, ranking: Ranking, paged: frozenset[str], orders: Mapping[str, Any] | None, *, growth: bool
 ) -> tuple[Block, ...]:
+    """growth: with the summed maps of the first neurons, which the finding has."""
     what = "direct effect (logits)" if ranking.answer is None else "share of the probability difference"
     distribution = Picture(
         "scores",
@@ -38,7 +39,7 @@ def neurons_section(
         Gallery((distribution,)),
         *_answer(ranking),
         *_orders(orders),
-        *_growth(effects, ranking),
+        *(_growth(effects, ranking) if growth else ()),
         _ranked_table(ranking, paged),
         Text(("All neurons with all columns: ", FileLink("ranking.csv", "ranking.csv"), ".")),
     )

@@ -50,7 +50,7 @@ def _curves_claim(numbers: Numbers) -> str:
     if centre is None or edge is None:
         return f"{numbers['neuron']} has no tuning centre or no readout edge: one of its curves is flat."
     side = "before" if edge < centre else "after"
-    away = f", {abs(centre - edge):.0f} years {side}" if abs(centre - edge) >= 0.5 else ", at the same year"
+    away = f", {abs(centre - edge):.0f} years {side} it" if abs(centre - edge) >= 0.5 else ", at the same year"
     peak = f"Its tuning is furthest from its mean at start year {centre:02.0f}"
     return f"{peak}; its readout steps after {edge:02.0f}{away}."
 
