@@ -52,6 +52,7 @@ KEPT = {
     "clusters": ("neurons.clustering.results:Clustering", "4"),
     "composition": ("neurons.regression.results:Composition", "4"),
     "faithfulness": ("neurons.regression.faithfulness_results:Faithfulness", "1"),
+    "of_each": ("neurons.regression.faithfulness_results:FaithfulnessOfEach", "1"),
     "tiling": ("neurons.regression.tiling_results:Tiling", "1"),
     "circuit": ("neurons.circuit.results:CircuitStudy", "4"),
     "check": ("neurons.comparison.results:Checks", "4"),
