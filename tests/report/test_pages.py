@@ -508,7 +508,7 @@ def test_the_index_says_how_much_lies_before_end_where_that_was_measured():
     attribution[0, 0, 1], attribution[1, 2, 0] = -1.0, 3.0
     measured = Positions("m", "probability_difference", ("BOS", "XX", "YY", "to", "XX"), attribution)
     (section,) = positions_sections(measured.to_json())
-    _, meaning, table = section.blocks
-    assert meaning.parts[0].startswith("25 % of the absolute attribution")
+    _, _, table = section.blocks
+    assert section.claim.startswith("25 % of the absolute attribution")
     assert table.rows[0] == ("L0N1", "2: YY", -1.0)
     assert positions_sections(None) == ()

@@ -55,7 +55,7 @@ NAMES = {
 def curves_figure(curves: Curves, references: References, *, measure: Measure, kind: Kind) -> Figure:
     """The measure against k, one line for each order; the random orders as a band; clean run and floor as lines."""
     figure = new_figure(COLUMN, 2.7)
-    axes = add_axes(figure, bottom=0.42, top=0.65)
+    axes = add_axes(figure, right=0.6, bottom=0.42, top=0.65)
     shown = curves.of(measure, kind)
     ordered = [curve for curve in shown if curve.order != RANDOM]
     for curve, colour in zip(ordered, LAYER_COLOURS, strict=False):
@@ -81,7 +81,7 @@ def _draw_references(axes: Axes, references: References, ablation: Ablation) -> 
     for (name, label), dash in zip(shown, ("-", "--"), strict=False):
         value = getattr(references, name)
         axes.axhline(value, color=NEUTRAL, linewidth=0.6, linestyle=dash)
-        axes.annotate(label, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+        axes.annotate(label, (1.02, value), xycoords=("axes fraction", "data"), ha="left", va="center")
 
 
 def _place(k: np.ndarray) -> np.ndarray:

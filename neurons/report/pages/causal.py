@@ -63,7 +63,8 @@ def causal_page(found: Ablations, paged: frozenset[str]) -> Page:
 def _layers_claim(table: ComponentEffects) -> str:
     effect = table.effect[GROUPS]
     most = int(descending(-effect)[0])
-    return f"Ablating {table.components[most]} costs most: {number(float(effect[most]))} {MEASURE_NAMES[GROUPS]}."
+    change = number(float(effect[most]))
+    return f"Ablating {table.components[most]} lowers the {MEASURE_NAMES[GROUPS]} most, by {change.lstrip('−')}."
 
 
 def _neurons_claim(effects: NeuronEffects) -> str:

@@ -41,7 +41,7 @@ def _claim(sets: SetStudy) -> str:
     """How many recover 90 % of each measure."""
     found = {curve.measure.replace("_", " "): curve.fewest(KEPT) for curve in sets.curves}
     said = "; ".join(f"{name}: {'no set' if k is None else f'{k:,}'}" for name, k in found.items())
-    return f"Fewest neurons, first by share, that recover {KEPT:.0%} of clean minus floor, by measure: {said}."
+    return f"Fewest neurons, first by share, that recover {100 * KEPT:.0f} % of clean minus floor, by measure: {said}."
 
 
 def _enough(sets: SetStudy, elsewhere: OnOtherPrompts) -> Iterator[Block]:

@@ -16,6 +16,14 @@ MOST = 0.9
 """R^2 of the map from which on the first neurons are said to make it."""
 
 
+HELD = {
+    "mean curve of other centuries": "the mean curves of other centuries",
+    "fitted family of each neuron": "each neuron's fitted family",
+    "constant for all": "constants",
+}
+"""Descriptions that the claim of their section names, in its words."""
+
+
 def tiling_section(found: Composition, tiling: Tiling) -> Section:
     """For the index: the neurons sorted by tuning centre, their readouts, the summed map."""
     caption = composition_plots.CAPTIONS["tiling"]
@@ -95,11 +103,12 @@ def _exchange_claim(tiling: Tiling | None) -> str:
 
 
 def _faithfulness_claim(found: Faithfulness) -> str:
-    best = max(found.rows[1:], key=lambda one: one.cutoff_sharpness.value, default=found.rows[0])
+    sharp = {one.description: _two(one.cutoff_sharpness) for one in found.rows}
+    said = [f"{value} at {words}" for name, words in HELD.items() if (value := sharp.get(name)) is not None]
     return (
-        f"With all neurons at their {found.rows[0].description} the model recovers"
-        f" {_two(found.rows[0].cutoff_sharpness)} of the cutoff sharpness; of the descriptions tried,"
-        f" {best.description} recovers most, {_two(best.cutoff_sharpness)}."
+        f"Of the cutoff sharpness the model recovers {', '.join(said)}, when all neurons are held there."
+        if said
+        else ""
     )
 
 
