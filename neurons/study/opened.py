@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from neurons.cache.folder import default_folder, is_there
 from neurons.cache.format import Cache, open_cache
 from neurons.cache.layout import DTYPE, check_dtype
-from neurons.cache.results import keep_result, kept_result
 from neurons.model.files import Checkpoint, find_checkpoint
 from neurons.parallel import is_spread
 from neurons.remembered import beside
@@ -259,6 +258,8 @@ class Opened(Shown):
 
     def kept(self, name: str) -> Any | None:
         """Return the result kept beside the cache under this name and these settings, or None; nothing is computed."""
+        from neurons.cache.results import kept_result
+
         if name not in self._results:
             place, version = KEPT[name]
             module, attribute = place.split(":")
@@ -281,6 +282,8 @@ class Opened(Shown):
 
         default: whether the default settings are asked for; results of others are never kept.
         """
+        from neurons.cache.results import keep_result
+
         if not default:
             return make()
         found: Result | None = self.kept(name)
