@@ -1,12 +1,25 @@
 """The figures of all pages as files: SVG for the page, its numbers as CSV, and a paper's format where it is asked for.
 
-Each is drawn once, though several pages show it; many are drawn in several processes.
+1. Each is drawn once, though several pages show it; many are drawn in several processes.
+2. One that the report before shows is copied from it. A figure's mark is a digest of this package's code, of the
+   libraries that draw, and of the function and the numbers that it is drawn from, pickled; the marks lie among the
+   figures. Where the mark differs the figure is drawn.
 """
 
+import hashlib
+import json
 import os
-from collections.abc import Iterable
+import pickle
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from neurons.parallel import run_tasks
 from neurons.report.blocks import Gallery, Page, Picture
@@ -15,10 +28,11 @@ from neurons.report.figures.plots import save
 from neurons.report.folder import write_text
 from neurons.types import FileFormat, Progress
 
-FIGURES = "figures"
+FIGURES, MARKS = "figures", ".drawn.json"
 MANY = 60
 """Figures from which other processes are started: each takes as long to start as it takes to draw some 30."""
 PROCESSES = 4
+LIBRARIES = ("matplotlib", "numpy")
 
 
 @dataclass(frozen=True)
@@ -35,20 +49,35 @@ def picture_file(name: str, suffix: str = "svg") -> str:
 
 
 def draw_pictures(
-    pages: Iterable[Page], folder: Path, *, figures: FileFormat | None = None, progress: Progress | None = None
+    pages: Iterable[Page],
+    folder: Path,
+    *,
+    before: Path | None = None,
+    figures: FileFormat | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Write every figure of the pages into `folder`/figures. Raises `OutputError` for one that cannot be written.
 
-    figures: a format in which each is written too.
+    before: the folder of the report before. figures: a format in which each is written too.
     """
     blocks = (block for page in pages for section in page.sections for block in section.blocks)
     named = {picture.name: picture for block in blocks if isinstance(block, Gallery) for picture in block.pictures}
     if not named:
         return
     (folder / FIGURES).mkdir(exist_ok=True)
-    tasks = [Drawn(picture, folder, figures) for picture in named.values()]
+    marks = {name: mark_of(picture.draw, figures) for name, picture in named.items()}
+    again = set() if before is None else _copied(marks, before / FIGURES, folder / FIGURES, figures)
+    tasks = [Drawn(picture, folder, figures) for name, picture in named.items() if name not in again]
     jobs = min(PROCESSES, os.cpu_count() or 1) if len(tasks) >= MANY else None
     run_tasks(draw, tasks, jobs=jobs, progress=progress)
+    keep_marks(marks, folder / FIGURES)
+
+
+def _copied(marks: Mapping[str, str | None], before: Path, folder: Path, figures: FileFormat | None) -> set[str]:
+    """The figures whose marks are those of the report before, copied from it."""
+    known, suffixes = known_marks(before), tuple(dict.fromkeys(("svg", "csv", figures or "svg")))
+    same = (name for name, mark in marks.items() if mark is not None and known.get(name) == mark)
+    return {name for name in same if copied(name, suffixes, before, folder)}
 
 
 def draw(task: Drawn) -> None:
@@ -58,3 +87,57 @@ def draw(task: Drawn) -> None:
     if task.figures not in (None, "svg"):
         save(figure, task.folder / picture_file(name, task.figures))
     write_text(task.folder / picture_file(name, "csv"), figure_data(figure))
+
+
+def mark_of(draw: Callable[..., object], figures: str | None) -> str | None:
+    """The mark of a figure that this draws, also written as `figures`.
+
+    None where it cannot be pickled, or is drawn already: a Figure is pickled otherwise each time.
+    """
+    if any(isinstance(argument, Figure) for argument in getattr(draw, "args", ())):
+        return None
+    try:
+        return hashlib.sha256(_code() + pickle.dumps((figures, draw))).hexdigest()
+    except (TypeError, AttributeError, pickle.PicklingError):
+        return None
+
+
+def known_marks(figures: Path) -> Mapping[str, str]:
+    """The marks of the figures in a folder; none where they cannot be read."""
+    try:
+        found = json.loads((figures / MARKS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def keep_marks(marks: Mapping[str, str | None], figures: Path) -> None:
+    kept = {name: mark for name, mark in marks.items() if mark is not None}
+    (figures / MARKS).write_text(json.dumps(kept, indent=0) + "\n", encoding="utf-8")
+
+
+def copied(name: str, suffixes: tuple[str, ...], before: Path, figures: Path) -> bool:
+    """Copy a figure's files from one folder to another; whether all were there."""
+    try:
+        for suffix in suffixes:
+            shutil.copyfile(before / f"{name}.{suffix}", figures / f"{name}.{suffix}")
+    except OSError:
+        return False
+    return True
+
+
+@cache
+def _code() -> bytes:
+    """A digest of every module of this package, and the versions of the libraries."""
+    h = hashlib.sha256(" ".join(map(version, LIBRARIES)).encode())
+    for module in _modules(files("neurons")):
+        h.update(module.read_bytes())
+    return h.digest()
+
+
+def _modules(folder: Traversable) -> Iterator[Traversable]:
+    for one in sorted(folder.iterdir(), key=lambda one: one.name):
+        if one.is_dir():
+            yield from _modules(one)
+        elif one.name.endswith(".py"):
+            yield one

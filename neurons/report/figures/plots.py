@@ -8,6 +8,7 @@ Maps have the start year YY as rows (00 on top) and the answer's year as columns
 upper right triangle. Colours are centred at zero: red raises a year's logit, blue lowers it.
 """
 
+import io
 import os
 import re
 from collections.abc import Sequence
@@ -76,10 +77,13 @@ def save(figure: Figure, path: Path) -> None:
     Raises `OutputError` when the file cannot be written.
     """
     no_date = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}
+    written = io.BytesIO()
+    figure.savefig(written, format=path.suffix[1:], dpi=PNG_DPI, metadata=no_date[path.suffix])
     try:
-        figure.savefig(path, dpi=PNG_DPI, metadata=no_date[path.suffix])
         if path.suffix == ".svg":
-            path.write_text(_shorter(path.read_text(encoding="utf-8")), encoding="utf-8")
+            path.write_text(_shorter(written.getvalue().decode("utf-8")), encoding="utf-8")
+        else:
+            path.write_bytes(written.getvalue())
     except OSError as error:
         raise OutputError(f"figure {os.fspath(path)!r} cannot be written: {error.strerror or error}") from None
 
