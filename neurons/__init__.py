@@ -33,7 +33,7 @@ _HOMES = {
     "Study": "neurons.study.study",
     "PromptSet": "neurons.task.prompt_set",
     "Ranking": "neurons.ranking.results",
-    "Recovery": "neurons.attribution.results",
+    "Recovery": "neurons.attribution.recovery",
     "ShapleyValues": "neurons.attribution.results",
     "Task": "neurons.task.tasks",
     "Template": "neurons.task.templates",
@@ -68,7 +68,8 @@ __all__ = ["__version__", *sorted(_HOMES)]
 
 if TYPE_CHECKING:
     from neurons.attribution.patching import attribution_patching
-    from neurons.attribution.results import Attributed, Attribution, Recovery, ShapleyValues
+    from neurons.attribution.recovery import Recovery
+    from neurons.attribution.results import Attributed, Attribution, ShapleyValues
     from neurons.attribution.shapley import shapley
     from neurons.attribution.shares import attribute
     from neurons.cache.build import cache_activations

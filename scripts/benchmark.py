@@ -23,7 +23,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import numpy as np
 import torch
-from benchmarks import attribution, cache, causal, effects, growth, query, report
+from benchmarks import attribution, cache, causal, effects, growth, load, query, report, sets
 from benchmarks.pairs import Limit, Row, matrix_rate
 from benchmarks.setting import Setting, write_gpt2_shaped
 from benchmarks.table import between_marks, markdown
@@ -33,6 +33,8 @@ BENCHMARKS = {
     "effects": effects.rows,
     "causal": causal.rows,
     "attribution": attribution.rows,
+    "sets": sets.rows,
+    "load": load.rows,
     "query": query.rows,
     "report": report.limits,
     "growth": growth.limits,

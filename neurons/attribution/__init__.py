@@ -4,5 +4,5 @@ Public: `attribute` (shares), `shapley` and `shapley_by_permutation` (shapley), 
 
 Read in this order: `end` (END run between a random year and the prompt's own), `answer` (measures and gradients),
 `shares`; `shapley` runs the same END with sets of neurons kept; `approximations` and `patching` hold the field's own
-estimates, `positions` what lies before END; `results` and `position_results` are what is found.
+estimates, `positions` what lies before END; `results`, `recovery` and `position_results` are what is found.
 """

@@ -1,4 +1,4 @@
-"""Every measure of an answer, and its gradient, from one softmax over the vocabulary.
+"""Every measure of an answer, and its gradient, from one softmax over the vocabulary; measures of logits need none.
 
 With normed x, logits W_U x, p their softmax and E the expected row of W_U under p:
 1. a measure linear in the year logits, sum w_y logit_y, has the gradient sum w_y W_U[y];
@@ -35,7 +35,8 @@ class Answer:
 
     def values(self, normed: Float[Tensor, "n P d"]) -> Float[Tensor, "K n P"]:
         """Each measure, from what the final LayerNorm gives."""
-        total, _ = softmax_over_vocabulary(self.model, normed, expected=False)
+        is_of_logits = set(self.measures) <= set(OF_LOGITS)
+        total = None if is_of_logits else softmax_over_vocabulary(self.model, normed, expected=False)[0]
         return self._values(normed, total)
 
     def with_gradient(self, normed: Float[Tensor, "n P d"]) -> tuple[Float[Tensor, "K n P"], Float[Tensor, "K n P d"]]:
@@ -51,9 +52,9 @@ class Answer:
                 gradients[k] = (p * w) @ self.W_years - values[k, ..., None] * expected
         return values, gradients
 
-    def _values(self, normed: Float[Tensor, "n P d"], total: Float[Tensor, "n P"]) -> Float[Tensor, "K n P"]:
+    def _values(self, normed: Float[Tensor, "n P d"], total: Float[Tensor, "n P"] | None) -> Float[Tensor, "K n P"]:
         logits = normed @ self.W_years.T
-        p = (logits - total[..., None]).exp()
+        p = logits if total is None else (logits - total[..., None]).exp()
         read = [logits if measure in OF_LOGITS else p for measure in self.measures]
         return torch.stack([(x * w).sum(-1) for x, w in zip(read, self.weights, strict=True)])
 

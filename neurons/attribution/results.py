@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from neurons.attribution.recovery import Recovery
 from neurons.intervals import Cells, Interval, interval, year_means
-from neurons.rounding import descending, reaches
+from neurons.rounding import descending
 from neurons.shown import Shown
-from neurons.types import InputError, Measure, NeuronId, check_choice, check_whole, told
+from neurons.types import InputError, Measure, NeuronId, check_choice, check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,45 +194,6 @@ class Attribution(Shown):
             layers = ", ".join(map(str, self.layers))
             raise InputError(f"{found} was not attributed: choose neurons 0-{d_mlp - 1} of layers {layers}")
         return self.layers.index(found.layer) * d_mlp + found.index
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Recovery(Shown):
-    """What the first k neurons by share recover of clean minus floor when all others are at a random other year.
-
-    sizes [G]: k, ascending from 0 to all. recovered [G]: 0 is the floor, 1 the whole; the order comes from one half of
-    the centuries and is measured on the other, both ways. held_out is False where one century leaves no halves.
-    """
-
-    measure: Measure
-    sizes: Int[np.ndarray, " G"]
-    recovered: Float[np.ndarray, " G"]
-    held_out: bool
-
-    def summary(self) -> dict[str, object]:
-        return {"measure": self.measure, "k for 90 %": self.fewest(0.9), "held out": self.held_out}
-
-    def fewest(self, part: float) -> int | None:
-        """The first k that recover this part (0.9: 90 %); None where nothing moves. `InputError` for no such part.
-
-        Between the sizes that were run by straight line: where the curve bends down, k is a little too large.
-        """
-        if isinstance(part, bool) or not isinstance(part, int | float) or not 0 < part <= 1:
-            raise InputError(f"part must be a number above 0 and at most 1, not {told(part)}")
-        reached = [reaches(value, part) for value in self.recovered.tolist()]
-        if True not in reached:
-            return None
-        at = reached.index(True)
-        if at == 0:
-            return 0
-        (k0, k1), (r0, r1) = self.sizes[at - 1 : at + 1].tolist(), self.recovered[at - 1 : at + 1].tolist()
-        return int(np.ceil(round(k0 + (k1 - k0) * (part - r0) / (r1 - r0), 6)))
-
-    def to_frame(self) -> "pd.DataFrame":
-        """A row a size: recovered as a part of clean minus floor."""
-        import pandas as pd
-
-        return pd.DataFrame({"k": self.sizes, "recovered": self.recovered})
 
 
 @dataclass(frozen=True, eq=False, repr=False)

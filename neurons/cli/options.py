@@ -53,6 +53,9 @@ NoAttributionOption = Annotated[
     bool,
     typer.Option("--no-attribution", help="Rank by direct effect, from the cache alone: no shares of the answer."),
 ]
+AllPromptsOption = Annotated[
+    bool, typer.Option("--all-prompts", help="Run sets, paths and single effects on all prompts, never on a sample.")
+]
 CacheDirOption = Annotated[Path, typer.Option("--cache-dir", envvar=folder.VARIABLE, help="Folder of the cache files.")]
 DeviceOption = Annotated[
     Device, typer.Option("--device", help="Where the model runs, when it must (mps is checked against the CPU).")
@@ -80,6 +83,7 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress an
 """A description of one option each; the defaults are those of `common_options`."""
 
 MODEL = "mini"
+QUIET = {"bars": no_bars, "note": silent}
 Command = Callable[..., None]
 
 
@@ -98,29 +102,29 @@ def common_options(
     no_bos: NoBosOption = False,
     dtype: DtypeOption = DTYPE,
     no_attribution: NoAttributionOption = False,
+    all_prompts: AllPromptsOption = False,
     cache_dir: CacheDirOption = folder.FOLDER,
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
 ) -> dict[str, Any]:
     """The options as arguments of `Study`; raises `InputError` for text that cannot be read."""
-    chosen = {"nouns": nouns, "centuries": centuries, "task": task, "template": template, "no_bos": no_bos}
-    return {
+    texts = {"task": task, "template": template}
+    others = {"nouns": nouns, "centuries": centuries, **texts, "no_bos": no_bos}
+    return texts | {
         "model": model,
         "layers": parse_ranges(layers, what="layers") if layers is not None else None,
         "years": parse_years(years) if years is not None else None,
         "nouns": _parse_nouns(nouns),
         "centuries": _parse_centuries(centuries),
         "seed": seed,
-        "task": task,
-        "template": template,
         "bos": not no_bos,
-        "prompts": _own_prompts(prompts, skip, **chosen),
+        "prompts": _own_prompts(prompts, skip, **others),
         "dtype": dtype,
         "attribution": not no_attribution,
+        "all_prompts": all_prompts,
         "cache_dir": cache_dir,
         "device": device,
-        "bars": no_bars if quiet else progress,
-        "note": silent if quiet else note,
+        **(QUIET if quiet else {"bars": progress, "note": note}),
     }
 
 

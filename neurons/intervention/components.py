@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurons.intervention.context import PROMPT_BLOCK, AblationContext
+from neurons.intervention.context import PER_YEAR, PROMPT_BLOCK, AblationContext
 from neurons.intervention.draws import ONE_DRAW
 from neurons.intervention.groups import MEASURES, measures_of
 from neurons.intervention.results import ComponentEffects
@@ -40,8 +40,12 @@ def component_effects(
     draws: int = ONE_DRAW,
     progress: Progress | None = None,
 ) -> ComponentEffects:
-    """Ablate each MLP and each head of every layer at END, one at a time; averaged over random-year draws."""
+    """Ablate each MLP and each head of every layer at END, one at a time; averaged over random-year draws.
+
+    In a large model a sample of the prompts is run.
+    """
     config = ctx.model.config
+    ctx = ctx.sampled(config.n_layers * (1 + config.n_heads), least=PER_YEAR // 2)
     replaced = _Replaced(ctx, check_choice("ablation", ablation, Ablation), draws)
     names = [
         name

@@ -2,10 +2,14 @@
 
 Changes are taken for each prompt, averaged over the prompts of a start year at the average century
 (`intervals.year_means`), then over start years.
+
+Where an analysis runs the model many times, it does so on a sample (`AblationContext.sampled`): the same number of
+prompts of every start year, and as nearly as can be of every century.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,6 +29,11 @@ from neurons.types import Ablation, CacheError, InputError, check_choice, check_
 
 PROMPT_BLOCK = 128
 """Prompts whose keys and values are in memory at once; finished work is kept a block at a time."""
+WORK = 4e12
+"""Multiply-adds of an analysis on a sample: a minute on two cores."""
+PER_YEAR = 8
+"""Prompts of each start year in a headline's sample. Of `mini`'s, eight leave a standard deviation of 0.006 in the
+recovered part of the probability difference and 0.004 in that of cutoff sharpness, four leave 0.009 and 0.011."""
 Held = Mapping[int, Float[Tensor, "P N"]]
 """Layer -> the activations that replace the neurons' own."""
 
@@ -33,7 +42,8 @@ Held = Mapping[int, Float[Tensor, "P N"]]
 class AblationContext(Shown):
     """A model, a cache of its activations, and the P prompts measured: `rows` of the cache.
 
-    activations: what is known of all of its prompts, read once. seed: of the random-year draws.
+    activations: what is known of all of its prompts, read once. seed: of the random-year draws, and of samples.
+    all_prompts: never take a sample.
     """
 
     model: Model
@@ -42,6 +52,7 @@ class AblationContext(Shown):
     rows: Int[np.ndarray, " P"]
     activations: Activations
     seed: int = 0
+    all_prompts: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -53,6 +64,43 @@ class AblationContext(Shown):
     def start_year(self) -> Int[np.ndarray, " P"]:
         """YY of each prompt, 0..99."""
         return self.cache.start_year[self.rows]
+
+    def on(self, rows: Int[np.ndarray, " S"]) -> "AblationContext":
+        """Return the context on some of its prompts, by their rows of the cache, and on their start years."""
+        return replace(self, rows=np.sort(rows), start_years=tuple(np.unique(self.cache.start_year[rows]).tolist()))
+
+    def sampled(self, runs: int, *, least: int = 1, most: int | None = None) -> "AblationContext":
+        """Return the context itself where so many runs of all its prompts are within `WORK`, else on a sample of them.
+
+        runs: how often each prompt is run. least, most: prompts of each start year in a sample, whatever the work.
+        """
+        count = np.unique(self.start_year, return_counts=True)[1]
+        per_year = max(least, int(WORK // (runs * len(count) * self._work_of_a_run)))
+        per_year = min(per_year, most or per_year)
+        return self if self.all_prompts or per_year >= count.max() else self.balanced(per_year)
+
+    @property
+    def _work_of_a_run(self) -> int:
+        """Multiply-adds of END run again from the first chosen layer on, and of the logits of all tokens."""
+        config = self.model.config
+        layer = 4 * config.d_model**2 + 2 * config.d_model * config.d_mlp
+        return (config.n_layers - min(self.cache.layers)) * layer + self.model.W_U.numel()
+
+    def balanced(self, per_year: int) -> "AblationContext":
+        """Return the context on so many prompts of each start year, drawn from the centuries with the fewest so far."""
+        rng, century = np.random.default_rng(self.seed), self.cache.century
+        free = {year: rng.permutation(self.rows[self.start_year == year]).tolist() for year in self.start_years}
+        taken: list[int] = []
+        used: Counter[int] = Counter()
+        for _ in range(per_year):
+            for year in rng.permutation(self.start_years).tolist():
+                if not free[year]:
+                    continue
+                row = min(free[year], key=lambda row: used[int(century[row])])
+                free[year].remove(row)
+                used[int(century[row])] += 1
+                taken.append(row)
+        return self.on(np.array(taken))
 
     @cached_property
     def year_ids(self) -> Int[np.ndarray, "100"]:
@@ -151,11 +199,13 @@ def ablation_context(
     nouns: int | None = None,
     activations: Activations | None = None,
     seed: int = 0,
+    all_prompts: bool = False,
 ) -> AblationContext:
     """Choose the prompts of a cache on which neurons are ablated: those whose start years are measured.
 
     years: default those of 02-98 that have a prompt. nouns: only the prompts of the first `nouns` nouns, to save
-    time; default all. activations: those of this cache, if they were read already. seed: of the random-year draws.
+    time; default all. activations: those of this cache, if they were read already. seed: of the random-year draws and
+    of samples. all_prompts: never take a sample of the prompts.
 
     Raises `CacheError` if the cache was made with another model, `InputError` for a start year without a
     prompt or more nouns than there are.
@@ -175,4 +225,4 @@ def ablation_context(
     chosen = np.isin(cache.noun, words[:nouns])
     measured = measured_years(cache.start_year[chosen].tolist(), years)
     rows = np.flatnonzero(chosen & np.isin(cache.start_year, measured))
-    return AblationContext(model, cache, measured, rows, activations or Activations(cache), seed)
+    return AblationContext(model, cache, measured, rows, activations or Activations(cache), seed, all_prompts)

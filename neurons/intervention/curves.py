@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from neurons.intervention.context import AblationContext
+from neurons.intervention.context import PER_YEAR, AblationContext
 from neurons.intervention.curve_results import KINDS, Curve, Curves, Kind, PublishedCurve
 from neurons.intervention.draws import ONE_DRAW
 from neurons.intervention.groups import MEASURES, group_measures
@@ -69,7 +69,8 @@ def curves(
     orders: name -> all neurons of the cached layers as positions layer by layer (layer's row times neurons
     a layer, plus index), best first. draws: random other start years for each prompt.
 
-    Raises `InputError` for an order that does not hold every neuron once.
+    On many neurons a sample of the prompts is run. Raises `InputError` for an order that does not hold every neuron
+    once.
     """
     count = len(ctx.cache.layers) * ctx.cache.d_mlp
     for name, order in orders.items():
@@ -78,7 +79,8 @@ def curves(
     rng = np.random.default_rng(seed)
     drawn = {f"{RANDOM} {i}": rng.permutation(count) for i in range(seeds)}
     ks = sizes(count)
-    values = _measure_sets(ctx, {**orders, **drawn}, ks, ablation, draws, progress)
+    some = ctx.sampled(len(KINDS) * (len(orders) + seeds) * len(ks))
+    values = _measure_sets(some, {**orders, **drawn}, ks, ablation, draws, progress)
     found = [
         _curve(name, kind, measure, ks, values[measure], names)
         for name, names in {**{name: [name] for name in orders}, RANDOM: list(drawn)}.items()
@@ -86,7 +88,7 @@ def curves(
         for measure in MEASURES
         if names
     ]
-    return Curves(ctx.cache.model, ablation, count, len(ctx), seeds, tuple(found))
+    return Curves(ctx.cache.model, ablation, count, len(some), seeds, tuple(found))
 
 
 Values = dict[tuple[str, Kind], Float[np.ndarray, " K"]]
@@ -150,16 +152,17 @@ def published_curve(
     layer: default the last but one (layer 10 of GPT-2 small). A neuron is zeroed at all positions by a row of zeros in
     W_out, so this is the whole forward of a changed model.
 
-    Raises `InputError` for a layer that is not in the cache.
+    On many neurons a sample of the prompts is run. Raises `InputError` for a layer that is not in the cache.
     """
     at = ctx.cache.check_layer(ctx.model.config.n_layers - 2 if layer is None else layer)
     order = descending(ctx.activations.layer(at).variance)
     ks = np.unique([*sizes(len(order)), *(k for k in PUBLISHED_K if k < len(order))])
-    tokens, year_ids = ctx.tokens[ctx.rows], ctx.year_ids
+    some = ctx.sampled(len(ks) * ctx.model.config.n_layers, least=PER_YEAR // 2)  # each runs every layer everywhere
+    tokens, year_ids = some.tokens[some.rows], some.year_ids
     values = []
     for done, k in enumerate(ks.tolist()):
         kept = keeping(ctx.model, at, order[:k])
-        values.append(among_years(kept, tokens, ctx.start_year, year_ids, shared=ctx.shared) @ ctx.averaging.T)
+        values.append(among_years(kept, tokens, some.start_year, year_ids, shared=some.shared) @ some.averaging.T)
         if progress:
             progress(done + 1, len(ks))
     return PublishedCurve(ctx.cache.model, at, ks, np.array(values).mean(1))

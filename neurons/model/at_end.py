@@ -1,7 +1,8 @@
 """What is read at END after something there was changed: n variants of P prompts at once, exactly.
 
 1. A single neuron's change is rank one: `amount * w_out` added to the residual after its layer
-   (`after_write`); a set of neurons held at other values is followed layer by layer (`after_ablation`).
+   (`after_write`); a set of neurons held at other values is followed layer by layer (`after_ablation`), at the cost
+   of the neurons that are not held.
 2. Whole layers held at activations that many prompts share are followed by what they write (`after_writing`).
 3. Later layers run again at END alone (`resume`).
 4. Where nothing but the final LayerNorm follows, x + amount * write is read without a matrix product
@@ -19,11 +20,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neurons.model.device import in_double
-from neurons.model.forward import EndTrace, attention_at_end, mlp, post_activation
+from neurons.model.forward import EndTrace, activate, attention_at_end, mlp, normalise, post_activation
 from neurons.model.model import Model
 
 TILE = 1 << 19
 """Logits held at once where only their sum is wanted: 2 MB in float32, so that they stay in the processor's cache."""
+GATHERED = 16
+"""Prompts whose product with a neuron's weights takes as long as picking these out."""
 
 
 def after_write(
@@ -49,19 +52,47 @@ def after_ablation(
 ) -> Float[Tensor, "n P d"]:
     """The final residual when sets of neurons are held at other values together.
 
-    ablated: layer -> which neurons, for each variant. values: layer -> what they are held at. All else
-    after the first of these layers is computed again.
+    ablated: layer -> which neurons, for each variant. values: layer -> what they are held at. The first of these
+    layers reads what it read; all else after it is computed again.
     """
     first = min(ablated)
     x = kept.mid[first].expand(len(ablated[first]), -1, -1)
     for layer in range(first, model.config.n_layers):
         if layer > first:
             x = x + attention_at_end(model, layer, x, kept)
-        post = post_activation(model, layer, x)
-        if layer in ablated:
-            post = torch.where(ablated[layer][:, None], values[layer], post)
-        x = x + post @ model.blocks[layer].W_out + model.blocks[layer].b_out
+        clean = kept.post[layer] if layer == first else None
+        x = _mlp_with_held(model, layer, x, ablated[layer], values[layer], clean) if layer in ablated else mlp(
+            model, layer, x)  # fmt: skip
     return x
+
+
+def _mlp_with_held(
+    model: Model,
+    layer: int,
+    mid: Float[Tensor, "n P d"],
+    held: Bool[Tensor, "n N"],
+    values: Float[Tensor, "P N"],
+    clean: Float[Tensor, "P N"] | None,
+) -> Float[Tensor, "n P d"]:
+    """The residual after an MLP, some of its neurons held at `values`. clean: activations of the others where they are
+    those of the clean run, else these are computed from `mid`.
+
+    Where most are held, only the weights of the others are multiplied.
+    """
+    block = model.blocks[layer]
+    if (~held).float().mean() * (1 + GATHERED / len(values)) > 1:
+        post = post_activation(model, layer, mid) if clean is None else clean
+        return mid + (torch.where(held[:, None], values, post) @ block.W_out + block.b_out)
+    after = mid + (values @ block.W_out + block.b_out)
+    normed = normalise(mid, block.ln_2, model.config.layer_norm_eps)
+    for variant, others in enumerate(~held):
+        at = others.nonzero()[:, 0]
+        if clean is None:
+            post = activate(model, torch.addmm(block.b_in[at], normed[variant], block.W_in.index_select(1, at)))
+        else:
+            post = clean.index_select(1, at)
+        after[variant].addmm_(post - values.index_select(1, at), block.W_out.index_select(0, at))
+    return after
 
 
 def after_writing(

@@ -14,19 +14,20 @@ All else of the layers takes the activations of a random other start year, one d
 import numpy as np
 from jaxtyping import Bool, Float
 
-from neurons.attribution.results import Attributed, Attribution, Recovery
-from neurons.intervention.context import AblationContext
+from neurons.attribution.recovery import Recovery
+from neurons.attribution.results import Attributed, Attribution
+from neurons.intervention.context import PER_YEAR, AblationContext
 from neurons.ranking.directions import directions
 from neurons.ranking.orders import matched_orders, variance_of
 from neurons.ranking.ranking import HELD
 from neurons.ranking.set_results import Members, OtherPrompts, PatchedRuns, SetCurve, SetStudy
-from neurons.ranking.sets import ONE_DRAW, RECOVERED, first_of, halves, kept_measures, recovered, sampled, set_sizes
+from neurons.ranking.sets import ONE_DRAW, RECOVERED, first_of, halves, kept_measures, recovered, set_sizes
 from neurons.types import Bars, Progress, check_is, check_whole, no_bars
 
 SUBSETS = 100
 """Random K within C."""
-PER_YEAR = 4
-"""Most prompts of each start year, of each half of the centuries: differences between them are small beside sets'."""
+OF_CURVES = PER_YEAR // 2
+"""Most prompts of each start year in each half of the centuries, and in each other template."""
 
 
 def set_study(ctx: AblationContext, attributed: Attributed, *, seed: int = 0, bars: Bars = no_bars) -> SetStudy:
@@ -48,7 +49,7 @@ def set_study(ctx: AblationContext, attributed: Attributed, *, seed: int = 0, ba
     return SetStudy(
         model=ctx.cache.model,
         n_neurons=len(share.neurons),
-        n_prompts=int(share.n_prompts.sum()),
+        n_prompts=attributed.recovery(share.measure).n_prompts,
         n_sampled=n_sampled,
         seed=seed,
         curves=curves,
@@ -64,7 +65,7 @@ def on_other_prompts(
     sizes = set_sizes(len(ctx.cache.layers) * ctx.cache.d_mlp)
     orders = [attributed.share(measure).order() for measure in RECOVERED]
     sets = np.concatenate([first_of(order, sizes.tolist()) for order in orders])
-    some = sampled(ctx, len(sets), seed=seed)
+    some = ctx.sampled(len(sets), most=OF_CURVES)
     values = kept_measures(some, sets, measures=RECOVERED, draws=ONE_DRAW, seed=seed, progress=progress)
     curves = {m: np.split(values[m].mean(1), len(RECOVERED))[place] for place, m in enumerate(RECOVERED)}
     return OtherPrompts(
@@ -72,7 +73,7 @@ def on_other_prompts(
         n_prompts=len(some),
         clean={m: float(one[-1]) for m, one in curves.items()},
         floor={m: float(one[0]) for m, one in curves.items()},
-        recoveries=tuple(Recovery(m, sizes, recovered(one), held_out=True) for m, one in curves.items()),
+        recoveries=tuple(Recovery(m, sizes, recovered(one), True, len(some)) for m, one in curves.items()),
     )
 
 
@@ -88,7 +89,7 @@ def _curves(ctx: AblationContext, attributed: Attributed, seed: int, bars: Bars)
             len(RECOVERED), -1, *sizes.shape, len(own[0])
         )
         sets = np.concatenate([kept[:, 1:], ~kept], 1)
-        measured = sampled(some, sets.shape[0] * sets.shape[1] * len(sizes), most=PER_YEAR, seed=seed)
+        measured = some.sampled(sets.shape[0] * sets.shape[1] * len(sizes), most=OF_CURVES)
         n_prompts += len(measured)
         with bars("sets of neurons") as progress:
             values = kept_measures(
@@ -125,7 +126,7 @@ def _members(ctx: AblationContext, share: Attribution, k: int, seed: int, bars: 
     out[np.arange(k), order] = True
     out[k:, order] = subsets
     sets = np.concatenate([np.stack([np.zeros_like(inside), inside, np.ones_like(inside)]), inside & ~out, ~out[k:]])
-    measured = sampled(ctx, len(sets), most=2 * PER_YEAR, seed=seed)
+    measured = ctx.sampled(len(sets), most=PER_YEAR)
     with bars(f"{len(sets)} sets within the first {k}") as progress:
         values = kept_measures(
             measured, sets, measures=[share.measure], draws=ONE_DRAW, seed=seed, progress=progress

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float, Int
 
-from neurons.attribution.results import Recovery
+from neurons.attribution.recovery import fewest
 from neurons.shown import Shown
 from neurons.types import NeuronId
 
@@ -60,7 +60,7 @@ class LearnedMasks(Shown):
         """
         sizes = self.sizes_of(start)
         curves = self.recovered[STARTS.index(start), :, : len(sizes)]
-        return [Recovery("probability_difference", sizes, one, held_out=True).fewest(part) for one in curves]
+        return [fewest(sizes, one, part) for one in curves]
 
     def sizes_of(self, start: Start) -> Int[np.ndarray, " g"]:
         """The sizes at which only neurons whose gates could open are counted."""
@@ -72,7 +72,7 @@ class LearnedMasks(Shown):
 
     def share_fewest(self, part: float) -> int | None:
         """The first k by share that recover this part of it, on the same prompts."""
-        return Recovery("probability_difference", self.sizes, self.share_recovered, held_out=True).fewest(part)
+        return fewest(self.sizes, self.share_recovered, part)
 
     def share_at(self, k: int) -> float:
         """The part that the first k by share recover, on the same prompts."""

@@ -26,7 +26,7 @@ from neurons.intervention.draws import DRAWS, noun_centuries, random_years
 from neurons.model.forward import attention_at_end, mlp, normalise, post_activation
 from neurons.ranking.mask_results import SEEDS, STARTS, STEPS, LearnedMasks, Start
 from neurons.ranking.ranking import HELD
-from neurons.ranking.sets import ONE_DRAW, RECOVERED, first_of, halves, kept_measures, recovered, sampled, set_sizes
+from neurons.ranking.sets import ONE_DRAW, RECOVERED, first_of, halves, kept_measures, recovered, set_sizes
 from neurons.rounding import descending
 from neurons.types import InputError, Progress, check_is, check_whole
 
@@ -72,7 +72,7 @@ def learned_masks(
             orders.append(descending(gates))
     sizes = np.union1d(set_sizes(len(own)), [k, len(own) - k])
     sets = np.concatenate([first_of(order, sizes.tolist()) for order in orders])
-    some = sampled(measured, len(sets), seed=seed)
+    some = measured.sampled(len(sets))
     values = kept_measures(some, sets, measures=[MAIN], draws=ONE_DRAW, seed=seed)[MAIN].mean(1)
     curves = np.stack([recovered(part) for part in values.reshape(len(orders), -1)])
     return LearnedMasks(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from neurons.attribution.results import Recovery
+from neurons.attribution.recovery import Recovery, fewest
 from neurons.shown import Shown
 from neurons.types import Measure, NeuronId, check_choice
 
@@ -29,7 +29,7 @@ class SetCurve:
     """Parts recovered with the first k neurons by share alone (kept) and with all others (removed), on centuries that
     did not choose the order.
 
-    sizes [G]: k, from 0 to all. kept [G]: on all prompts, as `Recovery` has it; removed [G]. random_kept,
+    sizes [G]: k, from 0 to all. kept [G]: as `Recovery` has it; removed [G]. random_kept,
     random_removed [S, G]: the same of S orders with neurons exchanged at random within layer and fifth of variance.
     """
 
@@ -42,11 +42,11 @@ class SetCurve:
 
     def fewest(self, part: float) -> int | None:
         """The first k by share that recover this part."""
-        return Recovery(self.measure, self.sizes, self.kept, held_out=True).fewest(part)
+        return fewest(self.sizes, self.kept, part)
 
     def fewest_random(self, part: float) -> int | None:
         """The same of the random orders' mean."""
-        return Recovery(self.measure, self.sizes, self.random_kept.mean(0), held_out=True).fewest(part)
+        return fewest(self.sizes, self.random_kept.mean(0), part)
 
     def at(self, k: int) -> dict[str, float]:
         """Kept, removed and the random orders' means at k, by straight line between the sizes that were run."""

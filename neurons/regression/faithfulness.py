@@ -8,15 +8,16 @@
    and floor are those of attribution (all neurons of the layers at a random other start year).
 4. Its interval is a jackknife over centuries of the ratio. A century is described by the others.
 
-`behaviour_of_first` is the comparison without a description: the first k neurons as they are, ordered on one half of
-the centuries and run on the other.
+`faithfulness_of_each` asks the same of single neurons, by start year: one neuron moves from its mean curve to its
+family's, and to its mean, all others stay at their mean curves. `behaviour_of_first` is the comparison without a
+description: the first k neurons as they are, ordered on one half of the centuries and run on the other.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neurons.attribution.answer import answer_of
@@ -24,17 +25,27 @@ from neurons.attribution.results import Attributed, Attribution
 from neurons.clustering.tuning import families_of
 from neurons.decomposition.population import Population
 from neurons.intervals import Cells, interval
-from neurons.intervention.context import AblationContext
+from neurons.intervention.context import PER_YEAR, AblationContext
 from neurons.model.at_end import after_writing
 from neurons.model.forward import normalise
-from neurons.ranking.sets import ONE_DRAW, RECOVERED, first_of, halves, kept_measures, recovered, sampled
-from neurons.regression.described import given_description, own_curves, standard_descriptions
-from neurons.regression.faithfulness_results import Faithful, Faithfulness, Recovered
+from neurons.ranking.sets import ONE_DRAW, RECOVERED, first_of, halves, kept_measures, recovered
+from neurons.regression.described import fitted, given_description, own_curves, standard_descriptions
+from neurons.regression.faithfulness_results import (
+    Faithful,
+    Faithfulness,
+    FaithfulnessOfEach,
+    OwnDescription,
+    Recovered,
+    Reproduced,
+)
+from neurons.rounding import is_nothing
 from neurons.types import Measure, NeuronId, Neurons, Progress, check_is, check_progress, check_whole
 
 ORDERED_BY: Measure = "probability_difference"
 ROWS = 2048
 """Descriptions times prompts in one pass."""
+SPREAD = 0.25
+"""Part of a squared effect that sampling of centuries may make up before nothing is said of it."""
 Written = Mapping[int, Float[Tensor, "C Y d"]]
 """What each held layer writes at END, output bias included, by century and start year."""
 
@@ -155,10 +166,10 @@ def behaviour_of_first(
 ) -> dict[Measure, Float[np.ndarray, " G"]]:
     """Recovered parts of clean minus floor in both measures, in one order: by share of the probability difference.
 
-    sizes: ascending, the last of them all neurons. On many neurons a sample of the prompts is run (`sampled`).
+    sizes: ascending, the last of them all neurons. On many neurons a sample of the prompts is run.
     """
     share, found = attributed.share(ORDERED_BY), []
-    pairs = halves(sampled(ctx, len(sizes) + 1, seed=seed), share.centuries)
+    pairs = halves(ctx.sampled(len(sizes) + 1, least=PER_YEAR), share.centuries)
     for done, (chosen, some) in enumerate(pairs, 1):
         sets = first_of(share.order(chosen), [0, *sizes])
         values = kept_measures(some, sets, measures=RECOVERED, draws=ONE_DRAW, seed=seed)
@@ -167,3 +178,72 @@ def behaviour_of_first(
             progress(done, len(pairs))
     means = np.mean(found, 0)
     return {measure: recovered(one)[1:] for measure, one in zip(RECOVERED, means, strict=True)}
+
+
+def faithfulness_of_each(
+    ctx: AblationContext,
+    population: Population,
+    neurons: Neurons,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> FaithfulnessOfEach:
+    """What each neuron's fitted family keeps of its own effect on both measures, by start year.
+
+    population: all neurons of the layers. Where no family fits the description is the neuron's mean, and keeps nothing.
+    On many neurons a sample of the prompts is run (`AblationContext.sampled`).
+    """
+    check_is("ctx", ctx, AblationContext, "what ablation_context returns")
+    check_progress(progress)
+    rows, years = population.rows(neurons), tuple(ctx.start_years)
+    families = families_of(population.take(rows), seed=seed)
+    own = own_curves(ctx.activations, years)
+    curves = own[:, :, rows].astype(float)
+    said = np.stack([fitted(years, curve, families) for curve in curves])
+    mean = np.broadcast_to(curves.mean(1, keepdims=True), curves.shape)
+    base = written_by(ctx, own)
+    changes = np.moveaxis(np.concatenate([said, mean], -1) - np.tile(curves, 2), -1, 0)
+    moved = [_moved(ctx, base, row, change) for row, change in zip(2 * rows.tolist(), changes, strict=True)]
+    some = ctx.sampled(len(moved) + 1)
+    cells, held = measured_cells(some, [base, *moved], progress=progress), _measured_at(some)
+    found = [
+        OwnDescription(
+            neuron, family, **{m: reproduced(cells[m][[0, 1 + at, 1 + at + len(rows)]], held) for m in RECOVERED}
+        )
+        for at, (neuron, family) in enumerate(zip(population.take(rows).neurons, families, strict=True))
+    ]
+    return FaithfulnessOfEach(ctx.cache.model, years, len(some), tuple(found))
+
+
+def _moved(ctx: AblationContext, base: Written, row: int, change: Float[np.ndarray, "C Y"]) -> Written:
+    """What the layers write when one neuron's activation changes by so much; all other layers' is not copied."""
+    layer, index = ctx.cache.layers[row // ctx.cache.d_mlp], row % ctx.cache.d_mlp
+    w_out = ctx.model.blocks[layer].W_out[index]
+    return {**base, layer: base[layer] + torch.as_tensor(change).to(w_out)[..., None] * w_out}
+
+
+def _measured_at(ctx: AblationContext) -> Bool[np.ndarray, "C Y"]:
+    """The centuries and start years that have prompts."""
+    c = np.unique(ctx.cache.century[ctx.rows], return_inverse=True)[1]
+    held = np.zeros((c.max() + 1, len(ctx.start_years)), bool)
+    held[c, np.searchsorted(ctx.start_years, ctx.start_year)] = True
+    return held
+
+
+def reproduced(measured: Float[np.ndarray, "3 C Y"], held: Bool[np.ndarray, "C Y"]) -> Reproduced:
+    """measured: with the neuron at its own curve, as described, and at its mean."""
+    cells = Cells(np.moveaxis(measured[:2] - measured[2], 0, -1), held)
+    by_year, part = interval(cells, lambda mean: mean), interval(cells, _kept_part)
+    own, error = by_year.estimate[:, 0], by_year.standard_error[:, 0]
+    size = float(np.sqrt((own**2).mean()))
+    nothing = is_nothing(own, float(np.abs(measured[0]).max())) or (error**2).sum() > SPREAD * (own**2).sum()
+    ends = (part.estimate, part.low, part.high)
+    value, low, high = (None if nothing or np.isnan(end) else float(end) for end in ends)
+    return Reproduced(value, low, high, size, own, by_year.estimate[:, 1])
+
+
+def _kept_part(mean: Float[np.ndarray, "Y 2"]) -> Float[np.ndarray, ""]:
+    """1 - sum (own - described)^2 / sum own^2; 0 where the neuron moves nothing."""
+    own, described = mean.T
+    whole = (own**2).sum()
+    return np.asarray(1 - ((own - described) ** 2).sum() / whole if whole else 0.0)

@@ -131,6 +131,18 @@ class Tiling(Shown):
         centres = [one.centre for one in self.neurons]
         return max((b - a for a, b in pairwise(centres)), default=None)
 
+    def place_of(self, neuron: NeuronId) -> dict[str, Any] | None:
+        """Its record; `by_centre`, its place in this order from 1; `before`, `after`: its neighbours there. None where
+        it is not of the set.
+        """
+        names = [one.neuron for one in self.neurons]
+        if neuron not in names:
+            return None
+        at = names.index(neuron)
+        before, after = names[at - 1] if at else None, names[at + 1] if at + 1 < len(names) else None
+        beside = {"before": None if before is None else str(before), "after": None if after is None else str(after)}
+        return self.neurons[at].record() | {"by_centre": at + 1, "of": len(names)} | beside
+
     def summary(self) -> dict[str, object]:
         law = self.law
         shown = "none" if law.correlation is None else f"{law.correlation:.2f}"

@@ -1,6 +1,6 @@
 """The blocks of a page: frozen, with their content alone and nothing of HTML or Markdown.
 
-    Page ── sections ── blocks: Text, Facts, Code, Table, TokenText, Gallery of Pictures
+    Page ── sections (claim, limits) ── blocks: Text, Facts, Code, Table, TokenText, Gallery of Pictures
 
 One description, two renderings (`render.py`, `markdown.py`). An analysis adds its page to the report by
 handing over a `Page`; the index links it.
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INDEX = "index"
+LIMITS = "What it does not show:"
 NUMBERED = 0.5
 """Share of the scale from which on a coloured token carries its number: the text can be read without colours."""
 SIGNIFICANT = 4
@@ -144,8 +145,12 @@ Block = Text | Facts | Code | Table | TokenText | Gallery
 
 @dataclass(frozen=True)
 class Section:
+    """claim: what its figures and numbers come to, in a sentence or two; limits: what they do not show."""
+
     title: str
     blocks: tuple[Block, ...]
+    claim: str = ""
+    limits: str = ""
 
     @property
     def anchor(self) -> str:

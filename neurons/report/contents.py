@@ -22,7 +22,7 @@ from neurons.intervention.results import Ablations
 from neurons.ranking.mask_results import LearnedMasks
 from neurons.ranking.results import OrderComparison, Ranking
 from neurons.ranking.set_results import Interchange, OnOtherPrompts, SetStudy
-from neurons.regression.faithfulness_results import Faithfulness
+from neurons.regression.faithfulness_results import Faithfulness, FaithfulnessOfEach
 from neurons.regression.results import Composition
 from neurons.regression.tiling_results import Tiling
 from neurons.report.folder import FORMAT
@@ -65,6 +65,7 @@ class Contents:
     composition: Composition | None = None
     tiling: Tiling | None = None
     faithfulness: Faithfulness | None = None
+    of_each: FaithfulnessOfEach | None = None
     weights: FromWeights = NOTHING_KEPT
     ablations: Ablations | None = None
     circuit: CircuitStudy | None = None
@@ -134,7 +135,7 @@ class Contents:
         found = neuron_numbers(
             self.effects, self.ranking, self.neurons, tuning=self.tuning, weights=self.weights, clusters=clusters
         )
-        return with_followed(found, self.routes, self.specificity)
+        return with_followed(found, self.routes, self.specificity, self.tiling, self.of_each)
 
     def analyses(self) -> dict[str, str]:
         """The analyses shown and how each was run, for the page of provenance."""
@@ -163,6 +164,10 @@ class Contents:
         found = {}
         if self.routes is not None:
             found["routes"] = f"of {len(self.routes.share.neurons):,} neurons, {self.routes.draws} draws a prompt"
+        if self.of_each is not None:
+            found["neurons' own descriptions"] = (
+                f"of {len(self.of_each.rows):,} neurons, on {self.of_each.prompts:,} prompts"
+            )
         if self.specificity is not None:
             found["specificity"] = f"on {self.specificity.tokens:,} tokens of {self.specificity.file}"
         return found

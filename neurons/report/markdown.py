@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from neurons.report.blocks import (
     INDEX,
+    LIMITS,
     Block,
     Code,
     Facts,
@@ -63,9 +64,10 @@ def _walk(page: Page, to: Callable[[str], str]) -> list[str]:
 
 def _section(section: Section, to: Callable[[str], str], picture_file: Callable[[str], str]) -> list[str]:
     lines = [f"## {escape(section.title)}"]
+    lines += [escape(section.claim)]
     for block in section.blocks:
         lines += _block(block, to, picture_file)
-    return lines
+    return [*lines, f"*{LIMITS}* {escape(section.limits)}" if section.limits else ""]
 
 
 def _block(block: Block, to: Callable[[str], str], picture_file: Callable[[str], str]) -> list[str]:

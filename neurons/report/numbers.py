@@ -18,6 +18,8 @@ from neurons.decomposition.effects import LogitEffects
 from neurons.decomposition.measured import mean_probability, measured_behaviour, measured_rows
 from neurons.decomposition.profiles import PartContrast, by_distance, contrast_by_part
 from neurons.ranking.results import Ranking
+from neurons.regression.faithfulness_results import FaithfulnessOfEach
+from neurons.regression.tiling_results import Tiling
 from neurons.report.weight_numbers import DIGITS, FromWeights
 from neurons.routes.results import Routes
 from neurons.task.years import contrast_weights
@@ -144,19 +146,30 @@ def neuron_numbers(
 
 
 def with_followed(
-    numbers: Mapping[str, dict[str, Any]], routes: Routes | None, specificity: Specificity | None
+    numbers: Mapping[str, dict[str, Any]],
+    routes: Routes | None,
+    specificity: Specificity | None,
+    tiling: Tiling | None,
+    of_each: FaithfulnessOfEach | None,
 ) -> dict[str, dict[str, Any]]:
-    """Each neuron's numbers with the `routes` of its share and total effect and its `specificity` on a text; None where
-    they are not known.
+    """Each neuron's numbers with the `routes` of its share and total effect, its `specificity` on a text, its `place`
+    in the tiling and what its `own_description` keeps; None where they are not known.
     """
     return {
         name: {
             **one,
             "routes": None if routes is None else routes.of_neuron(NeuronId.parse(name)),
             "specificity": None if specificity is None else specificity.of_neuron(NeuronId.parse(name)),
+            "place": None if tiling is None else tiling.place_of(NeuronId.parse(name)),
+            "own_description": _own_description(of_each, NeuronId.parse(name)),
         }
         for name, one in numbers.items()
     }
+
+
+def _own_description(of_each: FaithfulnessOfEach | None, neuron: NeuronId) -> dict[str, Any] | None:
+    found = None if of_each is None else of_each.of(neuron)
+    return None if found is None else found.record()
 
 
 def _similar_curves(effects: LogitEffects, neurons: Sequence[NeuronId]) -> dict[NeuronId, Neighbours]:

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from neurons.report import markdown
-from neurons.report.blocks import Cell, FileLink, Page, PageLink, Span, Table, visible
+from neurons.report.blocks import LIMITS, Cell, FileLink, Page, PageLink, Span, Table, visible
 from neurons.report.drawing import picture_file
 from neurons.report.folder import write_text
 
@@ -138,6 +138,7 @@ def environment() -> Environment:
     )
     made.globals.update(
         html_file=html_file,
+        limits=LIMITS,
         picture_file=picture_file,
         row_data=row_data,
         many=MANY,

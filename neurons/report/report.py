@@ -25,12 +25,12 @@ from neurons.report.pages.causal import ablation_section, causal_page
 from neurons.report.pages.circuit import circuit_page, input_section
 from neurons.report.pages.composition.clusters import cluster_pages, clusters_section
 from neurons.report.pages.composition.composed import composition_page, tiling_section
-from neurons.report.pages.finding import in_words
+from neurons.report.pages.finding import MAIN, in_words
 from neurons.report.pages.index import index_page
 from neurons.report.pages.neuron import neuron_page
 from neurons.report.pages.provenance import check_page, provenance_page, short_provenance
 from neurons.report.pages.sections.routes import neuron_routes, route_sections
-from neurons.report.pages.sections.specificity import lead_with, specificity_sections
+from neurons.report.pages.sections.specificity import specificity_sections
 from neurons.report.pages.sets import sets_sections
 from neurons.report.render import EXPLORER, Site, html_file, write_assets, write_page
 from neurons.types import FileFormat, NeuronId, Progress
@@ -115,24 +115,22 @@ def _pages(contents: Contents, numbers: Mapping[str, Any], linked: Sequence[Page
 
 
 def _neuron_pages(contents: Contents, numbers: Mapping[str, Any]) -> Iterator[Page]:
-    names = list(numbers["neurons"])
+    names, answer = list(numbers["neurons"]), contents.ranking.answer
     last = Section("Provenance", (short_provenance(numbers),))
     for place, name in enumerate(names):
-        page = neuron_page(
-            numbers["neurons"][name],
+        one = numbers["neurons"][name]
+        yield neuron_page(
+            one,
             numbers["start_years"],
             n_ranked=len(contents.ranking),
             paged=contents.paged,
             clustered=contents.clustering is not None,
+            whole=None if answer is None else answer.clean[MAIN] - answer.floor[MAIN],
+            tiling=contents.tiling,
+            routes=neuron_routes(one, contents.paged),
+            added=(*specificity_sections(one), *_added(contents, NeuronId.parse(name)), last),
             previous=names[place - 1] if place else None,
             following=names[place + 1] if place + 1 < len(names) else None,
-        )
-        one = numbers["neurons"][name]
-        followed = (*neuron_routes(one, contents.paged), *specificity_sections(one))
-        yield replace(
-            page,
-            lead=lead_with(one),
-            sections=(*page.sections, *followed, *_added(contents, NeuronId.parse(name)), last),
         )
 
 

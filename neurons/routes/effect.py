@@ -20,7 +20,7 @@ from torch import Tensor
 
 from neurons.attribution.end import Block, block_of, measured_rows
 from neurons.attribution.shares import check_ctx, gauss
-from neurons.intervention.context import AblationContext
+from neurons.intervention.context import PER_YEAR, AblationContext
 from neurons.intervention.draws import random_years
 from neurons.intervention.exact import check_neurons
 from neurons.intervention.groups import ROWS
@@ -31,6 +31,8 @@ from neurons.routes.results import ROUTES, Split
 from neurons.routes.share import at_final_residual
 from neurons.types import Measure, Neurons, Progress
 
+RUNS = 6
+"""What a neuron costs, in runs: END again, and the vocabulary forward and back at two nodes."""
 STEPS = (2, 4, 8, 16, 32)
 """Numbers of nodes tried, one after the other: one neuron alone moves the answer little."""
 TOLERANCE = 3e-7
@@ -49,10 +51,11 @@ def effect_routes(
     """Split the total effect of each neuron, ablated alone, by route. An effect is ablated minus clean.
 
     receivers: the later neurons whose edges are named. seed: of the one start year drawn for each prompt. progress:
-    prompts done. Raises `InputError` for a neuron outside the cache.
+    prompts done. Of a large model a sample of the prompts is run. Raises `InputError` for a neuron outside the cache.
     """
     check_ctx(ctx, [measure], progress)
     found, ends = (Followed.of(ctx, check_neurons(ctx.cache, some)) for some in (neurons, receivers))
+    ctx = ctx.sampled(RUNS * len(found.neurons), least=PER_YEAR // 2)
     parts = Means.of(ctx, (len(found.neurons), len(ROUTES)))
     edges, done = np.zeros((len(found.neurons), len(ends.neurons))), 0
     taken = random_years(ctx.cache, draws=1, seed=seed)
@@ -72,7 +75,7 @@ def effect_routes(
         if progress:
             progress(done, len(ctx))
     mean = parts.interval()
-    return Split("total effect", found.neurons, ends.neurons, mean.estimate, mean.low, mean.high, edges)
+    return Split("total effect", found.neurons, ends.neurons, mean.estimate, mean.low, mean.high, edges, len(ctx))
 
 
 @dataclass(frozen=True, eq=False)

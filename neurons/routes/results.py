@@ -28,6 +28,7 @@ class Split(Shown):
 
     parts [n, 4]: by `ROUTES`; they add up to the share, or to the total effect. low, high [n, 4]: their 95 % intervals
     over centuries, NaN with one. edges [n, m]: of the last part, what runs through each of the m receivers.
+    n_prompts: those that were run.
     """
 
     of: Literal["share", "total effect"]
@@ -37,9 +38,10 @@ class Split(Shown):
     low: Float[np.ndarray, "n 4"]
     high: Float[np.ndarray, "n 4"]
     edges: Float[np.ndarray, "n m"]
+    n_prompts: int
 
     def summary(self) -> dict[str, object]:
-        return {"of": self.of, "neurons": len(self.neurons)} | {
+        return {"of": self.of, "neurons": len(self.neurons), "prompts": self.n_prompts} | {
             name: f"{value:+.4f}" for name, value in zip(ROUTES, self.parts.sum(0), strict=True)
         }
 
@@ -129,6 +131,7 @@ class Routes(Shown):
             "measure": self.measure,
             "draws": self.draws,
             "steps": self.steps,
+            "prompts": {"share": self.share.n_prompts, "effect": self.effect.n_prompts},
             "total": float(self.share.total.sum()),
             **dict(zip(ROUTES, whole, strict=True)),
             "share": [self.share.record(neuron) for neuron in self.share.neurons],

@@ -68,7 +68,7 @@ def share_routes(
         if progress:
             progress(round(done), len(ctx))
     mean = parts.interval()
-    return Split("share", found.neurons, found.neurons, mean.estimate, mean.low, mean.high, edges)
+    return Split("share", found.neurons, found.neurons, mean.estimate, mean.low, mean.high, edges, len(ctx))
 
 
 @dataclass(frozen=True, eq=False)

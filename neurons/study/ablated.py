@@ -66,10 +66,11 @@ class Ablated(Composed):
         scheduler: str | None = None,
     ) -> "Ablations":
         from neurons.intervention.ablations import ablations
+        from neurons.intervention.context import PER_YEAR
 
-        chosen = intervention or Intervention()
+        chosen, some = intervention or Intervention(), ctx.sampled(len(neurons), least=PER_YEAR)
         return ablations(
-            ctx, neurons, chosen, self._beside(ctx, chosen), together=together, jobs=jobs, scheduler=scheduler,
+            some, neurons, chosen, self._beside(some, chosen), together=together, jobs=jobs, scheduler=scheduler,
             bars=self.bars,
         )  # fmt: skip
 

@@ -34,8 +34,7 @@ class Answered(Opened):
         def make() -> "Attributed":
             from neurons.ranking.sets import attributed
 
-            with self.bars("attributing the answer to neurons") as progress:
-                return attributed(self.context(), seed=self.plan.settings.seed, progress=progress)
+            return attributed(self.context(), seed=self.plan.settings.seed, bars=self.bars)
 
         return self._keep("attribution", make)
 

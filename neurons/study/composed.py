@@ -12,7 +12,7 @@ from neurons.types import NeuronId, Neurons
 if TYPE_CHECKING:
     from neurons.clustering.results import Clustering, Method, Tuning
     from neurons.decomposition.population import Population
-    from neurons.regression.faithfulness_results import Faithfulness
+    from neurons.regression.faithfulness_results import Faithfulness, FaithfulnessOfEach
     from neurons.regression.results import Composition
     from neurons.regression.tiling_results import Tiling
     from neurons.routes.results import Routes
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from neurons.weights.specificity_results import Specificity
 
 WATCHED = 24
-"""Neurons that are compared with a text if none is named."""
+"""Neurons that are looked at one by one if none is named."""
 
 
 class Composed(Answered):
@@ -102,6 +102,18 @@ class Composed(Answered):
         """
         default = describe is None and neurons is None
         return self._keep("faithfulness", lambda: computed.faithfulness(self, describe, neurons), default=default)
+
+    def faithfulness_of_each(self, neurons: Sequence[str | NeuronId] = ()) -> "FaithfulnessOfEach":
+        """Hold single neurons at the fitted family of their tuning, and measure what is kept of each one's own effect.
+
+        neurons: default the first 24 of the ranking. Runs the model once for all; those of the last call are kept.
+        """
+        named = tuple(dict.fromkeys(map(self.check_neuron, neurons))) or self.ranking().neurons[:WATCHED]
+        return self._keep(
+            "of_each",
+            lambda: computed.faithfulness_of_each(self, named),
+            fits=lambda kept: set(named) <= {one.neuron for one in kept.rows},
+        )
 
     def tiling(self) -> "Tiling":
         """Place the neurons that recover 90 % of the probability difference: tuning centre, readout edge, their law.

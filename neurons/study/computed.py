@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from neurons.circuit.search_results import Search
     from neurons.clustering.results import Clustering, Method
     from neurons.comparison.results import Checks
-    from neurons.regression.faithfulness_results import Faithfulness
+    from neurons.regression.faithfulness_results import Faithfulness, FaithfulnessOfEach
     from neurons.regression.results import Composition
     from neurons.regression.tiling_results import Tiling
     from neurons.study.composed import Composed
@@ -109,6 +109,14 @@ def faithfulness(
             study.context(), attributed, population, groups=groups, describe=describe, neurons=neurons, seed=seed,
             progress=progress,
         )  # fmt: skip
+
+
+def faithfulness_of_each(study: "Composed", neurons: Sequence[NeuronId]) -> "FaithfulnessOfEach":
+    from neurons.regression.faithfulness import faithfulness_of_each as put_back
+
+    seed = study.plan.settings.seed
+    with study.bars("putting descriptions of single neurons into the model") as progress:
+        return put_back(study.context(), study.population(), neurons, seed=seed, progress=progress)
 
 
 def tiling(study: "Composed") -> "Tiling":

@@ -37,20 +37,21 @@ KEPT = {
     "text": ("neurons.weights.results:TextStudy", "1"),
     "specificity": ("neurons.weights.specificity_results:Specificity", "1"),
     "neighbours": ("neurons.weights.results:NeighboursOfAll", "1"),
-    "attribution": ("neurons.attribution.results:Attributed", "2"),
+    "attribution": ("neurons.attribution.results:Attributed", "3"),
     "positions": ("neurons.attribution.position_results:Positions", "1"),
     "sets": ("neurons.ranking.set_results:SetStudy", "1"),
     "interchange": ("neurons.ranking.set_results:Interchange", "1"),
-    "elsewhere": ("neurons.ranking.set_results:OnOtherPrompts", "1"),
+    "elsewhere": ("neurons.ranking.set_results:OnOtherPrompts", "2"),
     "masks": ("neurons.ranking.mask_results:LearnedMasks", "1"),
     "orders": ("neurons.ranking.results:OrderComparison", "2"),
-    "routes": ("neurons.routes.results:Routes", "1"),
+    "routes": ("neurons.routes.results:Routes", "2"),
     "ablations": ("neurons.intervention.results:Ablations", "3"),
     "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "3"),
     "components": ("neurons.intervention.results:ComponentEffects", "2"),
     "clusters": ("neurons.clustering.results:Clustering", "4"),
     "composition": ("neurons.regression.results:Composition", "4"),
     "faithfulness": ("neurons.regression.faithfulness_results:Faithfulness", "1"),
+    "of_each": ("neurons.regression.faithfulness_results:FaithfulnessOfEach", "1"),
     "tiling": ("neurons.regression.tiling_results:Tiling", "1"),
     "circuit": ("neurons.circuit.results:CircuitStudy", "4"),
     "check": ("neurons.comparison.results:Checks", "4"),
@@ -78,7 +79,8 @@ class Opened(Shown):
     that are cached and analysed; default the last third. years: the start years measured; default those of 02-98 that
     have a prompt. nouns, centuries, seed, bos: as in `year_spans`. task or template: other prompts; prompts: a set or a
     file of your own (`read_prompts`). attribution: whether the ranking is by attribution, which runs the model
-    once; else by direct effect. device: where the model runs. bars: opens a progress bar for each long computation;
+    once; else by direct effect. all_prompts: analyses of many runs take every prompt, where they would take a sample
+    (large models). device: where the model runs. bars: opens a progress bar for each long computation;
     note: called with each message to the person. jobs, scheduler: where the cache is built, see docs/cluster.md.
 
     `plan` is what the settings mean for this checkpoint: prompts, layers, start years, where the cache lies.
@@ -102,6 +104,7 @@ class Opened(Shown):
         prompts: PromptSet | PromptFile | None = None,
         dtype: str = DTYPE,
         attribution: bool = True,
+        all_prompts: bool = False,
         device: str = "cpu",
         cache_dir: str | os.PathLike[str] | None = None,
         jobs: int | None = None,
@@ -116,7 +119,7 @@ class Opened(Shown):
             task=task if isinstance(task, Task) else choose_task(task, template),
             prompts=prompts,
             dtype=check_dtype(dtype),
-            attribution=attribution,
+            attribution=attribution, all_prompts=all_prompts,
             device=parse_device(device),
             cache_dir=default_folder() if cache_dir is None else Path(cache_dir),
         )  # fmt: skip
@@ -158,12 +161,12 @@ class Opened(Shown):
             task=chosen,
             prompts=settings.prompts if chosen is settings.task else None,
             dtype=settings.dtype,
-            attribution=settings.attribution,
+            attribution=settings.attribution, all_prompts=settings.all_prompts,
             device=settings.device,
             cache_dir=settings.cache_dir,
             bars=self.bars,
             note=self.note,
-        )
+        )  # fmt: skip
         other._models = self._models
         return other
 
@@ -239,7 +242,7 @@ class Opened(Shown):
         self.check_nouns(nouns)
         return ablation_context(
             self.model, self.cache, years=self.years, nouns=nouns, activations=self.activations,
-            seed=self.plan.settings.seed,
+            seed=self.plan.settings.seed, all_prompts=self.plan.settings.all_prompts,
         )  # fmt: skip
 
     @cached_property

@@ -43,6 +43,7 @@ def contents(
         composition=study.composition(),
         tiling=study.tiling(),
         faithfulness=study.faithfulness() if study.plan.settings.attribution else None,
+        of_each=study.faithfulness_of_each(chosen) if study.plan.settings.attribution else study.kept("of_each"),
         weights=_weights(study, chosen),
         ablations=_ablations(study, run=causal),
         circuit=study.circuit() if circuit else study.kept("circuit"),
@@ -66,7 +67,8 @@ def one_neuron(study: "Study", neuron: str | NeuronId) -> dict[str, Any]:
         study.effects(), study.ranking(), [named], tuning=study.tuning(), weights=_weights(study, [named]),
         clusters=cluster_names(study.clusters()),
     )  # fmt: skip
-    return with_followed(numbers, study.kept("routes"), study.kept("specificity"))[str(named)]
+    found = (study.kept(name) for name in ("routes", "specificity", "tiling", "of_each"))
+    return with_followed(numbers, *found)[str(named)]
 
 
 def python_command(study: "Study", *, causal: bool, circuit: bool) -> str:
@@ -74,7 +76,7 @@ def python_command(study: "Study", *, causal: bool, circuit: bool) -> str:
     settings, plain = study.plan.settings, Settings()
     changed = [
         f"{name}={getattr(settings, name)!r}"
-        for name in ("layers", "years", "nouns", "centuries", "seed", "bos", "dtype", "attribution")
+        for name in ("layers", "years", "nouns", "centuries", "seed", "bos", "dtype", "attribution", "all_prompts")
         if getattr(settings, name) != getattr(plain, name)
     ]
     if settings.task.name in TASKS and settings.task != plain.task:

@@ -24,7 +24,7 @@ class Settings:
     layers: None for the last third of the model's. years: the start years measured, None for those of 02-98 that have
     a prompt. nouns, centuries, seed, bos, task: as in `year_spans`; the seed also draws splits and subsamples. prompts:
     a prompt set or file of your own in their place. attribution: whether the ranking is by attribution, or by direct
-    effect.
+    effect. all_prompts: whether analyses of many runs take all prompts, however long that takes, and not a sample.
     """
 
     layers: tuple[int, ...] | None = None
@@ -37,6 +37,7 @@ class Settings:
     prompts: PromptSet | PromptFile | None = None
     dtype: Dtype = DTYPE
     attribution: bool = True
+    all_prompts: bool = False
     device: Device = "cpu"
     cache_dir: Path = field(default_factory=default_folder)
 
@@ -132,7 +133,8 @@ class Plan:
     @property
     def key(self) -> dict[str, Any]:
         """What results depend on beside the cache's key."""
-        return {"years": list(self.years), "seed": self.settings.seed}
+        settings = self.settings
+        return {"years": list(self.years), "seed": settings.seed, "all_prompts": settings.all_prompts}
 
     @property
     def token_names(self) -> tuple[str, ...]:

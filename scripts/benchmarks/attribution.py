@@ -9,13 +9,13 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
 import neurons
+from benchmarks.hooked import Hooked
 from benchmarks.memory import peaks
 from benchmarks.pairs import Limit, Row, Turns, alternate, difference, row
 from benchmarks.setting import Setting, environment, python
@@ -45,13 +45,7 @@ class Attributing:
         self.rows = next(measured_rows(self.ctx))
         self.others = random_years(cache, draws=DRAWS)[:, self.rows]
         self.nodes = gauss(STEPS[0], self.ctx)
-
-    @cached_property
-    def hf(self) -> Any:
-        from transformers import GPT2LMHeadModel
-
-        found = GPT2LMHeadModel.from_pretrained(self.model.checkpoint.folder, attn_implementation="eager")
-        return found.eval().requires_grad_(False)
+        self.hooked = Hooked(self.ctx)
 
     def ours(self, _: int) -> dict[str, np.ndarray]:
         block = block_of(self.ctx, MEASURES, self.rows, self.others)
@@ -60,23 +54,15 @@ class Attributing:
 
     def peer(self, _: int) -> dict[str, np.ndarray]:
         rows = self.rows[:HOOKED]
-        clean = self.activations(rows)
+        clean = self.hooked.activations(rows)
         total = {name: torch.zeros(len(MEASURES), HOOKED, len(clean) * self.ctx.cache.d_mlp) for name in
                  ("share", "written")}  # fmt: skip
         for others in self.others[:, :HOOKED]:
-            other = self.activations(others)
+            other = self.hooked.activations(others)
             for alpha, weight in zip(self.nodes.at.tolist(), self.nodes.weight.tolist(), strict=True):
                 for name, held in (("share", None), ("written", clean)):
                     total[name] += weight / DRAWS * self.gradients(rows, other, alpha, held)
         return {name: values.numpy() for name, values in total.items()}
-
-    @torch.no_grad()
-    def activations(self, rows: np.ndarray) -> dict[int, torch.Tensor]:
-        """At END, layer by layer."""
-        found: dict[int, torch.Tensor] = {}
-        self.end_logits(rows, {at: lambda _, __, out, at=at: found.update({at: out[:, -1].clone()}) for at in
-                               self.ctx.cache.layers})  # fmt: skip
-        return found
 
     def gradients(
         self, rows: np.ndarray, other: dict[int, torch.Tensor], alpha: float, held: dict[int, torch.Tensor] | None
@@ -92,7 +78,7 @@ class Attributing:
 
             return hook
 
-        p = self.end_logits(rows, {layer: mix(layer) for layer in other}).softmax(-1)[:, self.ctx.year_ids]
+        p = self.hooked.end_logits(rows, {layer: mix(layer) for layer in other}).softmax(-1)[:, self.ctx.year_ids]
         found = []
         for place, weights in enumerate(self.weights(rows)):
             value = (p * weights).sum()
@@ -105,15 +91,6 @@ class Attributing:
         at = torch.as_tensor(self.ctx.cache.start_year[rows])[:, None]
         year = torch.arange(100)
         return [2.0 * (year > at) - 1, 1.0 * (year == at + 1) - 1.0 * (year == at - 1)]
-
-    def end_logits(self, rows: np.ndarray, hooks: dict[int, Callable[..., Any]]) -> torch.Tensor:
-        acts = [self.hf.transformer.h[layer].mlp.act for layer in hooks]
-        handles = [act.register_forward_hook(hook) for act, hook in zip(acts, hooks.values(), strict=True)]
-        tokens = torch.as_tensor(self.ctx.tokens[rows], dtype=torch.long)
-        logits = self.hf.lm_head(self.hf.transformer(tokens, use_cache=False).last_hidden_state[:, -1])
-        for handle in handles:
-            handle.remove()
-        return logits
 
 
 def rows(setting: Setting) -> list[Row | Limit]:
@@ -182,5 +159,5 @@ def ours(setting: Setting) -> Callable[[int], Any]:
 
 def peer(setting: Setting) -> Callable[[int], Any]:
     one = Attributing(setting)
-    one.hf  # noqa: B018  loaded before the measurement
+    one.hooked.hf  # noqa: B018  loaded before the measurement
     return one.peer

@@ -21,7 +21,7 @@ from neurons.model.model import Model
 from neurons.ranking.directions import PAIRS, directions
 from neurons.ranking.interchange import interchange
 from neurons.ranking.set_results import Interchange
-from neurons.ranking.sets import balanced, first_of, sampled, set_sizes
+from neurons.ranking.sets import first_of, set_sizes
 from neurons.task.prompts import year_spans
 from neurons.task.templates import Tokenizer
 from neurons.types import InputError
@@ -185,8 +185,8 @@ def test_interchange_as_json_has_null_for_cells_without_a_pair(exchanged: Interc
 
 
 def test_a_sample_has_every_start_year_and_balances_centuries(mini_model: Model, mini_cache: Cache) -> None:
-    ctx = ablation_context(mini_model, mini_cache)
-    some = balanced(ctx, 2, seed=1)
+    ctx = ablation_context(mini_model, mini_cache, seed=1)
+    some = ctx.balanced(2)
     assert (np.unique(some.start_year, return_counts=True)[1] == 2).all()
     assert tuple(np.unique(some.start_year)) == ctx.start_years
     each = np.unique(ctx.cache.century[some.rows], return_counts=True)[1]
@@ -197,5 +197,8 @@ def test_a_sample_has_every_start_year_and_balances_centuries(mini_model: Model,
 
 def test_all_prompts_are_taken_where_the_work_allows(mini_model: Model, mini_cache: Cache) -> None:
     ctx = ablation_context(mini_model, mini_cache)
-    assert sampled(ctx, 100) is ctx
-    assert len(sampled(ctx, 10**9)) == len(ctx.start_years)
+    assert ctx.sampled(100) is ctx
+    assert len(ctx.sampled(10**9)) == len(ctx.start_years)
+    assert len(ctx.sampled(10**9, least=8)) == 8 * len(ctx.start_years)
+    everything = replace(ctx, all_prompts=True)
+    assert everything.sampled(10**9) is everything

@@ -10,7 +10,7 @@ from hooked_shares import hooked_shares
 from oracle import relative
 from random_gpt2 import write_random_gpt2
 
-from neurons.attribution.results import Recovery
+from neurons.attribution.recovery import fewest
 from neurons.attribution.shapley import shapley, shapley_by_permutation
 from neurons.cache.build import cache_activations
 from neurons.intervention.context import AblationContext, ablation_context
@@ -71,6 +71,15 @@ def test_kept_sets_equal_hooks(two_years: AblationContext) -> None:
             assert relative(values, ctx.averaging @ oracle.values(measure, tokens, year, masks, other).numpy()) < DOUBLE
 
 
+def test_the_contrast_of_kept_sets_reads_no_vocabulary(
+    two_years: AblationContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = kept_measures(two_years, subsets(), draws=1)["contrast"]
+    monkeypatch.delattr("neurons.attribution.answer.softmax_over_vocabulary")
+    alone = kept_measures(two_years, subsets(), measures=["contrast"], draws=1)["contrast"]
+    np.testing.assert_array_equal(alone, expected)
+
+
 def test_sampled_shapley_values_are_the_enumerated_ones(two_years: AblationContext) -> None:
     ctx = two_years
     every = kept_measures(ctx, subsets(), draws=1)
@@ -128,17 +137,17 @@ def test_with_one_century_nothing_is_held_out(two_years: AblationContext) -> Non
 @pytest.mark.parametrize(("part", "k"), [(0.5, 1), (0.8, 2), (0.9, 3), (1.0, 4), (0.0625, 1)])
 def test_k_lies_on_the_line_between_the_sizes_that_were_run(part: float, k: int) -> None:
     sizes, recovered = np.array([0, 1, 2, 4]), np.array([0, 0.5, 0.8, 1.0])
-    assert Recovery("probability_difference", sizes, recovered, held_out=True).fewest(part) == k
+    assert fewest(sizes, recovered, part) == k
 
 
 def test_where_nothing_moves_no_set_recovers_it() -> None:
-    assert Recovery("probability_difference", np.arange(3), np.zeros(3), held_out=True).fewest(0.9) is None
+    assert fewest(np.arange(3), np.zeros(3), 0.9) is None
 
 
 @pytest.mark.parametrize("part", [0.0, 1.5, float("nan")])
 def test_a_part_that_is_none_is_refused(part: float) -> None:
     with pytest.raises(InputError, match="part must be a number above 0 and at most 1"):
-        Recovery("probability_difference", np.arange(3), np.arange(3) / 2, held_out=True).fewest(part)
+        fewest(np.arange(3), np.arange(3) / 2, part)
 
 
 def test_sizes_grow_from_none_to_all() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neurons.attribution.results import Recovery
+from neurons.attribution.recovery import Recovery
 from neurons.ranking.mask_results import LearnedMasks
 from neurons.ranking.set_results import Interchange, Members, OtherPrompts, PatchedRuns, SetCurve, SetStudy, WorstPrompt
 from neurons.report.blocks import Gallery, Table
@@ -53,7 +53,9 @@ def test_what_was_not_measured_has_no_section() -> None:
 def test_every_part_is_shown_and_every_figure_drawn(
     sets: SetStudy, exchanged: Interchange, masks: LearnedMasks
 ) -> None:
-    other = OtherPrompts("price-range", 50, {}, {}, (Recovery("probability_difference", SIZES, CURVE, held_out=True),))
+    other = OtherPrompts(
+        "price-range", 50, {}, {}, (Recovery("probability_difference", SIZES, CURVE, held_out=True, n_prompts=50),)
+    )
     (section,) = sets_sections(sets, (other,), exchanged, masks)
     assert section.title == TITLE
     pictures = [picture for block in section.blocks if isinstance(block, Gallery) for picture in block.pictures]

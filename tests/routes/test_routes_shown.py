@@ -28,7 +28,7 @@ def routes() -> Routes:
     layer = np.array([neuron.layer for neuron in NEURONS])
     edges = np.where(layer[:, None] < layer, rng.normal(size=(n, n)), 0) / 1000
     parts = rng.normal(size=(n, 4))
-    share = Split("share", NEURONS, NEURONS, parts, parts - 1, parts + 1, edges)
+    share = Split("share", NEURONS, NEURONS, parts, parts - 1, parts + 1, edges, 50)
     effect = replace(share, of="total effect", neurons=NEURONS[:3], parts=-parts[:3], edges=edges[:3],
                      low=np.full((3, 4), np.nan), high=np.full((3, 4), np.nan))  # fmt: skip
     return Routes("mini", "probability_difference", share, effect, draws=4, steps=6)

@@ -56,6 +56,7 @@ METHODS: dict[str, Callable[[Study], Any]] = {
     "clusters": lambda study: study.clusters(),
     "composition": lambda study: study.composition(),
     "faithfulness": lambda study: study.faithfulness(),
+    "faithfulness_of_each": lambda study: study.faithfulness_of_each(NEURONS),
     "tiling": lambda study: study.tiling(),
     "circuit": lambda study: study.circuit(prompts=PROMPTS, random=RANDOM),
     "inputs": lambda study: study.inputs(NEURONS[0], prompts=PROMPTS),
@@ -99,8 +100,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
 TABLES = (
     "attribution", "shapley", "approximations", "sets", "interchange", "masks",
     "behaviour", "ranking", "neuron_statistics", "texts", "ablate", "ablations", "curves", "published_curve", "tuning",
-    "components", "clusters", "composition", "faithfulness", "tiling", "circuit", "inputs", "checks", "tasks",
-    "compare",
+    "components", "clusters", "composition", "faithfulness", "faithfulness_of_each", "tiling", "circuit", "inputs",
+    "checks", "tasks", "compare",
 )  # fmt: skip
 LABELLED = {
     "attribution": ("start_year", "neuron"),

@@ -26,14 +26,15 @@ from matplotlib.ticker import MaxNLocator
 from neurons.task.years import N_YEARS
 from neurons.types import OutputError
 
-COLUMN = 3.35
-"""Width of one column of a two-column paper, inches; `WIDE` spans both."""
-WIDE = 6.9
+COLUMN, WIDE = 84 / 25.4, 174 / 25.4
+"""Widths of all figures, inches: one column of a two-column paper, and both."""
 HEIGHT = 2.4
+SQUARE_MAP = COLUMN - 0.62 - 0.85 + 0.42 + 0.22
+"""Height of a column's figure whose map is a square beside its colour scale."""
 PNG_DPI = 300
 LEGEND_COLUMNS = 3
 
-RAISES, LOWERS, NEUTRAL, ACCENT = "#b2182b", "#2166ac", "#4d4d4d", "#e08214"
+RAISES, LOWERS, NEUTRAL, ACCENT = "#b2182b", "#2166ac", "#4d4d4d", "#d55e00"
 CENTRED, SEQUENTIAL, NO_DATA = "RdBu_r", "YlGnBu", "#d9d9d9"
 LAYER_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d")
 """Okabe and Ito's palette: told apart with every common colour blindness."""
@@ -173,7 +174,7 @@ def ends(x: Sequence[int]) -> tuple[float, float]:
 def _one_map(
     values: Float[np.ndarray, "Y 100"], start_years: Sequence[int], *, colours: str, norm: Normalize, label: str
 ) -> Figure:
-    figure = new_figure()
+    figure = new_figure(height=SQUARE_MAP)
     draw_map(add_axes(figure, right=0.85), values, start_years, colours=colours, norm=norm)
     draw_colour_bar(add_axes(figure, left=COLUMN - 0.77, right=0.65), colours=colours, norm=norm, label=label)
     return figure
@@ -206,9 +207,11 @@ def part_maps(
     """Several maps on one scale, each under its name."""
     columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
-    side, left, right, top, bottom, gap = 1.42, 0.5, 0.7, 0.22, 0.42, 0.12
+    left, right, top, bottom, gap = 0.5, 0.72, 0.22, 0.42, 0.12
+    whole = COLUMN if columns == 1 else WIDE
+    side = min(1.9, (whole - left - right) / columns - gap)
     high = side + 0.25
-    figure = new_figure(left + columns * (side + gap) + right, rows * high + bottom)
+    figure = new_figure(whole, rows * high + bottom)
     width, height = figure.get_size_inches()
     size = limit(np.stack(list(maps.values())))
     norm = Normalize(-size, size)
@@ -221,7 +224,13 @@ def part_maps(
         lowest = place + columns >= len(maps)
         axes.set(xlabel=YEAR if lowest else "", ylabel=START_YEAR if column == 0 else "")
         axes.tick_params(labelbottom=lowest, labelleft=column == 0)
-    bar = add_axes(figure, left=width - right + 0.02, right=right - 0.12, bottom=bottom + 0.03, top=top)
+    bar = add_axes(
+        figure,
+        left=left + columns * (side + gap) + 0.02,
+        right=width - left - columns * (side + gap) - 0.12,
+        bottom=bottom + 0.03,
+        top=top,
+    )
     draw_colour_bar(bar, colours=CENTRED, norm=norm, label=f"{label} (logits)")
     return figure
 
@@ -261,24 +270,15 @@ def curve(
 
 
 @styled
-def readout_bars(readout: Float[np.ndarray, "100"]) -> Figure:
-    """What one unit of a/sigma adds to each year's logit: red raises, blue lowers."""
-    figure = new_figure()
-    axes = add_axes(figure)
-    years = np.arange(N_YEARS)
-    for colour, part in ((RAISES, np.maximum(readout, 0)), (LOWERS, np.minimum(readout, 0))):
-        axes.fill_between(years, 0, part, step="mid", color=colour, linewidth=0)
-    axes.axhline(0, color="black", linewidth=0.6)
-    axes.set(xlim=(-0.5, N_YEARS - 0.5), xlabel=YEAR, ylabel="logits per unit of a/σ")
-    plain_ticks(axes)
-    return figure
-
-
-@styled
 def digit_tables(tuning: Float[np.ndarray, "100"], readout: Float[np.ndarray, "100"]) -> Figure:
     """Activation by the start year's two digits, and readout by the year's: tens down, last digit across."""
-    figure = new_figure()
-    sides = (("activation a/σ", tuning, 0.38, 2.13), ("readout", readout, 2.05, 0.46))
+    side = 0.92
+    figure = new_figure(height=side + 0.64)
+    lefts = (0.45, 2.03)
+    sides = tuple(
+        (name, values, left, COLUMN - left - side)
+        for name, values, left in zip(("activation a/σ", "readout"), (tuning, readout), lefts, strict=True)
+    )
     for name, values, left, right in sides:
         norm = Normalize(-limit(values), limit(values))
         axes = add_axes(figure, left=left, right=right)
@@ -288,6 +288,6 @@ def digit_tables(tuning: Float[np.ndarray, "100"], readout: Float[np.ndarray, "1
         if left < 1:
             axes.set_ylabel("tens")
         axes.spines[["top", "right"]].set_visible(True)
-        bar = add_axes(figure, left=COLUMN - right + 0.05, right=right - 0.12)
+        bar = add_axes(figure, left=COLUMN - right + 0.05, right=right - 0.13)
         draw_colour_bar(bar, colours=CENTRED, norm=norm, label="")
     return figure

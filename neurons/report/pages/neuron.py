@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from neurons.regression.tiling_results import Tiling
 from neurons.report.blocks import (
     Block,
     Column,
@@ -21,6 +22,8 @@ from neurons.report.blocks import (
 )
 from neurons.report.figures import plots
 from neurons.report.numbers import call_of
+from neurons.report.pages.sections.place import curves_section, description_sections, place_sections
+from neurons.report.pages.sections.specificity import lead_with
 from neurons.report.pages.sections.weights import weight_sections
 from neurons.task.years import N_YEARS
 
@@ -43,22 +46,33 @@ def neuron_page(
     n_ranked: int,
     paged: frozenset[str],
     clustered: bool = False,
+    whole: float | None = None,
+    tiling: Tiling | None = None,
+    routes: Sequence[Section] = (),
+    added: Sequence[Section] = (),
     previous: str | None = None,
     following: str | None = None,
 ) -> Page:
-    """numbers: of this neuron, by `neuron_numbers`; paged: the neurons that have a page in this report;
-    clustered: whether the clusters have one."""
+    """numbers: of this neuron, by `neuron_numbers`; paged: the neurons that have a page in this report; clustered:
+    whether the clusters have one. whole: what all neurons add to the probability difference. routes, added: sections of
+    other analyses, before and after those of the ranking."""
     name = numbers["neuron"]
     return Page(
         key=neuron_key(name),
         title=name,
-        lead=_lead(numbers, n_ranked),
+        lead=lead_with(numbers, _share(numbers, n_ranked, whole)),
         sections=(
-            Section("Share and direct effect", (_score(numbers, n_ranked, clustered),)),
-            Section("Direct logit effect on the years", (_effect_figures(numbers, start_years),)),
-            Section("Tuning and readout", (_factor_figures(numbers, start_years),)),
+            curves_section(numbers, start_years),
+            *place_sections(numbers, tiling),
+            *routes,
+            *description_sections(numbers, start_years),
+            Section("Share and direct effect", (_score(numbers, n_ranked, clustered),), limits=SCORE_LIMITS),
+            Section(
+                "Direct effect by start year and digit", (_effect_figures(numbers, start_years),), limits=MAP_LIMITS
+            ),
             *weight_sections(numbers),
-            Section("Similar neurons", _similar(numbers, paged)),
+            Section("Similar neurons", _similar(numbers, paged), limits=SIMILAR_LIMITS),
+            *added,
         ),
         previous=_link(previous),
         following=_link(following),
@@ -66,15 +80,21 @@ def neuron_page(
     )
 
 
-def _lead(numbers: Numbers, n_ranked: int) -> str:
-    described, share = numbers["description"], numbers["share"]
+SCORE_LIMITS = "what ablating the neuron alone would change: others can stand in for it."
+MAP_LIMITS = "effects through later neurons; averages over prompts hide what single prompts do."
+SIMILAR_LIMITS = "similar weights need not mean similar activations on these prompts, nor the reverse."
+
+
+def _share(numbers: Numbers, n_ranked: int, whole: float | None) -> str:
+    """Share, interval and rank, in a sentence; empty without attribution."""
+    share, rank = numbers["share"], f"rank {numbers['rank']:,} of {n_ranked:,}"
     if share is None:
-        return str(described)
+        return ""
     interval = ""
     if numbers["ci_low"] is not None:
-        interval = f" (95 % interval {number(numbers['ci_low'])} to {number(numbers['ci_high'])})"
-    rank = f"rank {numbers['rank']:,} of {n_ranked:,}"
-    return f"{described} Share of the probability difference {number(share)}{interval}, {rank}."
+        interval = f" (95 % interval {number(numbers['ci_low'])} to {number(numbers['ci_high'])})"
+    part = f", {number(100 * share / whole, decimals=1)} % of what all neurons of the layers add" if whole else ""
+    return f"Share of the probability difference {number(share)}{interval}{part}; {rank}."
 
 
 def _link(name: str | None) -> PageLink | None:
@@ -123,14 +143,6 @@ def _family(family: str, r2: float | None) -> str:
 
 def _effect_figures(numbers: Numbers, start_years: Sequence[int]) -> Gallery:
     name = numbers["neuron"]
-    effect = np.outer(numbers["tuning"], numbers["readout"])
-    effect_map = Picture(
-        f"{name}-map",
-        partial(plots.effect_map, effect, start_years),
-        f"Effect map of {name}: effect on each year's logit after each start year. {numbers['description']}",
-        "Effect map: mean direct effect on the logit of each year y (column) after each start year YY (row)."
-        " Right of the dashed diagonal lie the years after YY.",
-    )
     contrast = Picture(
         f"{name}-contrast",
         partial(
@@ -146,7 +158,15 @@ def _effect_figures(numbers: Numbers, start_years: Sequence[int]) -> Gallery:
         "Contrast by start year: mean effect on the logits of the years after YY minus that on the others. Its mean"
         " over start years is the static and the year-specific part together.",
     )
-    return Gallery((effect_map, contrast, _by_distance(name, numbers["by_distance"])))
+    by_year = np.full(N_YEARS, np.nan)
+    by_year[list(start_years)] = numbers["tuning"]
+    digits = Picture(
+        f"{name}-digits",
+        partial(plots.digit_tables, by_year, np.array(numbers["readout"])),
+        f"Activation and readout of {name} by tens and last digit.",
+        "Tuning curve and readout by digit: rows are decades, columns last digits. Grey: not measured.",
+    )
+    return Gallery((contrast, _by_distance(name, numbers["by_distance"]), digits))
 
 
 def _by_distance(name: str, numbers: Numbers) -> Picture:
@@ -167,45 +187,6 @@ def _by_distance(name: str, numbers: Numbers) -> Picture:
         f"Mean effect of {name} against y − YY, {_range(numbers['mean'])} logits.",
         "Direct effect in logits against y − YY: mean and standard deviation over start years of the cells of the"
         " effect map at the same distance from the diagonal.",
-    )
-
-
-def _factor_figures(numbers: Numbers, start_years: Sequence[int]) -> Gallery:
-    name = numbers["neuron"]
-    tuning, readout = np.array(numbers["tuning"]), np.array(numbers["readout"])
-    by_year = np.full(N_YEARS, np.nan)
-    by_year[list(start_years)] = tuning
-    return Gallery(
-        (
-            Picture(
-                f"{name}-tuning",
-                partial(
-                    plots.curve,
-                    start_years,
-                    tuning,
-                    *_band(numbers, "tuning"),
-                    xlabel=plots.START_YEAR,
-                    ylabel="activation a/σ",
-                    band="95 % interval",
-                    fit=np.array(numbers["fit"]["values"]) if numbers["fit"] else None,
-                ),
-                f"Tuning curve of {name}: activation by start year, {_range(numbers['tuning'])}.",
-                "Tuning curve: mean activation at END divided by the final LayerNorm's scale, by start year, with its"
-                " 95 % interval over centuries.",
-            ),
-            Picture(
-                f"{name}-readout",
-                partial(plots.readout_bars, readout),
-                f"Readout of {name}: logits per unit of activation for each year, {_range(numbers['readout'])}.",
-                "Readout: logits that one unit of a/σ adds to each year. The effect map is tuning curve times readout.",
-            ),
-            Picture(
-                f"{name}-digits",
-                partial(plots.digit_tables, by_year, readout),
-                f"Activation and readout of {name} by tens and last digit.",
-                "Tuning curve and readout by digit: rows are decades, columns last digits. Grey: not measured.",
-            ),
-        )
     )
 
 

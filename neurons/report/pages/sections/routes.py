@@ -53,7 +53,11 @@ def route_sections(
         Text((_sentence(share, measure),)),
         Gallery((matrix, bars)),
         _edges_table(share, paged),
-        _table(f"Total effect on the {measure} of single neurons, each ablated alone, by route", effect, paged),
+        _table(
+            f"Total effect on the {measure} of single neurons ablated alone, by route; {effect.n_prompts:,} prompts",
+            effect,
+            paged,
+        ),
     )
     return (Section("Routes to the answer", blocks),)
 

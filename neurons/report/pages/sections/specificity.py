@@ -45,10 +45,11 @@ def verdict(found: Numbers) -> str:
     )
 
 
-def lead_with(numbers: Numbers) -> str:
-    """The neuron's description, with a warning where it fires on much else than years."""
-    lead, found = str(numbers["description"]), numbers["specificity"]
-    return lead if not found or found["specific"] else f"{lead} {verdict(found)}"
+def lead_with(numbers: Numbers, share: str) -> str:
+    """The neuron's description and share, with a warning where it fires on much else than years."""
+    found = numbers["specificity"]
+    warning = "" if not found or found["specific"] else verdict(found)
+    return " ".join(one for one in (str(numbers["description"]), warning, share) if one)
 
 
 def _nats(value: float | None) -> str:

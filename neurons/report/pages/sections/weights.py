@@ -23,7 +23,7 @@ from neurons.report.blocks import (
     number,
     with_space,
 )
-from neurons.report.figures import weight_plots
+from neurons.report.figures import neuron_plots
 
 Numbers = Mapping[str, Any]
 
@@ -87,7 +87,7 @@ def _histogram(name: str, found: Numbers) -> Picture:
     return Picture(
         f"{name}-vocabulary",
         partial(
-            weight_plots.cosine_histogram,
+            neuron_plots.cosine_histogram,
             np.array(found["edges"]),
             np.array(found["counts"]),
             np.array(found["year_counts"]),
@@ -139,7 +139,7 @@ def _controls(numbers: Numbers) -> tuple[Block, ...]:
     picture = Picture(
         f"{name}-controls",
         partial(
-            weight_plots.control_curves,
+            neuron_plots.control_curves,
             list(map(int, found[0]["labels"])),
             {kind: np.array(one["mean"]) for kind, one in by_year.items()},
         ),
