@@ -86,17 +86,14 @@ def causal(
 
     Against a random other start year. Single neurons, groups, top-k curves, and whole MLPs and attention heads.
     """
-    if effect != "total" and (curves or layers_table):
-        raise InputError(f"--curves and --layers-table show total effects: leave out --effect {effect}")
+    alone = (curves or layers_table) and neurons is None and exact is None
+    _check_tables(effect, curves or layers_table, is_spread=alone and (jobs is not None or scheduler is not None))
     named = tuple(dict.fromkeys(NeuronId.parse(part) for part in neurons.split(","))) if neurons is not None else ()
     count = _count(exact or str(EXACT), study, named)
     study.check_nouns(on_nouns)
-    study.check_spread(jobs, scheduler)
     intervention = Intervention(ablation, effect, measure or "contrast")
     group_measure = measure or ("contrast" if effect == "frozen" else GROUP_MEASURE)
-    if (curves or layers_table) and not named and exact is None:
-        if jobs is not None or scheduler is not None:
-            raise InputError("--jobs and --scheduler spread exact effects: add --exact, or leave them out")
+    if alone:
         _without_effects(study, ablation, on_nouns, group_measure, curves, layers_table, as_json)
         return
     if named:
@@ -111,6 +108,14 @@ def causal(
         print_json(found.to_json(group_measure))
     else:
         print_ablations(found, group_measure, top)
+
+
+def _check_tables(effect: Effect, is_asked: bool, *, is_spread: bool) -> None:
+    """Raise `InputError` for curves or a layers' table of other than total effects, or alone on several processes."""
+    if effect != "total" and is_asked:
+        raise InputError(f"--curves and --layers-table show total effects: leave out --effect {effect}")
+    if is_spread:
+        raise InputError("--jobs and --scheduler spread exact effects: add --exact, or leave them out")
 
 
 def _without_effects(

@@ -261,9 +261,9 @@ class Opened(Shown):
 
     def kept(self, name: str) -> Any | None:
         """Return the result kept beside the cache under this name and these settings, or None; nothing is computed."""
-        from neurons.cache.results import kept_result
-
         if name not in self._results:
+            from neurons.cache.results import kept_result
+
             place, version = KEPT[name]
             module, attribute = place.split(":")
             of_type = getattr(import_module(module), attribute)
@@ -274,23 +274,18 @@ class Opened(Shown):
         return self._results[name]
 
     def _keep(
-        self,
-        name: str,
-        make: Callable[[], Result],
-        *,
-        default: bool = True,
-        fits: Callable[[Result], bool] = always,
+        self, name: str, make: Callable[[], Result], *, default: bool = True, fits: Callable[[Result], bool] = always
     ) -> Result:
         """The kept result where it fits what is asked; else it is made, and kept in its place.
 
         default: whether the default settings are asked for; results of others are never kept.
         """
-        from neurons.cache.results import keep_result
-
         if not default:
             return make()
         found: Result | None = self.kept(name)
         if found is None or not fits(found):
+            from neurons.cache.results import keep_result
+
             found = make()
             keep_result(self.cache, name, self._key(name), found, version=KEPT[name][1])
             self._results[name] = found
