@@ -104,10 +104,7 @@ def causal(
         found = study.with_curves(found, nouns=on_nouns)
     if layers_table:
         found = replace(found, layers=study.components(ablation=ablation, nouns=on_nouns))
-    if as_json:
-        print_json(found.to_json(group_measure))
-    else:
-        print_ablations(found, group_measure, top)
+    print_json(found.to_json(group_measure)) if as_json else print_ablations(found, group_measure, top)
 
 
 def _check_tables(effect: Effect, is_asked: bool, *, is_spread: bool) -> None:
