@@ -1,19 +1,19 @@
 """Effects of all edges of the graph at once, and the circuits that they choose: the first n, or greedily from the
-logits.
+logits. Random circuits to compare with.
 
 Equal effects are in the order of the graph: by position, then by the depth of the sender, then of the receiver.
 """
 
 import heapq
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from neurons.circuit.graph import LOGITS, Edge, Layout, Node, Slot
+from neurons.circuit.graph import LOGITS, Circuit, Edge, Layout, Node, Slot
 from neurons.rounding import descending
 from neurons.types import InputError
 
@@ -176,3 +176,45 @@ def levels(edges: Iterable[Edge]) -> dict[Node, int]:
     for edge in sorted(edges, key=lambda edge: -edge.sender.order):
         found[edge.sender] = min(found.get(edge.sender, found[edge.receiver] + 1), found[edge.receiver] + 1)
     return {node: level for node, level in found.items() if node is not None}
+
+
+def random_circuits(
+    layout: Layout, circuit: Circuit, count: int, rng: np.random.Generator
+) -> Iterator[list[Node] | list[Edge]]:
+    """Draw circuits of the same size: as many heads and MLPs at each position, or as many edges into each type of
+    input.
+    """
+    draw = partial(_random_edges if circuit.by_edges else _random_nodes, layout, circuit, rng)
+    for _ in range(count):
+        yield draw()
+
+
+def _random_nodes(layout: Layout, circuit: Circuit, rng: np.random.Generator) -> list[Node]:
+    drawn: list[Node] = []
+    members = [node for node in circuit.nodes if node.layer >= 0]
+    for position in layout.positions:
+        for is_mlp in (False, True):
+            choices = [node for node in layout.components(position) if (node.head is None) == is_mlp]
+            size = sum(node.position == position and (node.head is None) == is_mlp for node in members)
+            drawn += [choices[i] for i in rng.choice(len(choices), size, replace=False)]
+    return drawn
+
+
+def _random_edges(layout: Layout, circuit: Circuit, rng: np.random.Generator) -> list[Edge]:
+    """Replace each edge's sender and receiver by others of the same types at the same positions, where possible."""
+    return [_random_edge(layout, edge, rng) for edge in circuit.edges]
+
+
+def _random_edge(layout: Layout, edge: Edge, rng: np.random.Generator) -> Edge:
+    receiver, below = None, 2 * layout.n_layers
+    if edge.receiver is not None:
+        at_start = edge.sender.position == layout.positions[0]
+        alike = [
+            node
+            for node in layout.components(edge.receiver.position)
+            if (node.head is None) == (edge.receiver.head is None) and (at_start or node.order > 0)
+        ]
+        receiver = alike[rng.integers(len(alike))]
+        below = receiver.order
+    senders = layout.senders(below, edge.sender.position)
+    return Edge(senders[rng.integers(len(senders))], receiver, edge.slot)

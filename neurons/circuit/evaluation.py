@@ -8,9 +8,9 @@ stricter: only its edges carry the clean run.
 Measures are the published ones, with the softmax over the full vocabulary.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from functools import partial
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import count
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neurons.circuit.edges import EdgeEffects
-from neurons.circuit.graph import Circuit, Edge, Layout, Node, Slot
-from neurons.circuit.paths import Patching, depth_first
+from neurons.circuit.edges import EdgeEffects, random_circuits
+from neurons.circuit.graph import Circuit, Edge, Node, Slot
+from neurons.circuit.paths import ROWS, Patching, depth_first
 from neurons.circuit.results import N_RANDOM, CurveBy, Evaluation, Kept, SizeCurve
 from neurons.circuit.search_results import Found
 from neurons.model.forward import logsumexp, year_logits
@@ -40,12 +40,11 @@ def evaluate(
     paths = patching.swapped()
     parts = [node for node in circuit.nodes if node.layer >= 0]
     members: Sequence[Node] | Sequence[Edge] = circuit.edges if circuit.by_edges else parts
-    left_out = {}
+    left_out: dict[str, Kept] = {}
     random: list[float] = []
     total = len(members) + n_random
-    for member in members:
-        rest = [other for other in members if other != member]
-        left_out[str(member)] = _measured(paths, _alone(paths, circuit, rest))
+    for member, change in _without_each(paths, circuit, members):
+        left_out[str(member)] = _measured(paths, change)
         if progress:
             progress(len(left_out), total)
     for drawn in random_circuits(paths.layout, circuit, n_random, np.random.default_rng(seed)):
@@ -60,7 +59,7 @@ def evaluate(
         complement=_measured(paths, _all_but(paths, circuit)),
         counterfactual=_measured(paths, torch.zeros_like(paths.base.final)),
         edges_alone=_measured(paths, _along(paths, circuit.edges)) if circuit.edges else None,
-        left_out=left_out,
+        left_out={str(member): left_out[str(member)] for member in members},
         random=tuple(random),
     )
 
@@ -70,6 +69,17 @@ def _alone(paths: Patching, circuit: Circuit, members: Sequence[Any]) -> Float[T
     if circuit.by_edges:
         return _along(paths, members)
     return keep_nodes(paths, members, clean_heads=circuit.clean_heads)
+
+
+def _without_each(
+    paths: Patching, circuit: Circuit, members: Sequence[Any]
+) -> Iterator[tuple[Any, Float[Tensor, "P d"]]]:
+    """Yield each member and the same when all of them but this one carry the clean run."""
+    if not circuit.by_edges:
+        yield from keep_all_but_each(paths, members, clean_heads=circuit.clean_heads)
+        return
+    for member in members:
+        yield member, _along(paths, [other for other in members if other != member])
 
 
 def _along(paths: Patching, edges: Sequence[Edge]) -> Float[Tensor, "P d"]:
@@ -97,50 +107,96 @@ def keep_nodes(
     cut: edges that carry nothing though both their ends run. clean_heads: heads are not run, but keep their outputs of
     the clean run.
     """
-    start = embedding(paths)
-    written = {start: paths.change(start)}
-    arrived = {position: torch.zeros_like(paths.base.final) for position in paths.layout.positions}
-    arrived[start.position] = written[start]
-    for _, layer_nodes in _by_order(nodes):
-        runs = [node for node in layer_nodes if node.layer >= 0]
-        held = {node: paths.change(node) for node in runs if clean_heads and node.head is not None}
-        new = held | {node: _run(paths, node, arrived, written, cut) for node in runs if node not in held}
-        for node, change in new.items():
-            arrived[node.position] = arrived[node.position] + change
+    end, arrived = paths.layout.positions[-1], _arrived_first(paths)
+    written = {embedding(paths): arrived[paths.layout.positions[0]]}
+    for group in _by_order(nodes):
+        new = _outputs(paths, group, arrived, clean_heads, written, cut)
+        arrived = _added(arrived, new)
         written |= new if cut else {}
-    return _without(arrived[paths.layout.positions[-1]], written, cut, None, "in", paths.layout.positions[-1])
+    return _without(arrived[end], written, cut, None, "in", end)[0]
 
 
-def _by_order(nodes: Collection[Node]) -> Iterator[tuple[int, list[Node]]]:
-    """Yield nodes that cannot read each other together, in the order of depth."""
+def keep_all_but_each(
+    paths: Patching, nodes: Collection[Node], *, clean_heads: bool = False
+) -> Iterator[tuple[Node, Float[Tensor, "P d"]]]:
+    """Yield each node and the change of the final residual when all of these nodes but this one run.
+
+    Nodes before the one that is left out run once for all of them; those after it, for all of one depth together.
+    """
+    groups, arrived, size = list(_by_order(nodes)), _arrived_first(paths), max(1, ROWS // len(paths))
+    for place, group in enumerate(groups):
+        new = _outputs(paths, group, arrived, clean_heads)
+        for start in range(0, len(group), size):
+            some = group[start : start + size]
+            others = [_added(arrived, {node: new[node] for node in group if node != out}) for out in some]
+            each = {position: torch.cat([one[position] for one in others]) for position in arrived}
+            for later in groups[place + 1 :]:
+                each = _added(each, _outputs(paths, later, each, clean_heads))
+            yield from zip(some, each[paths.layout.positions[-1]], strict=True)
+        arrived = _added(arrived, new)
+
+
+Arrived = dict[str, Float[Tensor, "n P d"]]
+"""What has changed of the residual at each position, in n variants."""
+
+
+def _arrived_first(paths: Patching) -> Arrived:
+    start = embedding(paths)
+    nothing = {position: torch.zeros_like(paths.base.final)[None] for position in paths.layout.positions}
+    return nothing | {start.position: paths.change(start)[None]}
+
+
+def _added(arrived: Arrived, new: Mapping[Node, Float[Tensor, "n P d"]]) -> Arrived:
+    after = dict(arrived)
+    for node, change in new.items():
+        after[node.position] = after[node.position] + change
+    return after
+
+
+def _outputs(
+    paths: Patching,
+    group: Sequence[Node],
+    arrived: Arrived,
+    clean_heads: bool,
+    written: Mapping[Node, Float[Tensor, "n P d"]] = MappingProxyType({}),
+    cut: Sequence[Edge] = (),
+) -> dict[Node, Float[Tensor, "n P d"]]:
+    """What nodes of one depth write."""
+    n = len(arrived[paths.layout.positions[0]])
+    held = {node: paths.change(node).expand(n, -1, -1) for node in group if clean_heads and node.head is not None}
+    return held | {node: _run(paths, node, arrived, written, cut) for node in group if node not in held}
+
+
+def _by_order(nodes: Collection[Node]) -> Iterator[list[Node]]:
+    """Yield nodes that cannot read each other together, in the order of depth; embeddings are none that run."""
     groups: dict[int, list[Node]] = {}
-    for node in sorted(nodes, key=depth_first):
+    for node in sorted((node for node in nodes if node.layer >= 0), key=depth_first):
         groups.setdefault(node.order, []).append(node)
-    yield from groups.items()
+    yield from groups.values()
 
 
 def _run(
     paths: Patching,
     node: Node,
-    arrived: dict[str, Tensor],
-    written: dict[Node, Tensor],
+    arrived: Arrived,
+    written: Mapping[Node, Float[Tensor, "n P d"]],
     cut: Sequence[Edge],
-) -> Float[Tensor, "P d"]:
+) -> Float[Tensor, "n P d"]:
     changes: dict[tuple[Slot, str], Tensor] = {
-        (slot, position): _without(arrived[position], written, cut, node, slot, position)[None]
+        (slot, position): _without(arrived[position], written, cut, node, slot, position)
         for slot, position in paths.layout.inputs(node)
     }
-    return paths.again(node, changes)[0]
+    return paths.again(node, changes)
 
 
 def _without(
-    change: Float[Tensor, "P d"],
-    written: dict[Node, Tensor],
+    change: Float[Tensor, "n P d"],
+    written: Mapping[Node, Float[Tensor, "n P d"]],
     cut: Sequence[Edge],
     receiver: Node | None,
     slot: Slot,
     position: str,
-) -> Float[Tensor, "P d"]:
+) -> Float[Tensor, "n P d"]:
     for edge in cut:
         if edge.receiver == receiver and edge.slot == slot and edge.sender.position == position:
             change = change - written[edge.sender]
@@ -203,45 +259,3 @@ def _measured(paths: Patching, change: Float[Tensor, "P d"]) -> Kept:
         float(found.probability_difference @ paths.averaging),
         float(found.cutoff_sharpness @ paths.averaging),
     )
-
-
-def random_circuits(
-    layout: Layout, circuit: Circuit, count: int, rng: np.random.Generator
-) -> Iterator[list[Node] | list[Edge]]:
-    """Draw circuits of the same size: as many heads and MLPs at each position, or as many edges into each type of
-    input.
-    """
-    draw = partial(_random_edges if circuit.by_edges else _random_nodes, layout, circuit, rng)
-    for _ in range(count):
-        yield draw()
-
-
-def _random_nodes(layout: Layout, circuit: Circuit, rng: np.random.Generator) -> list[Node]:
-    drawn: list[Node] = []
-    members = [node for node in circuit.nodes if node.layer >= 0]
-    for position in layout.positions:
-        for is_mlp in (False, True):
-            choices = [node for node in layout.components(position) if (node.head is None) == is_mlp]
-            size = sum(node.position == position and (node.head is None) == is_mlp for node in members)
-            drawn += [choices[i] for i in rng.choice(len(choices), size, replace=False)]
-    return drawn
-
-
-def _random_edges(layout: Layout, circuit: Circuit, rng: np.random.Generator) -> list[Edge]:
-    """Replace each edge's sender and receiver by others of the same types at the same positions, where possible."""
-    return [_random_edge(layout, edge, rng) for edge in circuit.edges]
-
-
-def _random_edge(layout: Layout, edge: Edge, rng: np.random.Generator) -> Edge:
-    receiver, below = None, 2 * layout.n_layers
-    if edge.receiver is not None:
-        at_start = edge.sender.position == layout.positions[0]
-        alike = [
-            node
-            for node in layout.components(edge.receiver.position)
-            if (node.head is None) == (edge.receiver.head is None) and (at_start or node.order > 0)
-        ]
-        receiver = alike[rng.integers(len(alike))]
-        below = receiver.order
-    senders = layout.senders(below, edge.sender.position)
-    return Edge(senders[rng.integers(len(senders))], receiver, edge.slot)

@@ -16,8 +16,8 @@ from path_oracle import kept_logits, path_oracle
 from neurons.cache.format import Cache
 from neurons.cache.results import keep_result, kept_result
 from neurons.circuit import roles as role_module
-from neurons.circuit.edges import pruned
-from neurons.circuit.evaluation import evaluate, keep_nodes, random_circuits
+from neurons.circuit.edges import pruned, random_circuits
+from neurons.circuit.evaluation import evaluate, keep_all_but_each, keep_nodes
 from neurons.circuit.graph import (
     Circuit,
     Edge,
@@ -231,6 +231,18 @@ def test_cutting_all_that_leaves_a_node_is_leaving_it_out(mini_model: Model) -> 
     without = keep_nodes(paths, [node for node in nodes if node != out])
     assert torch.allclose(keep_nodes(paths, nodes, cut=cut), without, atol=1e-12)
     assert not torch.allclose(without, keep_nodes(paths, nodes), atol=1e-3)
+
+
+@pytest.mark.parametrize("clean_heads", [False, True])
+def test_all_but_each_node_is_the_circuit_without_it(mini_model: Model, clean_heads: bool) -> None:
+    paths = patching_for(mini_model, torch.float64).swapped()
+    names = ("m0@YY", "a3.h2@YY+1", "m1@YY+1", "a4.h1@END", "a4.h3@END", "a6.h1@END", "m8@END", "m9@END", "m11@END")
+    nodes = [parse_node(name) for name in names]
+    found = dict(keep_all_but_each(paths, nodes, clean_heads=clean_heads))
+    assert set(found) == set(nodes)
+    for out, change in found.items():
+        alone = keep_nodes(paths, [node for node in nodes if node != out], clean_heads=clean_heads)
+        assert torch.allclose(change, alone, atol=1e-12)
 
 
 # --- what feeds a neuron --------------------------------------------------------------------------
