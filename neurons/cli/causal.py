@@ -129,8 +129,12 @@ def _without_effects(
     found = study.top_k_curves(ablation=ablation, nouns=nouns) if curves else None
     layers = study.components(ablation=ablation, nouns=nouns) if layers_table else None
     if as_json:
-        about = {"model": study.plan.checkpoint.name, "ablation": ablation, "measure": measure}
-        about |= {"references": {name: values.to_json() for name, values in against.items()}}
+        about = {
+            "model": study.plan.checkpoint.name,
+            "ablation": ablation,
+            "measure": measure,
+            "references": {name: values.to_json() for name, values in against.items()},
+        }
         of_curves = {"curves": found[0].to_json(measure) | {"published": found[1].to_json()}} if found else {}
         print_json(about | of_curves | ({"layers": layers.to_json()} if layers else {}))
         return
