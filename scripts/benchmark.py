@@ -1,7 +1,7 @@
 """Measure speed and memory of the package against the plain way of doing the same, in one run.
 
     OMP_NUM_THREADS=2 python scripts/benchmark.py all --json > measured.json
-    python scripts/benchmark.py --table measured.json --into docs/performance.md
+    python scripts/benchmark.py --table measured.json --into docs/performance.md --figure docs/growth.svg
 
 Each row of the table is timed against its peer on the same work, in turns, and both must give the same numbers.
 A checkpoint with random weights in GPT-2 small's shape is written to a temporary folder (half a gigabyte; time does
@@ -23,7 +23,8 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import numpy as np
 import torch
-from benchmarks import attribution, cache, causal, effects, growth, load, query, report, sets
+from benchmarks import attribution, cache, causal, eap_ig, effects, growth, load, query, report, sets, spread, whole
+from benchmarks.figure import draw_growth
 from benchmarks.pairs import Limit, Row, matrix_rate
 from benchmarks.setting import Setting, write_gpt2_shaped
 from benchmarks.table import between_marks, markdown
@@ -34,18 +35,23 @@ BENCHMARKS = {
     "causal": causal.rows,
     "attribution": attribution.rows,
     "sets": sets.rows,
+    "eap-ig": eap_ig.rows,
     "load": load.rows,
     "query": query.rows,
     "report": report.limits,
     "growth": growth.limits,
+    "spread": spread.rows,
+    "whole": whole.limits,
 }
+LONG = ("whole",)
+"""Not part of `all`."""
 
 
 def main(arguments: Sequence[str]) -> int:
     asked = _parser().parse_args(arguments)
     if asked.table:
-        return _show(markdown(json.loads(asked.table.read_text(encoding="utf-8"))), asked.into)
-    chosen = list(BENCHMARKS) if asked.benchmark == "all" else [asked.benchmark]
+        return _show(json.loads(asked.table.read_text(encoding="utf-8")), asked.into, asked.figure)
+    chosen = [name for name in BENCHMARKS if name not in LONG] if asked.benchmark == "all" else [asked.benchmark]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         checkpoint = asked.model or str(write_gpt2_shaped(folder / "gpt2-shaped"))
@@ -56,17 +62,27 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("benchmark", choices=[*BENCHMARKS, "all"], nargs="?", default="all", help="what to measure")
+    parser.add_argument(
+        "benchmark",
+        choices=[*BENCHMARKS, "all"],
+        nargs="?",
+        default="all",
+        help="what to measure; `all` leaves out `whole`",
+    )
     parser.add_argument("--model", help="a checkpoint directory or a name; default random, in GPT-2 small's shape")
     parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
     parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing: print the tables of a JSON file")
     parser.add_argument(
         "--into", type=Path, metavar="FILE", help="with --table: put them between the marks of a document"
     )
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="with --table: draw the growth of cost as an SVG")
     return parser
 
 
-def _show(tables: str, document: Path | None) -> int:
+def _show(found: dict[str, Any], document: Path | None, figure: Path | None) -> int:
+    tables = markdown(found)
+    if figure is not None:
+        draw_growth(found, figure)
     if document is None:
         print(tables)
     else:

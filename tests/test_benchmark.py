@@ -85,6 +85,59 @@ def test_a_page_weighs_its_text_and_the_figures_on_it_each_once(scripts: Any, tm
     assert heaviest(tmp_path) == 1000 + len(page)
 
 
+def test_both_sides_of_the_rows_on_answers_agree(mini_model: Any, tmp_path: Path) -> None:
+    """On the bundled model, as the rows compare them; EAP-IG in fewer prompts."""
+    from benchmarks import eap_ig, sets
+    from benchmarks.pairs import difference
+    from benchmarks.setting import Setting
+
+    setting = Setting("mini", tmp_path)
+    one = sets.Sets(setting)
+    for measures in (sets.RECOVERED, sets.CONTRAST):
+        ours, peer = one.keep(measures, 5), one.keep_hooked(measures, one.sizes(5)[2])
+        assert difference({name: values[2] for name, values in ours.items()}, peer) < sets.TOLERANCE
+    held = {name: values[3] for name, values in one.hold().items()}
+    assert difference(held, one.hold_hooked(3)) < sets.TOLERANCE
+    edges = eap_ig.Edges(setting)
+    assert difference(edges.ours(0), edges.peer(0)) < eap_ig.TOLERANCE
+
+
+def test_a_model_is_loaded_the_same_by_both_programs(mini_prompts: Any, pairs: ModuleType) -> None:
+    from benchmarks import load
+    from benchmarks.setting import BUNDLED
+
+    given = (str(BUNDLED["mini"]), json.dumps(mini_prompts.tokens[0].tolist()),
+             json.dumps(mini_prompts.year_token_ids.tolist()))  # fmt: skip
+    ours, peer = (load._logits(program, given) for program in (load.OURS, load.BRIDGE))
+    assert pairs.difference(ours, peer) < load.TOLERANCE
+
+
+def test_models_of_other_sizes_are_made_in_memory(random_small: Any, tmp_path: Path) -> None:
+    from benchmarks import growth
+
+    model = growth._random(random_small, "other", 3, 32, 2)
+    ctx = growth._context(model, tmp_path, 1)
+    assert (model.config.n_layers, model.config.d_mlp, ctx.cache.layers) == (3, 128, (1, 2))
+    assert growth._rate_of_attribution(ctx) > 0
+
+
+def test_growth_is_the_largest_over_the_smallest_and_is_drawn(tmp_path: Path) -> None:
+    from benchmarks import growth
+    from benchmarks.figure import draw_growth
+
+    one = growth._even("a small model: milliseconds a prompt of x", {97: 0.002, 970: 0.003}, "prompts", 1.2)
+    assert one.value == pytest.approx(1.5)
+    assert not one.passes
+    found = json.loads(json.dumps({"limits": [asdict(one)]}))
+    figures = [tmp_path / "a.svg", tmp_path / "b.svg"]
+    for figure in figures:
+        draw_growth(found, figure)
+    assert figures[0].read_bytes() == figures[1].read_bytes()
+    assert "milliseconds a prompt of x" in figures[0].read_text()
+    with pytest.raises(SystemExit, match="nothing was measured at several sizes"):
+        draw_growth({"limits": []}, figures[0])
+
+
 def test_the_tables_go_between_the_marks_of_the_document(pairs: ModuleType, tmp_path: Path) -> None:
     import benchmark
 

@@ -6,7 +6,8 @@
    k = 0); with one step it is the clean run's, which is attribution patching of edges (Syed et al. 2023).
 3. A backward pass by hand visits the layers from the last to the first and holds, for each input that can be read at a
    position, the gradient there: of every head its query, and of each position that it looks at from another its key and
-   its value. One matrix product for each position and layer gives the effects of all edges into these inputs.
+   its value. Matrix products for each position and layer give the effects of all edges into these inputs; the LayerNorm
+   that all heads of a layer share enters as a product of rank one a prompt.
 
 Positions before YY are the same in both runs: no edge starts there. The measure is the published one, with the softmax
 over the full vocabulary, averaged over the prompts of a start year and then over start years.
@@ -24,7 +25,6 @@ from neurons.circuit.edges import EdgeEffects, levels
 from neurons.circuit.paths import Patching, depth_first
 from neurons.circuit.search_results import Found, Search
 from neurons.model.forward import attention_scale, logsumexp, post_activation, year_logits
-from neurons.model.model import LayerNorm
 from neurons.model.rerun import PositionTrace, attention_pattern, trace_between
 from neurons.types import InputError, Progress
 
@@ -52,9 +52,7 @@ def edge_effects(patching: Patching, *, steps: int = STEPS, progress: Progress |
         part = _rows(patching, np.arange(start, min(start + CHUNK, len(patching))))
         writes = _writes(part)
         for step in range(steps):
-            alpha = step / steps if steps > 1 else 1.0
-            run = trace_between(part.model, part.base, part.other, alpha)
-            _add_effects(total, part, run, writes)
+            _add_effects(total, part, _run(part, step, steps), writes)
             done += 1
             if progress:
                 progress(done, steps * len(starts))
@@ -96,38 +94,75 @@ def _rows(patching: Patching, rows: np.ndarray) -> Patching:
     )
 
 
+def _run(part: Patching, step: int, steps: int) -> PositionTrace:
+    """The run of a step. The first is the corrupted run itself; where there is but one, it is the clean run."""
+    if step == 0:
+        return part.base if steps == 1 else part.other
+    return trace_between(part.model, part.base, part.other, step / steps)
+
+
 def _writes(part: Patching) -> list[Float[Tensor, "_U P d"]]:
-    """What each sender of a position writes in the corrupted run less what it writes in the clean run."""
+    """What each sender of a position writes in the corrupted run less what it writes in the clean run, with its mean
+    over d taken away: every input is a LayerNorm's, which does not see it.
+    """
     layout = part.layout
-    return [
+    found = [
         torch.stack([part.change(node) for node in layout.senders(2 * layout.n_layers, position)])
         for position in layout.positions
     ]
+    return [one - one.mean(-1, keepdim=True) for one in found]
 
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """Gradients [K, P, d] at the K inputs of one layer's heads, or of its MLP, that read at a position.
+    """Gradients at the K inputs of one layer's heads, or of its MLP, that read at a position; the LayerNorm of heads is
+    taken apart, because it is the same for all of them.
 
-    order: of the component; the inputs are `layout.readers` of that component or layer.
+    order: of the component; the inputs are `layout.readers` of that component or layer. gradients: of queries, keys and
+    values in turn, or of an MLP, [H, R, P, d] of H heads at R positions: with respect to what is read, but for a
+    constant over d and for `along` [H, R, P] times the unit, the normalised residual [P, d].
     """
 
     position: int
     order: int
-    gradient: Float[Tensor, "K P d"]
+    gradients: tuple[Float[Tensor, "_H _R P d"], ...]
+    along: tuple[Float[Tensor, "_H _R P"], ...] = ()
+
+    def effects(self, writes: Float[Tensor, "U P d"], on_unit: Float[Tensor, "U P"]) -> Float[Tensor, "U K"]:
+        """Sums over prompts and dimensions. writes: with mean 0 over d; on_unit: their products with the unit."""
+        flat = writes.flatten(1)
+        found = [(flat @ one.flatten(2).flatten(0, 1).T).unflatten(1, one.shape[:2]) for one in self.gradients]
+        for one, along in zip(found, self.along, strict=False):
+            one.flatten(1).addmm_(on_unit, along.flatten(0, 1).T, alpha=-1)
+        return torch.cat([one.mT.flatten(1) for one in found], 1)
 
 
 def _add_effects(total: list[np.ndarray], part: Patching, run: PositionTrace, writes: list[Tensor]) -> None:
-    """Add each edge's effect of one run: one matrix product for each position and component."""
+    """Add each edge's effect of one run."""
     layout = part.layout
     columns = [len(layout.readers(position)) for position in layout.positions]
     below = [[node.order for node in layout.senders(2 * layout.n_layers, position)] for position in layout.positions]
+    on_unit = [_on_unit(part, run, at, written) for at, written in enumerate(writes)]
     for read in _gradients(part, run):
-        rows = sum(order < read.order for order in below[read.position])
-        into = slice(columns[read.position] - len(read.gradient), columns[read.position])
+        at, rows = read.position, sum(order < read.order for order in below[read.position])
+        layer = min(read.order // 2, layout.n_layers - 1)
+        found = read.effects(writes[at][:rows], on_unit[at][layer, :rows])
+        into = slice(columns[read.position] - found.shape[1], columns[read.position])
         columns[read.position] = into.start
-        found = writes[read.position][:rows].flatten(1) @ read.gradient.flatten(1).T
         total[read.position][:rows, into] += found.numpy(force=True)
+
+
+def _on_unit(part: Patching, run: PositionTrace, at: int, written: Float[Tensor, "U P d"]) -> Float[Tensor, "L U P"]:
+    """Products over d of what is written at a position with the normalised residual before each layer."""
+    units = [_unit(pre[:, at], part.model.config.layer_norm_eps)[0] for pre in run.pre[:-1]]
+    return torch.einsum("upd,lpd->lup", written, torch.stack(units))
+
+
+def _unit(x: Float[Tensor, "... d"], eps: float) -> tuple[Float[Tensor, "... d"], Float[Tensor, "... 1"]]:
+    """A residual as a LayerNorm has it before its gain, and 1 / sigma."""
+    variance, mean = torch.var_mean(x, -1, correction=0, keepdim=True)
+    scale = (variance + eps).rsqrt()
+    return (x - mean) * scale, scale
 
 
 def _gradients(part: Patching, run: PositionTrace) -> Iterator[_Read]:
@@ -135,17 +170,16 @@ def _gradients(part: Patching, run: PositionTrace) -> Iterator[_Read]:
     layers, positions = part.model.config.n_layers, part.layout.positions
     into_residual = torch.zeros_like(run.pre[0])
     into_residual[:, -1] = _at_the_logits(part, run.final)
-    yield _Read(len(positions) - 1, 2 * layers, into_residual[None, :, -1])
+    yield _Read(len(positions) - 1, 2 * layers, (into_residual[None, None, :, -1],))
     for layer in reversed(range(layers)):
         at_mlp = _at_mlp(part, layer, run, into_residual)
         for at in range(len(positions)):
-            yield _Read(at, 2 * layer + 1, at_mlp[None, :, at])
+            yield _Read(at, 2 * layer + 1, (at_mlp[None, None, :, at],))
         into_residual = into_residual + at_mlp
-        before = []
-        for at, gradient in enumerate(_at_heads(part, layer, run, into_residual)):
-            yield _Read(at, 2 * layer, gradient)
-            before.append(gradient.sum(0))
-        into_residual = into_residual + torch.stack(before, 1)
+        heads = _Heads(part, layer, run, into_residual)
+        for at in range(len(positions)):
+            yield heads.read(at)
+        into_residual = into_residual + heads.before()
 
 
 def _at_the_logits(part: Patching, final: Float[Tensor, "P d"]) -> Float[Tensor, "P d"]:
@@ -161,38 +195,47 @@ def _at_mlp(
     """The gradient with respect to what an MLP reads, through the MLP alone."""
     with torch.enable_grad():
         mid = run.mid[layer].detach().requires_grad_()
-        written = post_activation(part.model, layer, mid) @ part.model.blocks[layer].W_out
-        return torch.autograd.grad(written, mid, into_residual)[0]
+        post = post_activation(part.model, layer, mid)
+        return torch.autograd.grad(post, mid, into_residual @ part.model.blocks[layer].W_out.T)[0]
 
 
-def _at_heads(
-    part: Patching, layer: int, run: PositionTrace, into_residual: Float[Tensor, "P R d"]
-) -> Iterator[Float[Tensor, "_K P d"]]:
-    """Yield, for each position from YY on, the gradients at what the layer's heads read there, through each alone."""
-    model, block = part.model, part.model.blocks[layer]
-    heads, first = model.config.n_heads, run.keys[layer].shape[1] - run.n_positions
-    queries, keys, values = run.queries[layer], run.keys[layer], run.values[layer]
-    pattern = attention_pattern(model, layer, queries, keys)
-    at_z = (into_residual @ block.W_O.T).unflatten(-1, (heads, -1))
-    at_pattern = torch.einsum("prhe,pthe->phrt", at_z, values)
-    at_scores = pattern * (at_pattern - (pattern * at_pattern).sum(-1, keepdim=True)) * attention_scale(model, layer)
-    at_queries = torch.einsum("phrt,pthe->rhpe", at_scores, keys)
-    W_Q, W_K, W_V = (W.unflatten(-1, (heads, -1)).permute(1, 2, 0) for W in block.qkv.split(model.config.d_model, -1))
-    for at in range(run.n_positions):
-        at_keys = torch.einsum("phr,prhe->rhpe", at_scores[..., at:, first + at], queries[:, at:])
-        at_values = torch.einsum("phr,prhe->rhpe", pattern[..., at:, first + at], at_z[:, at:])
-        read = [at_queries[at, None] @ W_Q, at_keys @ W_K, at_values @ W_V]
-        normed = torch.cat([one.flatten(0, 1) for one in read])
-        yield _through_norm(run.pre[layer][:, at], block.ln_1, model.config.layer_norm_eps, normed)
+class _Heads:
+    """The backward pass through the heads of a layer, from the gradient of the residual that they write to.
 
+    Gradients with respect to queries [R, H, P, d_head] of each position, and to keys and values [position, H, reader,
+    P, d_head], of a position for each that looks at it.
+    """
 
-def _through_norm(
-    x: Float[Tensor, "P d"], ln: LayerNorm, eps: float, gradient: Float[Tensor, "K P d"]
-) -> Float[Tensor, "K P d"]:
-    """The gradient with respect to a LayerNorm's input `x`, from that with respect to its output."""
-    variance, mean = torch.var_mean(x, -1, correction=0, keepdim=True)
-    scale = (variance + eps).rsqrt()
-    unit = (x - mean) * scale
-    gradient = gradient * ln.gain
-    along = (gradient * unit).mean(-1, keepdim=True)
-    return (gradient - gradient.mean(-1, keepdim=True) - unit * along) * scale
+    def __init__(self, part: Patching, layer: int, run: PositionTrace, into_residual: Float[Tensor, "P R d"]) -> None:
+        model, block, H = part.model, part.model.blocks[layer], part.model.config.n_heads
+        first = run.keys[layer].shape[1] - run.n_positions
+        queries, keys, values = run.queries[layer], run.keys[layer], run.values[layer]
+        pattern = attention_pattern(model, layer, queries, keys)
+        at_z = (into_residual @ block.W_O.T).unflatten(-1, (H, -1))
+        at_pattern = torch.einsum("prhe,pthe->phrt", at_z, values)
+        at_scores = pattern * (at_pattern - (pattern * at_pattern).sum(-1, keepdim=True))
+        at_scores = at_scores * attention_scale(model, layer)
+        self.queries = torch.einsum("phrt,pthe->rhpe", at_scores, keys)
+        self.keys = torch.einsum("phrt,prhe->thrpe", at_scores[..., first:], queries)
+        self.values = torch.einsum("phrt,prhe->thrpe", pattern[..., first:], at_z)
+        self.order, self.qkv, self.ln = 2 * layer, block.qkv, block.ln_1
+        self.weights = (block.qkv * block.ln_1.gain[:, None]).unflatten(-1, (3, H, -1)).permute(1, 2, 3, 0).contiguous()
+        self.unit, self.scale = _unit(run.pre[layer], model.config.layer_norm_eps)
+
+    def read(self, at: int) -> _Read:
+        """The gradients at what the heads read at a position."""
+        unit, scale = self.unit[:, at], self.scale[:, at]
+        gradients, along = [], []
+        read = (self.queries[at, :, None], self.keys[at, :, at:], self.values[at, :, at:])
+        for each, W in zip(read, self.weights, strict=True):
+            scaled = each * scale
+            gradients.append((scaled.flatten(1, 2) @ W).unflatten(1, scaled.shape[1:3]))
+            along.append(torch.einsum("hrpe,hpe->hrp", scaled, unit @ W.mT / unit.shape[-1]))
+        return _Read(at, self.order, tuple(gradients), tuple(along))
+
+    def before(self) -> Float[Tensor, "P R d"]:
+        """The gradient at the residual before the layer, through all of its heads together."""
+        read = torch.stack([self.queries, self.keys.sum(2), self.values.sum(2)])
+        normed = read.permute(3, 1, 0, 2, 4).flatten(2) @ self.qkv.T * self.ln.gain
+        along = (normed * self.unit).mean(-1, keepdim=True)
+        return (normed - normed.mean(-1, keepdim=True) - self.unit * along) * self.scale

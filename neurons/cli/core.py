@@ -81,7 +81,7 @@ def report(
     ] = False,
     text: TextOption = None,
     figures: Annotated[
-        FileFormat | None, typer.Option("--figures", help="Also write each figure in this format, for a paper.")
+        FileFormat | None, typer.Option("--figures", help="Also write each figure for a paper, numbered.")
     ] = None,
 ) -> None:
     """Write the report: ranking, clusters, composition.

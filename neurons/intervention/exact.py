@@ -43,7 +43,7 @@ from neurons.types import (
     check_progress,
     check_whole,
     parse_neurons,
-    told,
+    quoted,
 )
 
 Beside = Literal["patching", "score", "year_specific"]
@@ -198,7 +198,7 @@ def _check_tables(ctx: AblationContext, beside: Mapping[Beside, Float[np.ndarray
     for name, table in beside.items():
         check_choice("beside", name, Beside)
         if not isinstance(table, np.ndarray) or table.shape != shape:
-            raise InputError(f"{name} must be an array of shape {shape}, layers by neurons, not {told(table)}")
+            raise InputError(f"{name} must be an array of shape {shape}, layers by neurons, not {quoted(table)}")
 
 
 def fill_block(

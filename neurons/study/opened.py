@@ -48,7 +48,7 @@ KEPT = {
     "ablations": ("neurons.intervention.results:Ablations", "3"),
     "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "3"),
     "components": ("neurons.intervention.results:ComponentEffects", "2"),
-    "clusters": ("neurons.clustering.results:Clustering", "4"),
+    "clusters": ("neurons.clustering.results:Clustering", "5"),
     "composition": ("neurons.regression.results:Composition", "4"),
     "faithfulness": ("neurons.regression.faithfulness_results:Faithfulness", "1"),
     "of_each": ("neurons.regression.faithfulness_results:FaithfulnessOfEach", "1"),

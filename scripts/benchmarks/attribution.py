@@ -23,6 +23,7 @@ from neurons.attribution.end import block_of, measured_rows
 from neurons.attribution.shares import STEPS, gauss, shares_of_block
 from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.draws import random_years
+from neurons.model.config import ModelConfig
 from neurons.types import Measure
 
 MEASURES: tuple[Measure, ...] = ("probability_difference", "cutoff_sharpness")
@@ -112,7 +113,7 @@ def rows(setting: Setting) -> list[Row | Limit]:
         peer_is="hooks and autograd on the whole Hugging Face model, logits of END alone, a batch of prompts",
         found=apart,
         tolerance=TOLERANCE,
-        operations=len(one.ctx) * DRAWS * steps * _operations(one),
+        operations=len(one.ctx) * DRAWS * steps * operations(one.model.config, len(one.ctx.cache.layers)),
         notes=[f"timed on {len(one.rows)} and {HOOKED} prompts"],
         at_least=6,
         aim=10,
@@ -121,10 +122,11 @@ def rows(setting: Setting) -> list[Row | Limit]:
     return [found, *_from_nothing(setting)]
 
 
-def _operations(one: Attributing) -> float:
-    """Of one node, draw and prompt, on both paths: END forward and back through layers, the vocabulary both ways."""
-    config, K = one.model.config, len(MEASURES)
-    layers = len(one.ctx.cache.layers)
+def operations(config: ModelConfig, layers: int) -> float:
+    """Of one node, draw and prompt, on both paths: END forward and back through the last layers, the vocabulary both
+    ways.
+    """
+    K = len(MEASURES)
     attention, mlp = 4 * config.d_model**2, 2 * config.d_model * config.d_mlp
     share = layers * mlp * (1 + K) - K * config.d_model * config.d_mlp + (layers - 1) * attention * (1 + K)
     written = (layers - 1) * attention * (1 + K)

@@ -20,10 +20,11 @@ from benchmarks.setting import Setting, environment, python  # noqa: E402  found
 
 def peaks(file: str, setting: Setting, *, ours: str = "ours", peer: str = "peer") -> dict[str, float]:
     """Megabytes above libraries and weights, as fields of a row."""
-    return {"memory_ours": _peak(file, ours, setting), "memory_peer": _peak(file, peer, setting)}
+    return {"memory_ours": peak(file, ours, setting), "memory_peer": peak(file, peer, setting)}
 
 
-def _peak(file: str, side: str, setting: Setting) -> float:
+def peak(file: str, side: str, setting: Setting) -> float:
+    """Megabytes that a side adds at its peak, in a process of its own."""
     command = python(str(HERE / "memory.py"), file, side, setting.checkpoint, str(setting.folder))
     done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, check=True)
     return float(json.loads(done.stdout)["added"])

@@ -71,13 +71,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Limit:
-    """A number without a peer, and the most that it may be (None where nothing is asked)."""
+    """A number without a peer, and the most that it may be (None where nothing is asked).
+
+    points: where it is the largest over the smallest of some values, these, by size. axis: what the sizes are of.
+    """
 
     name: str
     what: str
     value: float
     most: float | None
     unit: str = ""
+    points: dict[int, float] = field(default_factory=dict)
+    axis: str = ""
 
     @property
     def passes(self) -> bool:

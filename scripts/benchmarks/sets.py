@@ -16,16 +16,15 @@ import neurons
 from benchmarks.hooked import Hooked
 from benchmarks.pairs import Row, Turns, alternate, difference, row
 from benchmarks.setting import Setting
-from neurons.attribution.end import measured_rows
 from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.draws import ONE_DRAW, random_years
 from neurons.intervention.readers import measure_weights
-from neurons.ranking.sets import RECOVERED, first_of, kept_measures, on_rows
+from neurons.ranking.sets import RECOVERED, first_of, kept_measures
 from neurons.regression.faithfulness import measured_cells, written_by
 from neurons.types import OF_LOGITS, Measure
 
 SETS = 64
-CONTRAST_SETS = 256
+CONTRAST_SETS = 192
 """Of one of our turns: the prompts are run once for all of them."""
 TOLERANCE = 1e-4
 """Of the largest value: float32 logits differ in their last bits, and the sharpness is a small difference of
@@ -39,9 +38,9 @@ class Sets:
 
     def __init__(self, setting: Setting) -> None:
         model = setting.model
-        cache = neurons.cache_activations(model, neurons.year_spans(model.tokenizer), cache_dir=setting.folder)
-        whole = ablation_context(model, cache)
-        self.ctx: AblationContext = on_rows(whole, next(measured_rows(whole)))
+        prompts = neurons.year_spans(model.tokenizer, nouns=1, centuries="draw")
+        cache = neurons.cache_activations(model, prompts, cache_dir=setting.folder)
+        self.ctx: AblationContext = ablation_context(model, cache)
         self.hooked = Hooked(self.ctx)
         self.other = random_years(cache, draws=ONE_DRAW)[0, self.ctx.rows]
         self.neurons = len(cache.layers) * cache.d_mlp
@@ -69,7 +68,8 @@ class Sets:
     def keep_hooked(self, measures: tuple[Measure, ...], size: int) -> Results:
         """One of the sets."""
         kept = torch.as_tensor(first_of(self.order, [size])[0]).split(self.ctx.cache.d_mlp)
-        return self._hooked(measures, lambda at, out: torch.where(kept[at], out, self.drawn[self.ctx.cache.layers[at]]))
+        drawn = [self.drawn[layer] for layer in self.ctx.cache.layers]
+        return self._hooked(measures, lambda at, out: torch.where(kept[at], out, drawn[at]))
 
     def hold_hooked(self, which: int) -> Results:
         """One of the descriptions."""
