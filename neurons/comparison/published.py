@@ -136,9 +136,9 @@ def judge_bound(
     verdict = _verdict(clearly_above(beyond, tolerance, scale=max(abs(measured), abs(bound))), beyond, tolerance)
     difference = measured - (published if isinstance(published, int | float) else bound)
     where = f"{side} {bound:.3g}"
-    quoted = f"{claim}: {where} by more than the tolerance"
+    stated = f"{claim}: {where} by more than the tolerance"
     return Check(
-        name, finite(measured), published, finite(tolerance), verdict, source, finite(difference), quoted, where
+        name, finite(measured), published, finite(tolerance), verdict, source, finite(difference), stated, where
     )
 
 

@@ -25,7 +25,7 @@ NEURON = re.compile(r"\bL(\d+)N\d+\b")
 MANY = 100
 """Rows of an interactive table that are elements of the page; where there are more, a script holds them all."""
 HIGH, LOW = (239, 138, 98), (103, 169, 207)
-"""Ends of the scale behind tokens, quoted apart with every common colour blindness, under which black text is read."""
+"""Ends of the scale behind tokens, told apart with every common colour blindness, under which black text is read."""
 ASSETS = ("style.css", "tables.js", "values.js", "datatables.min.js", "datatables.LICENSE.txt")
 
 

@@ -84,7 +84,7 @@ def test_behaviour_is_that_of_a_plain_forward_of_each_prompt_alone(run: Run, fil
 
 
 def test_an_ablated_neuron_changes_a_padded_prompt_as_it_changes_it_alone(folder: Path, tmp_path: Path) -> None:
-    """Each wording has start years of its own, so that its effects can be quoted apart."""
+    """Each wording has start years of its own, so that its effects can be told apart."""
     model = neurons.load_model(folder)
     table = rows(lambda wording, place: YEARS[place] + wording)
     both = [table, *(table[24 * i : 24 * (i + 1)] for i in range(3))]

@@ -1,4 +1,4 @@
-"""Clusters or a continuum: planted continua and planted kinds are quoted apart; prototypes follow the verdict."""
+"""Clusters or a continuum: planted continua and planted kinds are told apart; prototypes follow the verdict."""
 
 import json
 

@@ -297,3 +297,12 @@ def test_orders_that_were_asked_for_before_stay(tmp_path: Path, monkeypatch: pyt
     for options in ({}, {"exact": True}, {"shapley": True}, {"exact": True}, {}):
         study.approximations(**options)
     assert asked == [(False, False), (True, False), (True, True)]
+
+
+def test_a_study_of_all_prompts_takes_no_sample(tmp_path: Path) -> None:
+    """And keeps its results apart from those of a sample."""
+    few, every = (Study("mini", nouns=1, years=YEARS[:3], cache_dir=tmp_path, all_prompts=yes) for yes in (False, True))
+    assert len(few.context().sampled(10**12)) < len(few.context())
+    assert len(every.context().sampled(10**12)) == len(few.context())
+    assert few.plan.key != every.plan.key
+    assert few.plan.path == every.plan.path

@@ -1,4 +1,4 @@
-"""Statistics of neurons' weights: equal to plain float64 over all tokens, and planted kinds are quoted apart."""
+"""Statistics of neurons' weights: equal to plain float64 over all tokens, and planted kinds are told apart."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -31,7 +31,7 @@ LEGEND_COLUMNS = 3
 RAISES, LOWERS, NEUTRAL, ACCENT = "#b2182b", "#2166ac", "#4d4d4d", "#d55e00"
 CENTRED, SEQUENTIAL, NO_DATA = "RdBu_r", "YlGnBu", "#d9d9d9"
 LAYER_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d")
-"""Okabe and Ito's palette: quoted apart with every common colour blindness."""
+"""Okabe and Ito's palette: told apart with every common colour blindness."""
 
 STYLE = {
     "font.family": "DejaVu Sans",
