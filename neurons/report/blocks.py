@@ -125,14 +125,37 @@ class TokenText:
 
 
 @dataclass(frozen=True)
+class Panel:
+    """A heat map within a picture, whose values a browser shows under the pointer.
+
+    box: left, top, width and height as parts of the picture's. rows: their names, from the top. across, first: what
+    the columns are, and the first one's number. values: rows times columns as signed bytes in base64, each `unit_of`
+    of `unit`.
+    """
+
+    title: str
+    box: tuple[float, float, float, float]
+    rows: tuple[str, ...]
+    across: str
+    first: int
+    values: str
+    unit_of: float
+    unit: str
+
+
+@dataclass(frozen=True)
 class Picture:
-    """A figure, drawn when the page is written. name: its file's stem; alt: text for readers who do not see it."""
+    """A figure, drawn when the page is written. name: its file's stem; alt: text for readers who do not see it.
+
+    panels: heat maps in it with values under the pointer.
+    """
 
     name: str
     draw: "Callable[[], Figure]"
     alt: str
     caption: str
     wide: bool = False
+    panels: tuple[Panel, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,6 +197,12 @@ class Page:
         """Names of its figures, in the order of their numbers."""
         blocks = (block for section in self.sections for block in section.blocks)
         return tuple(picture.name for block in blocks if isinstance(block, Gallery) for picture in block.pictures)
+
+    @property
+    def pointed(self) -> bool:
+        """Whether a picture of it shows values under the pointer."""
+        blocks = (block for section in self.sections for block in section.blocks)
+        return any(picture.panels for block in blocks if isinstance(block, Gallery) for picture in block.pictures)
 
     @property
     def interactive(self) -> bool:

@@ -26,7 +26,7 @@ MANY = 100
 """Rows of an interactive table that are elements of the page; where there are more, a script holds them all."""
 HIGH, LOW = (239, 138, 98), (103, 169, 207)
 """Ends of the scale behind tokens, told apart with every common colour blindness, under which black text is read."""
-ASSETS = ("style.css", "tables.js", "datatables.min.js", "datatables.LICENSE.txt")
+ASSETS = ("style.css", "tables.js", "values.js", "datatables.min.js", "datatables.LICENSE.txt")
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["vars"] = vars
     made.globals.update(
         html_file=html_file,
         limits=LIMITS,

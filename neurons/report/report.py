@@ -27,6 +27,7 @@ from neurons.report.pages.composition.clusters import cluster_pages, clusters_se
 from neurons.report.pages.composition.composed import composition_page, tiling_section
 from neurons.report.pages.finding import MAIN, in_words
 from neurons.report.pages.index import index_page
+from neurons.report.pages.limits import with_limits
 from neurons.report.pages.neuron import neuron_page
 from neurons.report.pages.provenance import check_page, provenance_page, short_provenance
 from neurons.report.pages.sections.routes import neuron_routes, route_sections
@@ -54,11 +55,11 @@ def write_report(
     """
     linked = _analysis_pages(contents)
     numbers = contents.numbers(command) | {"pages": {page.key: page.data for page in linked}}
-    pages = _pages(contents, numbers, [*linked, provenance_page(numbers)])
+    pages = [with_limits(page) for page in _pages(contents, numbers, [*linked, provenance_page(numbers)])]
     site = _site(contents, pages)
     with replacing_folder(folder) as fresh:
         write_assets(fresh)
-        draw_pictures(pages, fresh, figures=figures, progress=progress)
+        draw_pictures(pages, fresh, before=folder, figures=figures, progress=progress)
         for page in pages:
             write_page(page, site, fresh)
         write_explorer(contents.effects, contents.ranking, fresh / EXPLORER, site=site, labels=contents.labels)

@@ -1,11 +1,10 @@
 """The pages in a real browser: the index sorts and filters, the explorer draws, and no request leaves the page."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browsers import browser_needed
 
 from neurons.decomposition.effects import LogitEffects, logit_effects
 from neurons.ranking.ranking import rank
@@ -16,13 +15,7 @@ from neurons.report.explorer import write_explorer
 from neurons.report.render import EXPLORER, Site
 from neurons.report.report import write_report
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
 MAX_BYTES = 12e6
-
-browser_needed = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium, or put Chrome on PATH"
-)
 
 
 @pytest.fixture(scope="module")
@@ -43,29 +36,6 @@ def report(effects: LogitEffects, ranking: Ranking, tmp_path_factory: pytest.Tem
     site = Site(model="planted", footer="", layers=effects.layers, paged=frozenset({str(ranking.neurons[0])}))
     write_explorer(effects, ranking, folder / EXPLORER, site=site, labels=labels)
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser) -> Iterator:
-    """A page that fails its test when it says anything on the console or asks for anything but local files."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: request.url.startswith(("file:", "data:")) or complaints.append(request.url))
-    yield page
-    page.close()
-    assert not complaints
 
 
 @pytest.fixture
@@ -290,7 +260,7 @@ def test_the_first_neuron_is_drawn_before_the_others_are_unpacked(explorer):
 
 @browser_needed
 def test_a_neuron_is_redrawn_at_once(explorer):
-    """The time is told, not judged: this machine may be busy."""
+    """The time is message, not judged: this machine may be busy."""
     maps, all_plots = explorer.evaluate(
         """async () => {
           const maps = [], all = [];

@@ -48,7 +48,8 @@ from neurons.task.behaviour import measure, year_probabilities
 from neurons.types import OutputError
 
 TOP = 3
-NASTY = '../<script>alert(1)</script>/"quoted"\n| `name` [x](y)'
+LIMITS_SAID = "What it does not show:"
+NASTY = '../<script>alert(1)</script>/"message"\n| `name` [x](y)'
 
 
 class Reader(HTMLParser):
@@ -326,6 +327,36 @@ def test_the_page_of_provenance_names_the_cache_and_the_analyses(clustered, effe
     written = datetime.fromtimestamp(cache.path.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC")
     assert {cache.model_sha256, cache.key, cache.prompts_sha256, cache.path.name, written} <= set(texts)
     assert {"clusters and composition", "seed 0, from the cache alone"} <= set(texts)
+
+
+def test_every_section_with_figures_says_what_it_does_not_show(clustered):
+    for file in html_files(clustered):
+        for section in file.read_text(encoding="utf-8").split("<section")[1:]:
+            if "<figure" in section and "clusters/" not in file.as_posix():
+                assert LIMITS_SAID in section, (file, section[:200])
+
+
+def test_every_figure_is_as_wide_as_one_column_or_two(clustered, report):
+    for file in [*clustered.rglob("*.svg"), *report.rglob("*.svg")]:
+        width = re.search(r'<svg[^>]* width="([0-9.]+)pt"', file.read_text(encoding="utf-8"))
+        assert float(width[1]) * 25.4 / 72 == pytest.approx(84, abs=0.1) or float(
+            width[1]
+        ) * 25.4 / 72 == pytest.approx(174, abs=0.1), file
+
+
+def test_no_page_weighs_more_than_a_megabyte(clustered, report):
+    """With its images, but not the explorer, which carries its plots."""
+    for folder in (clustered, report):
+        for file in html_files(folder):
+            if file.name != "explorer.html":
+                images = {image["src"] for image in Reader(file.read_text(encoding="utf-8")).images}
+                assert file.stat().st_size + sum((file.parent / one).stat().st_size for one in images) < 1e6, file
+
+
+def test_the_report_ends_on_how_to_cite(report):
+    text = " ".join(Reader((report / "index.html").read_text(encoding="utf-8")).texts)
+    assert "@inproceedings{hanna2023greater" in text.split("How to cite")[-1]
+    assert "@software{neurons" in (report / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_neuron_leads_to_the_page_of_its_cluster(clustered, clustering):

@@ -1,12 +1,17 @@
 """Figures: what they show, on which scales, and that a file of them is the same each time."""
 
+import base64
+import io
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from neurons.report.figures import model_plots, plots
+from neurons.report.figures.files import save
 from neurons.types import OutputError
 
 YEARS = tuple(range(2, 99))
@@ -90,12 +95,27 @@ def test_flat_effect_is_drawn():
 def test_the_same_figure_gives_the_same_bytes(effect, tmp_path, suffix):
     files = [tmp_path / f"{n}{suffix}" for n in "ab"]
     for file in files:
-        plots.save(plots.effect_map(effect, YEARS), file)
+        save(plots.effect_map(effect, YEARS), file)
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_images_in_svg_keep_every_pixel(effect, tmp_path, monkeypatch):
+    """By a palette, which is smaller, and exact."""
+
+    def pixels(name: str) -> list[np.ndarray]:
+        save(plots.effect_map(effect, YEARS), tmp_path / name)
+        encoded = re.findall(r'data:image/png;base64,([^"]+)', (tmp_path / name).read_text(encoding="utf-8"))
+        return [np.asarray(Image.open(io.BytesIO(base64.b64decode(one))).convert("RGBA")) for one in encoded]
+
+    by_palette = pixels("a.svg")
+    monkeypatch.setattr("neurons.report.figures.files._with_palette", lambda encoded: encoded)
+    for one, plain in zip(by_palette, pixels("b.svg"), strict=True):
+        np.testing.assert_array_equal(one, plain)
+    assert (tmp_path / "a.svg").stat().st_size < (tmp_path / "b.svg").stat().st_size
+
+
 def test_fonts_are_embedded_in_pdf(effect, tmp_path):
-    plots.save(plots.effect_map(effect, YEARS), tmp_path / "map.pdf")
+    save(plots.effect_map(effect, YEARS), tmp_path / "map.pdf")
     assert b"/FontFile2" in (tmp_path / "map.pdf").read_bytes()
 
 
@@ -109,7 +129,7 @@ def test_figures_leave_no_trace_in_the_global_style(effect):
 
 def test_unwritable_figure_is_one_line(effect, tmp_path):
     with pytest.raises(OutputError, match=r"figure .*missing/map\.svg' cannot be written"):
-        plots.save(plots.effect_map(effect, YEARS), Path(tmp_path / "missing" / "map.svg"))
+        save(plots.effect_map(effect, YEARS), Path(tmp_path / "missing" / "map.svg"))
 
 
 def test_the_map_of_positions_has_layer_0_at_the_bottom_and_names_end():

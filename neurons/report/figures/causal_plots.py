@@ -41,7 +41,7 @@ FLOORS: dict[Ablation, tuple[str, str]] = {
 """The reference that an ablation leads to when all neurons take part, and its name."""
 PUBLISHED_LABEL = "probability difference, years only"
 
-SIDE = 4.4
+SIDE = WIDE - 1.6
 """Of the matrix, inches."""
 LOUDEST = 99.5
 """Percentile of the sizes at which the colours end: a few edges dwarf all others."""
@@ -81,7 +81,7 @@ def _draw_references(axes: Axes, references: References, ablation: Ablation) -> 
     for (name, label), dash in zip(shown, ("-", "--"), strict=False):
         value = getattr(references, name)
         axes.axhline(value, color=NEUTRAL, linewidth=0.6, linestyle=dash)
-        axes.annotate(label, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=6)
+        axes.annotate(label, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom")
 
 
 def _place(k: np.ndarray) -> np.ndarray:
@@ -196,6 +196,6 @@ def route_bars(names: Sequence[str], parts: Float[np.ndarray, "n 4"], label: str
     axes.axhline(0, color="black", linewidth=0.6)
     axes.set(ylabel=label, xlim=(-0.6, len(names) - 0.4), ylim=(-1.08 * limit(np.minimum(parts, 0)), None))
     plain_ticks(axes)
-    axes.set_xticks(at, names, rotation=90, fontsize=6)
+    axes.set_xticks(at, names, rotation=90)
     legend_above(axes)
     return figure

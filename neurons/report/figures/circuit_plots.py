@@ -100,7 +100,7 @@ def _draw_node(axes: Axes, node: Node | None, place: tuple[float, float]) -> Non
     colour = END_POINTS if end else MLP if node is not None and node.head is None else HEAD
     shape = "square,pad=0.3" if end or (node is not None and node.head is None) else "round,pad=0.3"
     box = {"boxstyle": shape, "facecolor": colour, "edgecolor": "black", "linewidth": 0.5}
-    axes.text(*place, label, ha="center", va="center", fontsize=6.5, color="black" if end else "white", bbox=box)
+    axes.text(*place, label, ha="center", va="center", color="black" if end else "white", bbox=box)
 
 
 @styled
@@ -169,7 +169,7 @@ def projection_figure(projections: Sequence[Projection]) -> Figure:
         axes.scatter(one.points[:, 0], one.points[:, 1], c=one.start_years, cmap=YEARS_COLOURS, s=9, linewidths=0)
         for year, point in zip(one.start_years, one.points, strict=True):
             if year % 10 == 0:
-                axes.annotate(f"{year:02d}", point, fontsize=6, xytext=(2, 2), textcoords="offset points")
+                axes.annotate(f"{year:02d}", point, xytext=(2, 2), textcoords="offset points")
         first, second = (f"{100 * part:.0f} %" for part in one.explained)
         axes.set(
             title=f"{one.position}, before layer {one.layer}",

@@ -53,7 +53,7 @@ def tuning_gallery(tuning: Tuning, rows: tuple[int, ...] | None = None) -> Figur
     """Tuning curves with their interval over centuries; dashed, the family's fit; rows: default the first twelve."""
     rows = rows if rows is not None else tuple(range(min(GALLERY, len(tuning))))
     columns = min(4, len(rows))
-    figure, boxes = panels(len(rows), columns, width=1.42, height=0.95)
+    figure, boxes = panels(len(rows), columns, height=0.95)
     for place, (row, axes) in enumerate(zip(rows, boxes, strict=True)):
         fit = tuning.neurons[row]
         axes.fill_between(
@@ -62,18 +62,20 @@ def tuning_gallery(tuning: Tuning, rows: tuple[int, ...] | None = None) -> Figur
         axes.plot(tuning.start_years, tuning.curve[:, row], color=LAYER_COLOURS[0], linewidth=0.9)
         if fit.tuning.family != "none":
             axes.plot(tuning.start_years, fit.tuning.values, color=ACCENT, linewidth=0.9, dashes=(4, 2))
-        axes.set_title(f"{fit.neuron} {fit.tuning.family}", pad=3, fontsize=7)
+        axes.set_title(f"{fit.neuron} {fit.tuning.family}", pad=3)
         axes.set_ylabel("a / σ" if place % columns == 0 else "")
         axes.set_xlabel(START_YEAR if place + columns >= len(rows) else "")
         axes.locator_params(nbins=4)
     return figure
 
 
-def panels(count: int, columns: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with so many axes of this size in inches, row by row."""
+def panels(count: int, columns: int, *, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with so many axes of this height in inches, row by row, as wide as its column or both."""
     lines = -(-count // columns)
     gap_x, gap_y, left, bottom, top = 0.42, 0.36, 0.5, 0.42, 0.22
-    size = (left + columns * (width + gap_x) - gap_x + 0.12, bottom + lines * (height + gap_y) - gap_y + top)
+    whole = COLUMN if columns == 1 else WIDE
+    width = (whole - left - 0.12 + gap_x) / columns - gap_x
+    size = (whole, bottom + lines * (height + gap_y) - gap_y + top)
     figure = new_figure(*size)
     boxes = [divmod(place, columns) for place in range(count)]
     return figure, [
@@ -94,11 +96,11 @@ def prototype_gallery(prototypes: Sequence[Prototype], start_years: Sequence[int
     """The shape of each prototype by start year, on one scale."""
     shown = prototypes[:GALLERY]
     columns = min(4, len(shown))
-    figure, boxes = panels(len(shown), columns, width=1.42, height=0.95)
+    figure, boxes = panels(len(shown), columns, height=0.95)
     for place, (prototype, axes) in enumerate(zip(shown, boxes, strict=True)):
         axes.axhline(0, color="black", linewidth=0.5)
         axes.plot(start_years, prototype.shape, color=LAYER_COLOURS[0], linewidth=0.9)
-        axes.set_title(f"{prototype.name} ({len(prototype.neurons)})", pad=3, fontsize=7)
+        axes.set_title(f"{prototype.name} ({len(prototype.neurons)})", pad=3)
         axes.set_ylabel("standard deviations" if place % columns == 0 else "")
         axes.set_xlabel(START_YEAR if place + columns >= len(shown) else "")
         axes.set_ylim(*_common(shown))

@@ -11,7 +11,8 @@ from neurons.regression.faithfulness_results import Faithfulness
 from neurons.regression.results import Composition
 from neurons.regression.terms import TERMS
 from neurons.regression.tiling_results import Tiling
-from neurons.report.figures.plots import COLUMN, HEIGHT, LAYER_COLOURS, add_axes, new_figure, save, styled
+from neurons.report.figures.files import save
+from neurons.report.figures.plots import COLUMN, HEIGHT, LAYER_COLOURS, add_axes, new_figure, styled
 from neurons.report.figures.tiling_plots import (
     exchange_curve,
     faithfulness_points,

@@ -2,16 +2,13 @@
 
 1. `STYLE` and the colours say how every figure looks: column width, fonts, colour-blind safe colours.
 2. A figure is laid out by fixed margins in inches, which is quick and the same on every machine.
-3. `save` writes SVG, PDF or PNG; the same figure gives the same bytes each time.
+3. `saving` writes SVG, PDF or PNG; the same figure gives the same bytes each time.
 
 Maps have the start year YY as rows (00 on top) and the answer's year as columns, so "later than YY" is the
 upper right triangle. Colours are centred at zero: red raises a year's logit, blue lowers it.
 """
 
-import os
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import matplotlib as mpl
@@ -23,14 +20,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from neurons.task.years import N_YEARS
-from neurons.types import OutputError
 
 COLUMN, WIDE = 84 / 25.4, 174 / 25.4
 """Widths of all figures, inches: one column of a two-column paper, and both."""
 HEIGHT = 2.4
 SQUARE_MAP = COLUMN - 0.62 - 0.85 + 0.42 + 0.22
 """Height of a column's figure whose map is a square beside its colour scale."""
-PNG_DPI = 300
 LEGEND_COLUMNS = 3
 
 RAISES, LOWERS, NEUTRAL, ACCENT = "#b2182b", "#2166ac", "#4d4d4d", "#d55e00"
@@ -40,10 +35,10 @@ LAYER_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9
 
 STYLE = {
     "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "axes.titlesize": 8,
+    "font.size": 7,
+    "axes.titlesize": 7,
     "axes.titley": 1.0,  # else each drawing measures all tick labels to place it
-    "axes.labelsize": 8,
+    "axes.labelsize": 7,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "legend.fontsize": 7,
@@ -68,27 +63,6 @@ EFFECT = "effect on the logit"
 
 
 # --- what all figures share -----------------------------------------------------------------------
-
-
-@styled
-def save(figure: Figure, path: Path) -> None:
-    """Write the figure in the format its suffix names; fonts are embedded and nothing in it is a date.
-
-    Raises `OutputError` when the file cannot be written.
-    """
-    no_date = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}
-    try:
-        figure.savefig(path, dpi=PNG_DPI, metadata=no_date[path.suffix])
-        if path.suffix == ".svg":
-            path.write_text(_shorter(path.read_text(encoding="utf-8")), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"figure {os.fspath(path)!r} cannot be written: {error.strerror or error}") from None
-
-
-def _shorter(svg: str) -> str:
-    """No comments or indents, and path coordinates to a hundredth of a point: half the size, and no eye sees it."""
-    svg = re.sub(r"\n\s+", "\n", re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL))
-    return re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]).replace("\n", ""), svg)
 
 
 def new_figure(width: float = COLUMN, height: float = HEIGHT) -> Figure:

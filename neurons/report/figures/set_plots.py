@@ -71,8 +71,8 @@ def interchange_figure(found: Mapping[str, Any]) -> Figure:
 @styled
 def interchange_maps(maps: Mapping[str, Float[np.ndarray, "Y Y"]], start_years: Sequence[int]) -> Figure:
     """Start year by transplanted year: the probability difference, from -1 to 1. Pairs without prompts are grey."""
-    figure = new_figure(WIDE, 2.9)
     norm, side = Normalize(-1.0, 1.0), (WIDE - 1.6) / 2
+    figure = new_figure(WIDE, side + 0.64)
     for place, (name, values) in enumerate(maps.items()):
         left = 0.55 + place * (side + 0.2)
         axes = add_axes(figure, left=left, right=WIDE - left - side)

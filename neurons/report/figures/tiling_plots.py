@@ -1,5 +1,6 @@
 """Figures of the tiling law and of faithfulness, in the style of `plots`; results in, matplotlib Figures out."""
 
+import base64
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,9 +11,11 @@ from matplotlib.figure import Figure
 
 from neurons.regression.faithfulness_results import Faithfulness, Recovered
 from neurons.regression.results import Sparse
-from neurons.regression.tiling_results import Exchange, Tiling
+from neurons.regression.tiling_results import Exchange, Placed, Tiling
+from neurons.report.blocks import Panel
 from neurons.report.figures.plots import (
     CENTRED,
+    COLUMN,
     LAYER_COLOURS,
     START_YEAR,
     WIDE,
@@ -42,14 +45,59 @@ TOO_MANY = 400
 """Neurons from which marks of single neurons are points without their uncertainty."""
 
 
+SIDE = (WIDE - LEFT - RIGHT - (PANELS - 1) * GAP) / PANELS
+HIGH = TOP + ROWS_HIGH + LOW + 0.42 + SIDE + LOW
+"""Inches: side of a map of the sum, height of the figure."""
+
+
+def _heat_boxes() -> list[tuple[float, float, float, float]]:
+    """Left, bottom, width and height of tuning and readout, inches."""
+    width = (WIDE - LEFT - RIGHT - GAP) / 2
+    return [(LEFT + place * (width + GAP), HIGH - TOP - ROWS_HIGH, width, ROWS_HIGH) for place in range(2)]
+
+
+def tiling_panels(found: Tiling, sparse: Sparse) -> tuple[Panel, ...]:
+    """The heat maps of `tiling_figure`, for values under the pointer."""
+    years, names = found.start_years, tuple(map(_named, found.neurons))
+    part = "of the neuron's largest"
+    tuning, readout = _heat_boxes()
+    panels = [
+        _panel("tuning", tuning, full_rows(found.tuning, years).T, names, (START_YEAR, years[0]), part),
+        _panel("readout", readout, found.readout, names, (YEAR, 0), part),
+    ]
+    rows = tuple(f"{START_YEAR} {year:02d}" for year in range(years[0], years[-1] + 1))
+    for place, k in enumerate(panel_sizes(sparse, len(found))):
+        box = (LEFT + place * (SIDE + GAP), LOW, SIDE, SIDE)
+        values = full_rows(sparse.maps[sparse.sizes.index(k)], years)
+        panels.append(_panel(f"first {k:,} by share", box, values, rows, (YEAR, 0), "logits, centred"))
+    return tuple(panels)
+
+
+def _named(one: Placed) -> str:
+    error = "" if one.centre_error is None else f" ± {2 * one.centre_error:.1f}"
+    return f"{one.neuron} (centre {one.centre:.1f}{error}, edge {one.edge}, share {one.share:.4f})"
+
+
+def _panel(
+    title: str,
+    box: tuple[float, float, float, float],
+    values: Float[np.ndarray, "rows columns"],
+    rows: tuple[str, ...],
+    columns: tuple[str, int],
+    unit: str,
+) -> Panel:
+    """box: left, bottom, width and height in inches. What was not measured is 0."""
+    left, low, width, height = box
+    unit_of = limit(values) / 127
+    steps = np.round(np.nan_to_num(values) / unit_of).astype(np.int8)
+    place = (left / WIDE, 1 - (low + height) / HIGH, width / WIDE, height / HIGH)
+    return Panel(title, place, rows, *columns, base64.b64encode(steps.tobytes()).decode(), unit_of, unit)
+
+
 @styled
 def tiling_figure(found: Tiling, sparse: Sparse) -> Figure:
     """Neurons by tuning centre: tuning and readout as heat maps, centre and edge marked; the summed map as it grows."""
-    width = (WIDE - LEFT - RIGHT - GAP) / 2
-    side = (WIDE - LEFT - RIGHT - (PANELS - 1) * GAP) / PANELS
-    figure = new_figure(WIDE, TOP + ROWS_HIGH + LOW + 0.42 + side + LOW)
-    high = figure.get_figheight()
-    boxes = [(LEFT + place * (width + GAP), high - TOP - ROWS_HIGH, width, ROWS_HIGH) for place in range(2)]
+    figure, side, boxes = new_figure(WIDE, HIGH), SIDE, _heat_boxes()
     tuning, readout = (_axes(figure, *box) for box in boxes)
     norm = Normalize(-1, 1)
     years = found.start_years
@@ -86,16 +134,17 @@ def _mark(tuning: Axes, readout: Axes, found: Tiling) -> None:
     rows = np.arange(len(found)) + 0.5
     centre = np.array([one.centre for one in found.neurons])
     edge = np.array([one.edge + 0.5 for one in found.neurons])
-    reach = np.array([2 * (one.centre_error or 0.0) for one in found.neurons])
+    error = np.array([2 * (one.centre_error or 0.0) for one in found.neurons])
     low = np.array([one.edge - one.edge_low for one in found.neurons])
     high = np.array([one.edge_high - one.edge for one in found.neurons])
     single = len(found) < TOO_MANY
     for axes, x, below, above, name in (
-        (tuning, centre, reach, reach, "centre ± 2 standard errors"),
+        (tuning, centre, error, error, "centre ± 2 standard errors"),
         (readout, edge, low, high, "edge, and steps nearly as good"),
     ):
         if single:
-            axes.hlines(rows, x - below, x + above, color="black", linewidth=0.5, alpha=0.6)
+            reach = np.stack([x - below, x + above, np.full(len(x), np.nan)], 1).ravel()
+            axes.plot(reach, np.repeat(rows, 3), color="black", linewidth=0.5, alpha=0.6, label="_reach")
         axes.plot(x, rows, ".", color="black", markersize=2.5 if single else 1, label=name)
     readout.plot(centre, rows, color="black", linewidth=0.9, dashes=(1, 1.2), label="centre")
     for axes in (tuning, readout):
@@ -113,7 +162,7 @@ def _growing(figure: Figure, found: Tiling, sparse: Sparse, side: float) -> None
         axes = _axes(figure, LEFT + place * (side + GAP), LOW, side, side)
         draw_map(axes, sparse.maps[places[place]], found.start_years, colours=CENTRED, norm=norm)
         name = f"all {k:,} neurons" if k == sparse.sizes[-1] else f"first {k:,} by share"
-        axes.set_title(f"{name}\n{_made(sparse, k)}", pad=3, fontsize=7, linespacing=1.3)
+        axes.set_title(f"{name}\n{_made(sparse, k)}", pad=3, linespacing=1.3)
         axes.set_ylabel(START_YEAR if place == 0 else "")
         axes.tick_params(labelleft=place == 0)
     bar = _axes(figure, WIDE - RIGHT + 0.08, LOW, 0.1, side)
@@ -140,7 +189,7 @@ def _made(sparse: Sparse, k: int) -> str:
 @styled
 def law_scatter(found: Tiling) -> Figure:
     """Readout edge against tuning centre, a point a neuron, area by share."""
-    figure = new_figure(height=2.9)
+    figure = new_figure(height=COLUMN - 0.74 + 0.64)
     axes = add_axes(figure)
     share = np.array([one.share for one in found.neurons])
     axes.plot([0, 99], [0, 99], color="black", linewidth=0.7, dashes=(4, 2), label="edge at the centre")
@@ -198,7 +247,7 @@ def _points(
 def faithfulness_points(found: Faithfulness) -> Figure:
     """What each description recovers of both measures, with intervals over centuries."""
     rows = len(found.rows)
-    figure = new_figure(WIDE * 0.75, 0.16 * rows + 0.8)
+    figure = new_figure(WIDE, 0.16 * rows + 0.8)
     axes = add_axes(figure, left=1.9, top=0.3)
     at = np.arange(rows, dtype=float)
     _points(

@@ -36,18 +36,47 @@ def causal_page(found: Ablations, paged: frozenset[str]) -> Page:
     done = found.effects.intervention
     sections = [Section("Reference values", (_references(found),))]
     if found.layers:
-        sections.append(Section("Effects of MLPs and attention heads", _layers(found.layers)))
+        sections.append(
+            Section("Effects of MLPs and attention heads", _layers(found.layers), _layers_claim(found.layers))
+        )
     if found.curves:
         sections.append(Section("Top-k curves", _curves(found, found.curves)))
-    sections.append(Section("Effects of single neurons", (_neurons(found.effects, paged),)))
+    sections.append(
+        Section("Effects of single neurons", (_neurons(found.effects, paged),), _neurons_claim(found.effects))
+    )
     if found.agreement:
-        sections.append(Section("Direct logit attribution against ablation", _agreement(found.agreement, paged)))
+        sections.append(
+            Section(
+                "Direct logit attribution against ablation",
+                _agreement(found.agreement, paged),
+                _agreement_claim(found.agreement),
+            )
+        )
     lead = (
         f"Exact effects of {done.ablation} ablation at END on {found.effects.n_prompts:,} prompts:"
         f" {AGAINST[done.ablation]}. Everything after the ablated neurons runs again. An effect is the ablated run"
         " minus the clean run, so that of a boosting neuron is negative; its interval is over centuries."
     )
     return Page("causal", "Ablation", lead, tuple(sections), data=found.to_json() | {"others": _others(found, paged)})
+
+
+def _layers_claim(table: ComponentEffects) -> str:
+    effect = table.effect[GROUPS]
+    most = int(descending(-effect)[0])
+    return f"Ablating {table.components[most]} costs most: {number(float(effect[most]))} {MEASURE_NAMES[GROUPS]}."
+
+
+def _neurons_claim(effects: NeuronEffects) -> str:
+    most = int(descending(np.abs(effects.effect))[0])
+    return (
+        f"{effects.neurons[most]} has the largest effect of {len(effects.neurons):,} neurons ablated one by one:"
+        f" {number(float(effects.effect[most]))} on the {MEASURE_NAMES[effects.intervention.measure]}."
+    )
+
+
+def _agreement_claim(found: Agreement) -> str:
+    differ = int((found.sign_differs | found.rank_differs).sum())
+    return f"Direct effect and ablation differ in sign or rank for {differ:,} of {len(found.neurons):,} neurons."
 
 
 def _others(found: Ablations, paged: frozenset[str]) -> dict[str, dict[str, list[float]]]:

@@ -23,8 +23,8 @@ from neurons.report.blocks import (
     number,
 )
 from neurons.report.figures import model_plots, plots
-from neurons.report.pages.provenance import prompt_tables, reproduce, short_provenance, shown_years
-from neurons.report.pages.ranking import centred, neurons_section, positions_sections
+from neurons.report.pages.provenance import citations, prompt_tables, reproduce, short_provenance, shown_years
+from neurons.report.pages.ranking import called_claim, centred, neurons_section, positions_sections
 
 RUNS = {
     "model": "clean run",
@@ -52,12 +52,7 @@ def index_page(
         lead=lead,
         sections=(
             *finding,
-            Section("Greater-than behaviour", _behaviour(numbers["behaviour"], effects.start_years)),
-            Section("Contrast by layer", _layers(effects, numbers["layers"])),
-            Section(
-                "Boosting and suppressing neurons",
-                neurons_section(effects, ranking, frozenset(paged), numbers.get("orders")),
-            ),
+            *_measured(effects, ranking, numbers, frozenset(paged), growth=not finding),
             *positions_sections(numbers.get("positions")),
             *summaries,
             *(
@@ -67,7 +62,21 @@ def index_page(
             ),
             Section("Prompts", prompt_tables(numbers["prompts"])),
             Section("Reproduction", (*reproduce(numbers["command"]), short_provenance(numbers))),
+            Section("How to cite", citations(numbers["provenance"]["versions"]["neurons"])),
         ),
+    )
+
+
+def _measured(
+    effects: LogitEffects, ranking: Ranking, numbers: Mapping[str, Any], paged: frozenset[str], *, growth: bool
+) -> tuple[Section, ...]:
+    """What the model does, in which layers, by which neurons."""
+    behaviour, layers = numbers["behaviour"], numbers["layers"]
+    neurons = neurons_section(effects, ranking, paged, numbers.get("orders"), growth=growth)
+    return (
+        Section("Greater-than behaviour", _behaviour(behaviour, effects.start_years), _behaviour_claim(behaviour)),
+        Section("Contrast by layer", _layers(effects, layers), _layers_claim(layers)),
+        Section("Boosting and suppressing neurons", neurons, called_claim(ranking, numbers["called"])),
     )
 
 
@@ -100,6 +109,27 @@ def _behaviour(behaviour: Mapping[str, Any], start_years: Sequence[int]) -> tupl
         " Neither the corrupted run nor the average distribution depends on YY; both are scored against the true YY."
     )
     return (Gallery((picture,)), Table(caption, columns, rows), Text((meaning,)))
+
+
+def _behaviour_claim(behaviour: Mapping[str, Any]) -> str:
+    mean = {run: behaviour[run]["probability_difference"]["mean"] for run in RUNS}
+    sharp = behaviour["model"]["cutoff_sharpness"]["mean"]
+    return (
+        f"The probability of the years after the start year exceeds that of the others by {_three(mean['model'])}, with"
+        f" a cutoff of {_three(sharp)}; in the corrupted run by {_three(mean['counterfactual'])}, in the average"
+        f" distribution by {_three(mean['average_distribution'])}."
+    )
+
+
+def _layers_claim(layers: Mapping[str, Any]) -> str:
+    parts = {part["name"]: part["contrast"] for part in layers["parts"]}
+    whole = parts.pop("whole model", sum(parts.values()))
+    first = max(parts, key=lambda name: parts[name])
+    return f"{first} adds most to the mean contrast: {number(parts[first])} of {number(whole)} logits."
+
+
+def _three(value: float) -> str:
+    return number(value, decimals=3)
 
 
 def _measures(run: Mapping[str, Mapping[str, float]]) -> tuple[float, ...]:

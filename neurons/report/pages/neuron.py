@@ -66,23 +66,16 @@ def neuron_page(
             *place_sections(numbers, tiling),
             *routes,
             *description_sections(numbers, start_years),
-            Section("Share and direct effect", (_score(numbers, n_ranked, clustered),), limits=SCORE_LIMITS),
-            Section(
-                "Direct effect by start year and digit", (_effect_figures(numbers, start_years),), limits=MAP_LIMITS
-            ),
+            Section("Share and direct effect", (_score(numbers, n_ranked, clustered),)),
+            Section("Direct effect by start year and digit", (_effect_figures(numbers, start_years),)),
             *weight_sections(numbers),
-            Section("Similar neurons", _similar(numbers, paged), limits=SIMILAR_LIMITS),
+            Section("Similar neurons", _similar(numbers, paged)),
             *added,
         ),
         previous=_link(previous),
         following=_link(following),
         data=numbers,
     )
-
-
-SCORE_LIMITS = "what ablating the neuron alone would change: others can stand in for it."
-MAP_LIMITS = "effects through later neurons; averages over prompts hide what single prompts do."
-SIMILAR_LIMITS = "similar weights need not mean similar activations on these prompts, nor the reverse."
 
 
 def _share(numbers: Numbers, n_ranked: int, whole: float | None) -> str:
@@ -113,7 +106,7 @@ def _score(numbers: Numbers, n_ranked: int, clustered: bool) -> Facts:
         ("direct effect, year-specific", f"{number(numbers['year_specific'])} logits"),
         ("static part", f"{number(numbers['static'])} logits"),
         ("total effect, alone", _or_dash(numbers["total"])),
-        ("tuning centre", _year(numbers["tuning_centre"])),
+        ("tuning centre (peak)", _year(numbers["tuning_centre"])),
         ("readout edge", _year(numbers["readout_edge"])),
         ("rank", f"{numbers['rank']:,} of {n_ranked:,}"),
         ("verdict", call_of(numbers)),

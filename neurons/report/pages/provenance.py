@@ -77,6 +77,34 @@ def reproduce(command: str) -> tuple[Block, ...]:
     return (Code(command), numbers)
 
 
+PUBLISHED = """@inproceedings{hanna2023greater,
+  title     = {How does {GPT-2} compute greater-than?: Interpreting mathematical abilities
+               in a pre-trained language model},
+  author    = {Hanna, Michael and Liu, Ollie and Variengien, Alexandre},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {36},
+  year      = {2023}
+}"""
+SOFTWARE = """@software{neurons,
+  title   = {neurons: which {MLP} neurons make {GPT-2} say a later year, and how they add up to greater-than},
+  author  = {{The neurons developers}},
+  version = {VERSION},
+  year    = {2026}
+}"""
+
+
+def citations(version: str) -> tuple[Block, ...]:
+    """The paper whose task and findings these are, and this tool."""
+    words = (
+        "The task, its measures and the published findings are of Hanna, Liu and Variengien (2023); numbers of these"
+    )
+    return (
+        Text((f"{words} pages are computed by neurons {version}.",)),
+        Code(PUBLISHED),
+        Code(SOFTWARE.replace("VERSION", version)),
+    )
+
+
 def short_provenance(numbers: Numbers) -> Facts:
     """For pages read on their own: the main facts and a link to the rest."""
     found = numbers["provenance"]

@@ -25,8 +25,9 @@ GROWTH = (1, 4, 16, 64, 256, 1024)
 
 
 def neurons_section(
-    effects: LogitEffects, ranking: Ranking, paged: frozenset[str], orders: Mapping[str, Any] | None
+    effects: LogitEffects, ranking: Ranking, paged: frozenset[str], orders: Mapping[str, Any] | None, *, growth: bool
 ) -> tuple[Block, ...]:
+    """growth: with the summed maps of the first neurons, which the finding has."""
     what = "direct effect (logits)" if ranking.answer is None else "share of the probability difference"
     distribution = Picture(
         "scores",
@@ -38,9 +39,18 @@ def neurons_section(
         Gallery((distribution,)),
         *_answer(ranking),
         *_orders(orders),
-        *_growth(effects, ranking),
+        *(_growth(effects, ranking) if growth else ()),
         _ranked_table(ranking, paged),
         Text(("All neurons with all columns: ", FileLink("ranking.csv", "ranking.csv"), ".")),
+    )
+
+
+def called_claim(ranking: Ranking, called: Mapping[str, Any]) -> str:
+    """How many boost and suppress, and which is first."""
+    what = "direct effect" if ranking.answer is None else "share"
+    return (
+        f"{called['boosting']:,} of {len(ranking):,} neurons boost the later years, {called['suppressing']:,} suppress"
+        f" them; {ranking.neurons[0]} is first by {what}."
     )
 
 
@@ -111,13 +121,16 @@ def positions_sections(positions: Mapping[str, Any] | None) -> tuple[Section, ..
         Column("attribution", "number", "of the probability difference, by RelP"),
     )
     meaning = (
-        f"{100 * positions['before_end']:.0f} % of the absolute attribution of all neurons of all layers lies before"
-        " END: the ranking is of END alone. By RelP, one backward pass with LayerNorm scales, attention patterns and"
+        "By RelP, one backward pass with LayerNorm scales, attention patterns and"
         " activation ratios frozen, times each neuron's distance from a random other start year. It is an"
         " approximation: it does not add up to clean minus floor."
     )
     blocks = (Gallery((picture,)), Text((meaning,)), Table("The first neurons before END", columns, rows))
-    return (Section("Attribution before END", blocks),)
+    claim = (
+        f"{100 * positions['before_end']:.0f} % of the absolute attribution of all neurons of all layers lies before"
+        " END: the ranking is of END alone."
+    )
+    return (Section("Attribution before END", blocks, claim),)
 
 
 def _growth(effects: LogitEffects, ranking: Ranking) -> tuple[Gallery, ...]:

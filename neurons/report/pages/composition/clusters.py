@@ -97,7 +97,8 @@ def clusters_section(clustering: Clustering, composition: Composition, paged: fr
         for c in clustering.clusters
     )
     clusters = (medoids, Table(f"{verdict[0].upper()}{verdict[1:]}", columns, rows)) if medoids else ()
-    return Section("Clusters and composition", (*clusters, regression_facts(composition)))
+    claim = f"{verdict[0].upper()}{verdict[1:]}."
+    return Section("Clusters and composition", (*clusters, regression_facts(composition)), claim)
 
 
 def _shares(found: Clustering) -> Facts:

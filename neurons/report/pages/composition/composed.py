@@ -1,23 +1,34 @@
 """The page `composition`: tiling, faithfulness, sums of the first neurons, regression; and the index's part of it."""
 
+from dataclasses import replace
 from functools import partial
 
 from matplotlib.figure import Figure
 
-from neurons.regression.faithfulness_results import Faithfulness
+from neurons.regression.faithfulness_results import Faithfulness, Recovered
 from neurons.regression.results import Composition
 from neurons.regression.tiling_results import Tiling, composed_json
 from neurons.report.blocks import Column, Facts, Gallery, Page, Picture, Section, Span, Table, Text, number
 from neurons.report.figures import composition_plots, plots, tiling_plots
 from neurons.report.pages.neuron import neuron_link
 
+MOST = 0.9
+"""R^2 of the map from which on the first neurons are said to make it."""
+
 
 def tiling_section(found: Composition, tiling: Tiling) -> Section:
     """For the index: the neurons sorted by tuning centre, their readouts, the summed map."""
     caption = composition_plots.CAPTIONS["tiling"]
     draw = partial(tiling_plots.tiling_figure, tiling, found.sparse)
-    picture = Picture("composition-tiling", draw, caption, caption, wide=True)
-    return Section("Finding", (Gallery((picture,)), Text((law_words(tiling),))))
+    panels = tiling_plots.tiling_panels(tiling, found.sparse)
+    picture = Picture("composition-tiling", draw, caption, caption, wide=True, panels=panels)
+    return Section("Finding", (Gallery((picture,)),), law_words(tiling))
+
+
+def _pointed(gallery: Gallery, tiling: Tiling, found: Composition) -> Gallery:
+    """The figure of the tiling with values under the pointer."""
+    panels = tiling_plots.tiling_panels(tiling, found.sparse)
+    return Gallery(tuple(replace(picture, panels=panels) for picture in gallery.pictures))
 
 
 def law_words(tiling: Tiling) -> str:
@@ -46,18 +57,22 @@ def composition_page(
     sections = []
     if tiling is not None and "tiling" in galleries:
         sections.append(Section("Tuning and readout by tuning centre", (
-            galleries["tiling"], Text((law_words(tiling),)), galleries["law"], _places_table(tiling, paged),
-        )))  # fmt: skip
+            _pointed(galleries["tiling"], tiling, found), galleries["law"], _places_table(tiling, paged),
+        ), law_words(tiling)))  # fmt: skip
     if "exchange" in galleries:
-        sections.append(Section("Exchange of tuning curves", (galleries["exchange"],)))
+        sections.append(Section("Exchange of tuning curves", (galleries["exchange"],), _exchange_claim(tiling)))
     if faithfulness is not None:
         sections.append(
-            Section("Faithfulness of descriptions", (galleries["faithfulness"], _faithfulness_table(faithfulness)))
+            Section(
+                "Faithfulness of descriptions",
+                (galleries["faithfulness"], _faithfulness_table(faithfulness)),
+                _faithfulness_claim(faithfulness),
+            )
         )
     regression = regression_facts(found), _parts_table(found), _terms_table(found), galleries["terms"]
     sections += [
-        Section("Sums of the first neurons", (galleries["sparse"], _sparse_table(found))),
-        Section("Regression on named shapes", regression),
+        Section("Sums of the first neurons", (galleries["sparse"], _sparse_table(found)), _sparse_claim(found)),
+        Section("Regression on named shapes", regression, _regression_claim(found)),
     ]
     if found.notes:
         sections.append(Section("Notes", tuple(Text((note,)) for note in found.notes)))
@@ -66,6 +81,46 @@ def composition_page(
         " is greater-than."
     )
     return Page("composition", "Composition", lead, tuple(sections), data=composed_json(found, tiling, faithfulness))
+
+
+def _exchange_claim(tiling: Tiling | None) -> str:
+    if tiling is None or tiling.exchange is None or not tiling.exchange.by_distance:
+        return ""
+    near, far = tiling.exchange.by_distance[0], tiling.exchange.by_distance[-1]
+    return (
+        f"Held at the curve of another neuron whose centre is within {near.years[1]} years, they recover"
+        f" {_two(near.cutoff_sharpness)} of the cutoff sharpness; at curves from over {far.years[0]} years away"
+        f" {_two(far.cutoff_sharpness)}."
+    )
+
+
+def _faithfulness_claim(found: Faithfulness) -> str:
+    best = max(found.rows[1:], key=lambda one: one.cutoff_sharpness.value, default=found.rows[0])
+    return (
+        f"With all neurons at their {found.rows[0].description} the model recovers"
+        f" {_two(found.rows[0].cutoff_sharpness)} of the cutoff sharpness; of the descriptions tried,"
+        f" {best.description} recovers most, {_two(best.cutoff_sharpness)}."
+    )
+
+
+def _sparse_claim(found: Composition) -> str:
+    records = found.sparse.to_json()
+    enough = next((one for one in records if one["r2"] >= MOST), records[-1])
+    return f"The first {enough['k']:,} neurons by share make {number(enough['r2'], decimals=2)} of the map (R²)."
+
+
+def _regression_claim(found: Composition) -> str:
+    step, whole = found.whole.regression.alone("step"), found.whole.regression.r2
+    if step is None or whole is None:
+        return "The map is zero everywhere: no shape explains it."
+    return (
+        f"A step at the start year alone explains {number(step, decimals=2)} of the map (R²), all named shapes together"
+        f" {number(whole, decimals=2)}."
+    )
+
+
+def _two(found: Recovered) -> str:
+    return number(found.value, decimals=2)
 
 
 def _places_table(tiling: Tiling, paged: frozenset[str]) -> Table:

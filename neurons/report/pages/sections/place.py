@@ -42,12 +42,7 @@ def curves_section(numbers: Numbers, start_years: Sequence[int]) -> Section:
         "Effect map: tuning curve times readout, the mean direct effect on the logit of each year y (column) after each"
         " start year YY (row). Right of the dashed diagonal lie the years after YY.",
     )
-    return Section("Tuning and readout", (Gallery((curves, effect)),), _curves_claim(numbers), CURVES_LIMITS)
-
-
-CURVES_LIMITS = (
-    "what the neuron does through later neurons and the final LayerNorm's scale; a readout is of its own write alone."
-)
+    return Section("Tuning and readout", (Gallery((curves, effect)),), _curves_claim(numbers))
 
 
 def _curves_claim(numbers: Numbers) -> str:
@@ -55,7 +50,7 @@ def _curves_claim(numbers: Numbers) -> str:
     if centre is None or edge is None:
         return f"{numbers['neuron']} has no tuning centre or no readout edge: one of its curves is flat."
     side = "before" if edge < centre else "after"
-    away = f", {abs(centre - edge):.0f} years {side}" if abs(centre - edge) >= 0.5 else ", at the same year"
+    away = f", {abs(centre - edge):.0f} years {side} it" if abs(centre - edge) >= 0.5 else ", at the same year"
     peak = f"Its tuning is furthest from its mean at start year {centre:02.0f}"
     return f"{peak}; its readout steps after {edge:02.0f}{away}."
 
@@ -85,8 +80,7 @@ def place_sections(numbers: Numbers, tiling: Tiling | None) -> Iterator[Section]
         f"Readout edge against tuning centre of the {len(tiling)} neurons that recover 90 % of the probability"
         f" difference, area by share; red ring: {name}. Dashed: edge at the centre.",
     )
-    limits = "that neighbours do the same: the exchange test of the page Composition asks whether they can."
-    yield Section("Place in the tiling", (Gallery((picture,)),), _place_claim(numbers, tiling), limits)
+    yield Section("Place in the tiling", (Gallery((picture,)),), _place_claim(numbers, tiling))
 
 
 def _place_claim(numbers: Numbers, tiling: Tiling) -> str:
@@ -134,10 +128,7 @@ def description_sections(numbers: Numbers, start_years: Sequence[int]) -> Iterat
     )
     caption = "Part of the neuron's own effect that its description keeps; a dash where the effect is too small to tell"
     blocks: tuple[Block, ...] = (Gallery((picture,)), Table(caption, columns, rows))
-    limits = (
-        "what all descriptions together recover, which is on the page Composition: small losses of many neurons add up."
-    )
-    yield Section("Faithfulness of its own description", blocks, _description_claim(found), limits)
+    yield Section("Faithfulness of its own description", blocks, _description_claim(found))
 
 
 def _description_claim(found: Numbers) -> str:
