@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from neurons.types import CacheError, InputError, Progress, check_whole, told
+from neurons.types import CacheError, InputError, Progress, check_whole, quoted
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -27,7 +27,7 @@ def is_spread(jobs: int | None, scheduler: str | None) -> bool:
     if scheduler is not None and not (
         isinstance(scheduler, str) and re.fullmatch(r"[a-z]+://[^\s/]+:\d{1,5}", scheduler)
     ):
-        raise InputError(f"invalid scheduler {told(scheduler)}: write its address like tcp://host:8786")
+        raise InputError(f"invalid scheduler {quoted(scheduler)}: write its address like tcp://host:8786")
     return scheduler is not None or (jobs or 1) > 1 or (jobs is None and _has_own_backend())
 
 

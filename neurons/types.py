@@ -91,7 +91,7 @@ class NeuronId:
             return cls(text.layer, text.index)
         match = re.fullmatch(r"L(\d{1,4})N(\d{1,7})", text.strip(), flags=re.ASCII) if isinstance(text, str) else None
         if match is None:
-            raise InputError(f"invalid neuron {told(text)}: write layer and index, like L9N12")
+            raise InputError(f"invalid neuron {quoted(text)}: write layer and index, like L9N12")
         return cls(int(match[1]), int(match[2]))
 
 
@@ -132,7 +132,7 @@ def parse_device(text: str) -> Device:
     return device
 
 
-def told(given: object) -> str:
+def quoted(given: object) -> str:
     """Show an invalid argument in an error: short, and on one line."""
     return " ".join(reprlib.repr(given).split())
 
@@ -141,20 +141,20 @@ def check_choice(what: str, given: object, choices: Any) -> Any:
     """Return `given`, one of a `Literal`'s words; raises `InputError` listing them for anything else."""
     names = get_args(choices)
     if not isinstance(given, str) or given not in names:
-        raise InputError(f"{what} {told(given)} is unknown: choose {', '.join(names)}")
+        raise InputError(f"{what} {quoted(given)} is unknown: choose {', '.join(names)}")
     return given
 
 
 def check_is(what: str, given: object, kind: Any, how: str) -> None:
     """Raise `InputError` for an argument of another type; `how` states what it must be and where it comes from."""
     if not isinstance(given, kind):
-        raise InputError(f"{what} must be {how}, not {told(given)}")
+        raise InputError(f"{what} must be {how}, not {quoted(given)}")
 
 
 def check_progress(given: object) -> None:
     """Raise `InputError` for a progress callback that is not callable."""
     if given is not None and not callable(given):
-        raise InputError(f"progress must be a function of (done, total), not {told(given)}")
+        raise InputError(f"progress must be a function of (done, total), not {quoted(given)}")
 
 
 def check_resamples(given: object) -> None:
@@ -167,7 +167,7 @@ def check_whole(what: str, given: object, *, least: int | None = None, most: int
     limits = "" if least is None else f" of at least {least}" if most is None else f" from {least} to {most}"
     is_whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
     if not is_whole or (least is not None and given < least) or (most is not None and given > most):  # type: ignore[operator]
-        raise InputError(f"{what} must be a whole number{limits}, not {told(given)}")
+        raise InputError(f"{what} must be a whole number{limits}, not {quoted(given)}")
     return int(given)  # type: ignore[call-overload]
 
 
@@ -183,4 +183,4 @@ def elements(what: str, given: object, how: str) -> tuple[Any, ...]:
             raise TypeError
         return tuple(given)  # type: ignore[arg-type]
     except TypeError:
-        raise InputError(f"{what} must be {how}, not {told(given)}") from None
+        raise InputError(f"{what} must be {how}, not {quoted(given)}") from None

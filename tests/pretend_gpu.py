@@ -30,7 +30,7 @@ class OnGpu(torch.Tensor):
 
     @staticmethod
     def __new__(cls, held: torch.Tensor, device: torch.device) -> "OnGpu":
-        with torch.inference_mode(False):  # else a view of what was made outside cannot be told from its base
+        with torch.inference_mode(False):  # else a view of what was made outside cannot be message from its base
             made: OnGpu = torch.Tensor._make_wrapper_subclass(
                 cls,
                 held.size(),

@@ -344,12 +344,12 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("label", "wrong", "told"), WRONG, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(("label", "wrong", "message"), WRONG, ids=lambda v: str(v)[:40])
 def test_what_is_wrong_is_said_with_what_would_be_right(
-    label: str, wrong: dict[str, Any], told: str, right: Right
+    label: str, wrong: dict[str, Any], message: str, right: Right
 ) -> None:
     function, good = CALLS[label](right)
-    with pytest.raises(InputError, match=f"^{re.escape(told)}"):
+    with pytest.raises(InputError, match=f"^{re.escape(message)}"):
         function(**good | wrong)
 
 

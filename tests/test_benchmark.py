@@ -73,6 +73,18 @@ def test_the_operations_counted_are_those_of_the_forward(random_small: Any, mini
     assert needed(random_small.config, mini_prompts, 3) == 3 * by_hand
 
 
+def test_a_page_weighs_its_text_and_the_figures_on_it_each_once(scripts: Any, tmp_path: Path) -> None:
+    from benchmarks.report import heaviest
+
+    (tmp_path / "neurons").mkdir()
+    (tmp_path / "a.svg").write_bytes(b"x" * 1000)
+    page = '<img class="wide" src="../a.svg" alt=""> <img src="../a.svg">'
+    (tmp_path / "neurons" / "L9N43.html").write_text(page)
+    (tmp_path / "index.html").write_text("x" * 900)
+    (tmp_path / "explorer.html").write_text("x" * 9000)
+    assert heaviest(tmp_path) == 1000 + len(page)
+
+
 def test_both_sides_of_the_rows_on_answers_agree(mini_model: Any, tmp_path: Path) -> None:
     """On the bundled model, as the rows compare them; EAP-IG in fewer prompts."""
     from benchmarks import eap_ig, sets

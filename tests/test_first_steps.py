@@ -78,14 +78,14 @@ def test_a_test_file_runs_in_one_process_with_a_debugger() -> None:
 def test_ci_runs_what_a_person_runs_with_none_of_the_project_s_variables() -> None:
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     shell = "\n".join([*lines[: lines.index("done") + 1], "env"])
-    told = subprocess.run(
+    message = subprocess.run(
         ["bash", "-c", shell, str(ROOT / ".ci" / "run")],
         env={"PATH": "/usr/bin:/bin", "NEURONS_CACHE_DIR": "/elsewhere", "NEURONS_REPORT_DIR": ""},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert "NEURONS_" not in told.stdout
+    assert "NEURONS_" not in message.stdout
     assert [line for line in lines if line.startswith("make ")][:2] == ["make check", "make test-long"]
 
 
@@ -112,9 +112,9 @@ def test_years_without_a_prompt_are_left_out_where_none_were_asked_for(gappy: Ca
 
 
 def test_years_without_a_prompt_are_refused_where_they_were_asked_for(gappy: Cache, mini_model: Model) -> None:
-    told = r"^start year 15 has no prompt \(1 of 97 years asked for\)"
+    message = r"^start year 15 has no prompt \(1 of 97 years asked for\)"
     for ask in (logit_effects, plain_logit_lens, lambda cache, years: ablation_context(mini_model, cache, years=years)):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             ask(gappy, years=range(2, 99))
 
 

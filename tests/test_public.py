@@ -15,7 +15,7 @@ UNIT = re.compile(
     r"logit|probabilit|a/sigma|activation|0\.\.|share|cosine|sigma|rows? of|token id|weight|as stored|measure|G G\^T",
     re.I,
 )
-"""What a reader is told of an array: its unit, or what its numbers are."""
+"""What a reader is message of an array: its unit, or what its numbers are."""
 
 
 def members(name: str) -> Iterator[tuple[str, Any]]:

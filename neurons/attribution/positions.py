@@ -7,7 +7,7 @@
    averaged over draws: those of the shares. Before YY nothing can depend on YY, and all is zero.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from neurons.attribution.end import measured_rows
 from neurons.attribution.position_results import Positions
 from neurons.intervention.context import AblationContext
 from neurons.intervention.draws import DRAWS, random_years
+from neurons.model.device import on_threads
 from neurons.model.forward import LayerPass, activate, final_scale, layer_passes, normalise
 from neurons.model.model import LayerNorm, Model
 from neurons.model.rerun import attention_pattern
@@ -64,11 +65,16 @@ def attribute_positions(
     config, done = ctx.model.config, 0
     found = np.zeros((config.n_layers, len(names) - ctx.shared, config.d_mlp))
     taken = random_years(ctx.cache, draws=draws, seed=seed)
-    for rows in measured_rows(ctx):
+
+    def of_rows(rows: Int[np.ndarray, " P"]) -> Iterator[tuple[int, list[np.ndarray]]]:
         weight = torch.as_tensor(ctx.averaging_of(rows).mean(0)).to(ctx.model.W_E)
-        for layer, values in enumerate(_of_prompts(ctx, rows, taken[:, rows], measure)):
-            found[layer] += torch.einsum("p,prn->rn", weight, values).numpy(force=True)
-        done += len(rows)
+        of_layers = _of_prompts(ctx, rows, taken[:, rows], measure)
+        yield len(rows), [torch.einsum("p,prn->rn", weight, values).numpy(force=True) for values in of_layers]
+
+    for prompts, means in on_threads(ctx.model, of_rows, list(measured_rows(ctx))):
+        for layer, of_layer in enumerate(means):
+            found[layer] += of_layer
+        done += prompts
         if progress:
             progress(done, len(ctx))
     return Positions(ctx.cache.model, measure, tuple(names), found)

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from neurons.rounding import reaches
 from neurons.shown import Shown
-from neurons.types import InputError, Measure, told
+from neurons.types import InputError, Measure, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +20,7 @@ def fewest(sizes: Int[np.ndarray, " G"], recovered: Float[np.ndarray, " G"], par
     Raises `InputError` for a part that is not above 0 and at most 1.
     """
     if isinstance(part, bool) or not isinstance(part, int | float) or not 0 < part <= 1:
-        raise InputError(f"part must be a number above 0 and at most 1, not {told(part)}")
+        raise InputError(f"part must be a number above 0 and at most 1, not {quoted(part)}")
     reached = [reaches(value, part) for value in recovered.tolist()]
     if True not in reached:
         return None

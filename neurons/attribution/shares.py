@@ -14,6 +14,7 @@ dF/dh of the written share is W_out times the gradient at the residual, so its p
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from hashlib import sha256
 
 import numpy as np
@@ -27,6 +28,7 @@ from neurons.cache.parts import Parts, parts_beside
 from neurons.intervention.context import AblationContext
 from neurons.intervention.draws import DRAWS, MOST_DRAWS, random_years
 from neurons.intervention.groups import MEASURES
+from neurons.model.device import on_threads
 from neurons.model.forward import normalise
 from neurons.types import InputError, Measure, Progress, check_choice, check_is, check_progress, check_whole, elements
 
@@ -90,9 +92,9 @@ def attribute(
     ladder = [steps] if steps else _enough_steps(ctx, measures, draws, seed)
     taken, parts = random_years(ctx.cache, draws=draws, seed=seed), _parts(ctx, measures, draws, seed) if keep else None
     for tried in ladder:
-        totals = Totals.empty(ctx, measures)
-        for rows in measured_rows(ctx):
-            totals.add(ctx, rows, _of_rows(ctx, measures, rows, taken[:, rows], gauss(tried, ctx), parts))
+        totals, of_rows = Totals.empty(ctx, measures), partial(_of_rows, ctx, measures, taken, gauss(tried, ctx), parts)
+        for rows, shares in on_threads(ctx.model, of_rows, list(measured_rows(ctx))):
+            totals.add(ctx, rows, shares)
             if progress:
                 progress(int(totals.count.sum()), len(ctx))
         found = totals.results(ctx, draws=draws, seed=seed, steps=tried)
@@ -113,19 +115,20 @@ def _parts(ctx: AblationContext, measures: Sequence[Measure], draws: int, seed: 
 def _of_rows(
     ctx: AblationContext,
     measures: Sequence[Measure],
-    rows: Int[np.ndarray, " P"],
-    others: Int[np.ndarray, "R P"],
+    taken: Int[np.ndarray, "R all"],
     nodes: Nodes,
     parts: Parts | None,
-) -> Shares:
-    """The shares of a block of prompts, as kept or computed."""
+    rows: Int[np.ndarray, " P"],
+) -> Iterator[tuple[Int[np.ndarray, " P"], Shares]]:
+    """The shares of a block of prompts, as kept or computed. taken: the rows drawn for each prompt of the cache."""
     name = f"{len(nodes.at)}-nodes-{rows[0]}"
     if parts and (kept := parts.get(name)):
-        return Shares(*(torch.as_tensor(kept[field.name], device=ctx.model.device) for field in fields(Shares)))
-    found = shares_of_block(ctx, block_of(ctx, measures, rows, others), nodes)
+        yield rows, Shares(*(torch.as_tensor(kept[field.name], device=ctx.model.device) for field in fields(Shares)))
+        return
+    found = shares_of_block(ctx, block_of(ctx, measures, rows, taken[:, rows]), nodes)
     if parts:
         parts.put(name, {field: values.numpy(force=True) for field, values in vars(found).items()})
-    return found
+    yield rows, found
 
 
 def check_ctx(ctx: AblationContext, measures: Sequence[Measure], progress: Progress | None) -> None:

@@ -29,7 +29,7 @@ from neurons.remembered import beside
 from neurons.shown import Shown
 from neurons.task.prompt_set import Missing, PromptSet
 from neurons.task.years import N_YEARS
-from neurons.types import CacheError, InputError, NeuronId, check_is, check_whole, told
+from neurons.types import CacheError, InputError, NeuronId, check_is, check_whole, quoted
 
 READ_AT_ONCE = ("prompts/start_year", "prompts/century", "prompts/noun", "prompts/counterfactual", "prompts/missing")
 """Datasets of which every opening checks the digest; of the others `verify` does, and fletcher32 when they are read."""
@@ -123,7 +123,9 @@ class Cache(Shown):
         check_is("dataset", dataset, str, "the name of a dataset")
         with reading(self.path) as file:
             if not isinstance(file.get(dataset), h5py.Dataset):
-                raise InputError(f"invalid dataset {told(dataset)}: docs/cache-format.md lists the datasets of a cache")
+                raise InputError(
+                    f"invalid dataset {quoted(dataset)}: docs/cache-format.md lists the datasets of a cache"
+                )
             values = np.asarray(file[dataset][part])
             return values.astype(np.float32) if values.dtype == np.float16 else values
 

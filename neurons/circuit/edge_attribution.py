@@ -118,23 +118,24 @@ class _Read:
     """Gradients at the K inputs of one layer's heads, or of its MLP, that read at a position; the LayerNorm of heads is
     taken apart, because it is the same for all of them.
 
-    order: of the component; the inputs are `layout.readers` of that component or layer. gradients: of queries, keys and
-    values in turn, or of an MLP, [H, R, P, d] of H heads at R positions: with respect to what is read, but for a
-    constant over d and for `along` [H, R, P] times the unit, the normalised residual [P, d].
+    order: of the component; the inputs are `layout.readers` of that component or layer. gradient: with respect to what
+    is read, but for a constant over d and for `along` times the unit, the normalised residual [P, d]; the next one is
+    written over it. slots: of queries, keys and values, how many heads and positions; `gradient` has heads outermost.
     """
 
     position: int
     order: int
-    gradients: tuple[Float[Tensor, "_H _R P d"], ...]
-    along: tuple[Float[Tensor, "_H _R P"], ...] = ()
+    gradient: Float[Tensor, "K P d"]
+    along: Float[Tensor, "K P"] | None = None
+    slots: tuple[tuple[int, int], ...] = ((1, 1),)
 
     def effects(self, writes: Float[Tensor, "U P d"], on_unit: Float[Tensor, "U P"]) -> Float[Tensor, "U K"]:
         """Sums over prompts and dimensions. writes: with mean 0 over d; on_unit: their products with the unit."""
-        flat = writes.flatten(1)
-        found = [(flat @ one.flatten(2).flatten(0, 1).T).unflatten(1, one.shape[:2]) for one in self.gradients]
-        for one, along in zip(found, self.along, strict=False):
-            one.flatten(1).addmm_(on_unit, along.flatten(0, 1).T, alpha=-1)
-        return torch.cat([one.mT.flatten(1) for one in found], 1)
+        found = writes.flatten(1) @ self.gradient.flatten(1).T
+        if self.along is not None:
+            found.addmm_(on_unit, self.along.T, alpha=-1)
+        parts = found.split([heads * positions for heads, positions in self.slots], 1)
+        return torch.cat([one.unflatten(1, slot).mT.flatten(1) for one, slot in zip(parts, self.slots, strict=True)], 1)
 
 
 def _add_effects(total: list[np.ndarray], part: Patching, run: PositionTrace, writes: list[Tensor]) -> None:
@@ -170,15 +171,17 @@ def _gradients(part: Patching, run: PositionTrace) -> Iterator[_Read]:
     layers, positions = part.model.config.n_layers, part.layout.positions
     into_residual = torch.zeros_like(run.pre[0])
     into_residual[:, -1] = _at_the_logits(part, run.final)
-    yield _Read(len(positions) - 1, 2 * layers, (into_residual[None, None, :, -1],))
+    most = part.model.config.n_heads * (1 + 2 * len(positions))
+    space = into_residual.new_empty(most, *into_residual[:, 0].shape)
+    yield _Read(len(positions) - 1, 2 * layers, into_residual[None, :, -1])
     for layer in reversed(range(layers)):
         at_mlp = _at_mlp(part, layer, run, into_residual)
         for at in range(len(positions)):
-            yield _Read(at, 2 * layer + 1, (at_mlp[None, None, :, at],))
+            yield _Read(at, 2 * layer + 1, at_mlp[None, :, at])
         into_residual = into_residual + at_mlp
         heads = _Heads(part, layer, run, into_residual)
         for at in range(len(positions)):
-            yield heads.read(at)
+            yield heads.read(at, space)
         into_residual = into_residual + heads.before()
 
 
@@ -222,16 +225,18 @@ class _Heads:
         self.weights = (block.qkv * block.ln_1.gain[:, None]).unflatten(-1, (3, H, -1)).permute(1, 2, 3, 0).contiguous()
         self.unit, self.scale = _unit(run.pre[layer], model.config.layer_norm_eps)
 
-    def read(self, at: int) -> _Read:
-        """The gradients at what the heads read at a position."""
-        unit, scale = self.unit[:, at], self.scale[:, at]
-        gradients, along = [], []
+    def read(self, at: int, space: Float[Tensor, "K P d"]) -> _Read:
+        """The gradients at what the heads read at a position, in `space`: memory that is used again is in the cache."""
+        unit, scale, along, slots, first = self.unit[:, at], self.scale[:, at], [], [], 0
         read = (self.queries[at, :, None], self.keys[at, :, at:], self.values[at, :, at:])
         for each, W in zip(read, self.weights, strict=True):
-            scaled = each * scale
-            gradients.append((scaled.flatten(1, 2) @ W).unflatten(1, scaled.shape[1:3]))
-            along.append(torch.einsum("hrpe,hpe->hrp", scaled, unit @ W.mT / unit.shape[-1]))
-        return _Read(at, self.order, tuple(gradients), tuple(along))
+            scaled = (each * scale).contiguous()
+            H, R, P, _ = scaled.shape
+            torch.bmm(scaled.flatten(1, 2), W, out=space[first : first + H * R].view(H, R * P, -1))
+            along.append(torch.einsum("hrpe,hpe->hrp", scaled, unit @ W.mT / unit.shape[-1]).flatten(0, 1))
+            slots.append((H, R))
+            first += H * R
+        return _Read(at, self.order, space[:first], torch.cat(along), tuple(slots))
 
     def before(self) -> Float[Tensor, "P R d"]:
         """The gradient at the residual before the layer, through all of its heads together."""

@@ -10,15 +10,14 @@ import typer
 from neurons.cache.format import format_layers
 from neurons.cli.common import REPORT_DIR, JsonOption, ReportDirOption, print_json, print_table
 from neurons.cli.options import on_study
-from neurons.cli.rank_tables import print_further, print_ranking
 from neurons.ranking.results import Order
 from neurons.study.study import Study
 from neurons.task.years import contrast_weights, spans
 from neurons.types import FileFormat, InputError, NeuronId
-from neurons.weights.results import NeuronStatistics
 
 if TYPE_CHECKING:
     from neurons.ranking.results import Ranking
+    from neurons.weights.results import NeuronStatistics
 
 SHAPLEY = 50
 """Neurons whose Shapley values are sampled."""
@@ -186,12 +185,14 @@ def rank(
     if as_json:
         print_json(_rank_json(ranking, top, statistics, further))
         return
+    from neurons.cli.rank_tables import print_further, print_ranking
+
     print_ranking(ranking, top or 20, statistics)
     print_further(ranking, further)
 
 
 def _rank_json(
-    ranking: "Ranking", top: int | None, statistics: NeuronStatistics | None, further: dict[str, Any]
+    ranking: "Ranking", top: int | None, statistics: "NeuronStatistics | None", further: dict[str, Any]
 ) -> dict[str, Any]:
     found = ranking.to_json(top)
     if statistics is not None:

@@ -3,6 +3,7 @@
 Only the groups that the command line names are imported: a question to a cache should not wait for the rest.
 """
 
+import gc
 import os
 import sys
 import traceback
@@ -16,6 +17,8 @@ from neurons.types import NeuronsError
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Typer carries a click of its own, whose place is private; this is its class for wrong usage."""
+FEW_COLLECTIONS = 50_000
+"""Objects made until garbage is looked for: importing makes many, and none of them is garbage."""
 INTERRUPTED = 130
 """Typer catches Ctrl-C and returns this."""
 
@@ -63,6 +66,7 @@ def _root(
 
 def main() -> None:
     """Run the command; a failure is one line on standard error and exit code 1, or 2 for wrong usage."""
+    gc.set_threshold(FEW_COLLECTIONS)
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:

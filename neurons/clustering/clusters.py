@@ -27,10 +27,10 @@ from neurons.clustering.results import Cluster, Clustering, Method, Tuning
 from neurons.clustering.similarity import (
     NOISE,
     Labels,
-    Likeness,
+    Similarities,
     in_the_plane,
-    mean_likeness,
-    readout_likeness,
+    mean_similarity,
+    readout_similarity,
     with_tuning,
 )
 from neurons.clustering.tuning import is_constant, tune
@@ -78,9 +78,9 @@ def cluster(
     chosen = population.take(rows)
     tuning = tune(chosen, seed=seed)
     smallest = smallest or max(3, len(chosen) // 100)
-    likeness = with_tuning(chosen.curve, readout_likeness(chosen.readout))
-    partition = partition_neurons(likeness, method, smallest, resamples, seed, progress)
-    found = _clustering(population, rows, tuning, likeness, partition, method)
+    similarity = with_tuning(chosen.curve, readout_similarity(chosen.readout))
+    partition = partition_neurons(similarity, method, smallest, resamples, seed, progress)
+    found = _clustering(population, rows, tuning, similarity, partition, method)
     return replace(found, notes=_notes(chosen, len(called), found.clusters, smallest))
 
 
@@ -97,13 +97,13 @@ def _clustering(
     population: Population,
     rows: Int[np.ndarray, " M"],
     tuning: Tuning,
-    likeness: Likeness,
+    similarity: Similarities,
     partition: Partition,
     method: Method,
 ) -> Clustering:
     """The result: clusters and noise of the chosen rows of the population, and the shares of all of it."""
     chosen, total = population.take(rows), float(population.score.sum())
-    clusters, labels = _describe(chosen, tuning, likeness, partition, total)
+    clusters, labels = _describe(chosen, tuning, similarity, partition, total)
     found = evidence(tuning, [(len(one.members), one.stability) for one in clusters])
     named = [(f"cluster {one.id}", np.flatnonzero(labels == one.id)) for one in clusters]
     noise = np.flatnonzero(labels == NOISE)
@@ -122,9 +122,9 @@ def _clustering(
         noise_share=noise_share,
         others_share=others_share,
         bias_contrast=population.bias_contrast,
-        silhouette=silhouette(likeness, labels),
+        silhouette=silhouette(similarity, labels),
         alternative=partition.alternative,
-        place=in_the_plane(likeness),
+        place=in_the_plane(similarity),
         merges=partition.merges,
         evidence=found,
         prototypes=prototypes(chosen.neurons, tuning.curve, named if found.clustered else bins(tuning)),
@@ -133,7 +133,7 @@ def _clustering(
 
 
 def _describe(
-    population: Population, tuning: Tuning, likeness: Likeness, partition: Partition, total_contrast: float
+    population: Population, tuning: Tuning, similarity: Similarities, partition: Partition, total_contrast: float
 ) -> tuple[tuple[Cluster, ...], Labels]:
     """The clusters by descending |share|, and the labels that go with that order."""
     groups = [np.flatnonzero(partition.labels == label) for label in range(partition.labels.max(initial=NOISE) + 1)]
@@ -143,24 +143,24 @@ def _describe(
     for position, label in enumerate(descending(np.abs(share)).tolist()):
         labels[groups[label]] = position
         about = (float(share[label]), partition.stability.get(label), total_contrast)
-        clusters.append(_one(population, tuning, likeness, partition, groups[label], position, about))
+        clusters.append(_one(population, tuning, similarity, partition, groups[label], position, about))
     return tuple(clusters), labels
 
 
 def _one(
     population: Population,
     tuning: Tuning,
-    likeness: Likeness,
+    similarity: Similarities,
     partition: Partition,
     members: np.ndarray,
     position: int,
     about: tuple[float, float | None, float],
 ) -> Cluster:
     share, stability, total = about
-    medoid = members[largest(likeness[np.ix_(members, members)].sum(0))]
+    medoid = members[largest(similarity[np.ix_(members, members)].sum(0))]
     strength = partition.strength[members]
     if partition.alternative and partition.alternative.method == "hdbscan":
-        strength = likeness[medoid, members]
+        strength = similarity[medoid, members]
     order = descending(strength)
     curve, readout = population.curve, population.readout
     fits = [tuning.neurons[row] for row in members]
@@ -173,7 +173,7 @@ def _one(
         share=share,
         fraction=share / total if total else None,
         stability=stability,
-        likeness=float(mean_likeness(likeness[np.ix_(members, members)], np.zeros(len(members), int))[0]),
+        similarity=float(mean_similarity(similarity[np.ix_(members, members)], np.zeros(len(members), int))[0]),
         tuned=tuned,
         description=describe_cluster(fits, tuning.neurons[medoid]),
         mean_map=curve[:, members] @ readout[members] / len(members),

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from neurons.clustering.results import STABILITY_BAR, Alternative, Method
-from neurons.clustering.similarity import NOISE, Labels, Likeness, best_jaccard, mean_likeness
+from neurons.clustering.similarity import NOISE, Labels, Similarities, best_jaccard, mean_similarity
 from neurons.rounding import MARGIN, largest, reaches
 from neurons.types import Progress
 
@@ -40,21 +40,21 @@ class Partition:
 
 
 def partition_neurons(
-    likeness: Likeness,
+    similarity: Similarities,
     method: Method,
     smallest: int,
     resamples: int,
     seed: int,
     progress: Progress | None,
 ) -> Partition:
-    M = len(likeness)
+    M = len(similarity)
     if max(2 * smallest, 4) > M:
         return Partition(np.full(M, NOISE), np.zeros(M), {}, np.zeros((0, 4)), None)
-    labels, strength = _dense(likeness, smallest)
-    merges = _merges(likeness)
+    labels, strength = _dense(similarity, smallest)
+    merges = _merges(similarity)
     cuts = {k: _cut(merges, k, smallest) for k in CUTS if k < M}
-    stable = _stability(likeness, [labels, *cuts.values()], tuple(cuts), smallest, resamples, seed, progress)
-    best = _best_cut(merges, likeness, cuts, dict(zip(cuts, stable[1:], strict=True)))
+    stable = _stability(similarity, [labels, *cuts.values()], tuple(cuts), smallest, resamples, seed, progress)
+    best = _best_cut(merges, similarity, cuts, dict(zip(cuts, stable[1:], strict=True)))
     agreement = _agreement(labels, cuts[best])
     if method == "hdbscan":
         other = Alternative("agglomerative", cuts[best], int(cuts[best].max()) + 1, agreement)
@@ -63,14 +63,14 @@ def partition_neurons(
     return Partition(cuts[best], np.ones(M), stable[1 + list(cuts).index(best)], merges, other)
 
 
-def _dense(likeness: Likeness, smallest: int) -> tuple[Labels, Float[np.ndarray, " M"]]:
+def _dense(similarity: Similarities, smallest: int) -> tuple[Labels, Float[np.ndarray, " M"]]:
     """Return HDBSCAN's labels and membership strengths; a group that is not a cluster is clustered again by itself."""
-    labels, strength = np.full(len(likeness), NOISE), np.zeros(len(likeness))
-    waiting = [np.arange(len(likeness))]
+    labels, strength = np.full(len(similarity), NOISE), np.zeros(len(similarity))
+    waiting = [np.arange(len(similarity))]
     while waiting:
         rows = waiting.pop()
-        groups, strengths = _hdbscan(likeness[np.ix_(rows, rows)], smallest)
-        alike = mean_likeness(likeness[np.ix_(rows, rows)], groups)
+        groups, strengths = _hdbscan(similarity[np.ix_(rows, rows)], smallest)
+        alike = mean_similarity(similarity[np.ix_(rows, rows)], groups)
         for group, value in enumerate(alike.tolist()):
             members = groups == group
             if reaches(value, LIKENESS_BAR):
@@ -81,11 +81,11 @@ def _dense(likeness: Likeness, smallest: int) -> tuple[Labels, Float[np.ndarray,
     return labels, strength
 
 
-def _hdbscan(likeness: Likeness, smallest: int) -> tuple[Labels, Float[np.ndarray, " M"]]:
+def _hdbscan(similarity: Similarities, smallest: int) -> tuple[Labels, Float[np.ndarray, " M"]]:
     """Run HDBSCAN. A similarity of 0.8 counts as distance 0, so that chance does not split a tight cluster."""
     from sklearn.cluster import HDBSCAN
 
-    reach = _mutual_reachability(np.maximum(1 - likeness, 1 - UNSPLIT), smallest)
+    reach = _mutual_reachability(np.maximum(1 - similarity, 1 - UNSPLIT), smallest)
     found = HDBSCAN(metric="precomputed", min_cluster_size=smallest, min_samples=1, copy=True).fit(reach)
     return found.labels_.astype(int), found.probabilities_.round(6)  # parted ties move them by some 1e-9
 
@@ -112,11 +112,11 @@ def _parted(size: int) -> Float[np.ndarray, "M M"]:
     return parted + parted.T
 
 
-def _merges(likeness: Likeness) -> Float[np.ndarray, "K 4"]:
+def _merges(similarity: Similarities) -> Float[np.ndarray, "K 4"]:
     from scipy.cluster.hierarchy import linkage
     from scipy.spatial.distance import squareform
 
-    return linkage(squareform(1 - likeness, checks=False), "average")
+    return linkage(squareform(1 - similarity, checks=False), "average")
 
 
 def _cut(merges: Float[np.ndarray, "K 4"], k: int, smallest: int) -> Labels:
@@ -151,7 +151,7 @@ def _only_kinds(labels: Labels, alike: Float[np.ndarray, " groups"], smallest: i
 
 
 def _stability(
-    likeness: Likeness,
+    similarity: Similarities,
     partitions: list[Labels],
     cuts: tuple[int, ...],
     smallest: int,
@@ -163,12 +163,12 @@ def _stability(
 
     The fewest neurons that make a cluster shrink with the draw, so that a small cluster can be found again.
     """
-    M, rng = len(likeness), np.random.default_rng(seed)
+    M, rng = len(similarity), np.random.default_rng(seed)
     size, fewest = max(2, round(SUBSAMPLE * M)), max(2, round(SUBSAMPLE * smallest))
     totals = [np.zeros((2, labels.max() + 1)) for labels in partitions]
     for done in range(resamples):
         rows = np.sort(rng.permutation(M)[:size])
-        drawn = likeness[np.ix_(rows, rows)]
+        drawn = similarity[np.ix_(rows, rows)]
         merges = _merges(drawn)
         again = [_dense(drawn, fewest)[0], *(_cut(merges, min(k, size), fewest) for k in cuts)]
         for total, labels, other in zip(totals, partitions, again, strict=True):
@@ -180,25 +180,25 @@ def _stability(
 
 
 def _best_cut(
-    merges: np.ndarray, likeness: Likeness, cuts: dict[int, Labels], stability: dict[int, dict[int, float]]
+    merges: np.ndarray, similarity: Similarities, cuts: dict[int, Labels], stability: dict[int, dict[int, float]]
 ) -> int:
     """The number of clusters with the best silhouette among those that are stable; among all where none is."""
     from scipy.cluster.hierarchy import fcluster
 
     stable = [k for k in cuts if stability[k] and reaches(fmean(stability[k].values()), STABILITY_BAR)]
     groups = {k: fcluster(merges, k, "maxclust").astype(int) for k in stable or cuts}
-    scores = np.array([silhouette(likeness, labels) or -1.0 for labels in groups.values()])
+    scores = np.array([silhouette(similarity, labels) or -1.0 for labels in groups.values()])
     return list(groups)[int(largest(scores))]
 
 
-def silhouette(likeness: Likeness, labels: Labels) -> float | None:
+def silhouette(similarity: Similarities, labels: Labels) -> float | None:
     """Return the mean over the neurons outside noise; None with fewer than two clusters of them."""
     from sklearn.metrics import silhouette_score
 
     rows = np.flatnonzero(labels != NOISE)
     if not 2 <= len(set(labels[rows].tolist())) < len(rows):
         return None
-    distance = 1 - likeness[np.ix_(rows, rows)]
+    distance = 1 - similarity[np.ix_(rows, rows)]
     return float(silhouette_score(distance, labels[rows], metric="precomputed"))
 
 

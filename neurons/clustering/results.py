@@ -128,7 +128,7 @@ class Cluster:
 
     medoid: the member most similar to the others. share: sum of the members' scores, in logits; fraction: of the
     total contrast (None if that is zero). stability: mean Jaccard overlap over draws of 80 % of the neurons
-    (None with too few neurons to cluster). likeness: mean similarity over
+    (None with too few neurons to cluster). similarity: mean similarity over
     pairs of members. membership (0..1): HDBSCAN's strength; similarity to the medoid for agglomerative
     clusters. tuned: False if the members are constant. mean_map [Y, 100]: mean effect of a member,
     year-centred, in logits; medoid_map the medoid's.
@@ -141,7 +141,7 @@ class Cluster:
     share: float
     fraction: float | None
     stability: float | None
-    likeness: float
+    similarity: float
     tuned: bool
     description: str
     mean_map: Float[np.ndarray, "Y 100"]
@@ -272,7 +272,7 @@ def _record(cluster: Cluster) -> dict[str, Any]:
         "fraction": cluster.fraction,
         "stability": cluster.stability,
         "stable": cluster.stable,
-        "likeness": cluster.likeness,
+        "likeness": cluster.similarity,
         "tuned": cluster.tuned,
         "description": cluster.description,
         "members": [

@@ -136,8 +136,10 @@ def judge_bound(
     verdict = _verdict(clearly_above(beyond, tolerance, scale=max(abs(measured), abs(bound))), beyond, tolerance)
     difference = measured - (published if isinstance(published, int | float) else bound)
     where = f"{side} {bound:.3g}"
-    told = f"{claim}: {where} by more than the tolerance"
-    return Check(name, finite(measured), published, finite(tolerance), verdict, source, finite(difference), told, where)
+    stated = f"{claim}: {where} by more than the tolerance"
+    return Check(
+        name, finite(measured), published, finite(tolerance), verdict, source, finite(difference), stated, where
+    )
 
 
 def judge_exact(name: str, measured: Value, published: Value, source: str, claim: str = "equal") -> Check:

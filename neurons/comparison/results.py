@@ -291,7 +291,7 @@ def conclusion(found: Checks) -> str:
             " comparison, and nothing is judged."
         )
     agrees, differs = found.count("agrees"), found.count("differs")
-    told = "different from what was published"
+    judged = "different from what was published"
     if agrees > differs:
-        told = "for the most part as published" if differs else "as published"
-    return f"{found.model} is {told}: {agrees} of {agrees + differs} judged measurements agree, {differs} differ."
+        judged = "for the most part as published" if differs else "as published"
+    return f"{found.model} is {judged}: {agrees} of {agrees + differs} judged measurements agree, {differs} differ."

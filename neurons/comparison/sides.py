@@ -96,10 +96,10 @@ def _matches(first: Side, other: Side) -> tuple[Match, ...]:
     """Match each cluster; several may match the same cluster of the first."""
     found = []
     for kind in other.kinds:
-        likeness = {of.id: cosine(of.mean_map, kind.mean_map) or 0.0 for of in first.kinds}
-        if likeness:
-            best = list(likeness)[int(largest(np.array(list(likeness.values()))))]
-            found.append(Match(kind.id, best, likeness[best]))
+        similarity = {of.id: cosine(of.mean_map, kind.mean_map) or 0.0 for of in first.kinds}
+        if similarity:
+            best = list(similarity)[int(largest(np.array(list(similarity.values()))))]
+            found.append(Match(kind.id, best, similarity[best]))
     return tuple(found)
 
 

@@ -50,12 +50,12 @@ class Activations:
     @cached_property
     def centuries(self) -> tuple[int, ...]:
         """Ascending: 16 for 1600-1699."""
-        return tuple(np.unique(self.cache.century).tolist())
+        return tuple(sorted(set(self.cache.century.tolist())))
 
     @cached_property
     def start_years(self) -> tuple[int, ...]:
         """Those that the cache has a prompt of, measured or not."""
-        return tuple(np.unique(self.cache.start_year).tolist())
+        return tuple(sorted(set(self.cache.start_year.tolist())))
 
     @cached_property
     def counts(self) -> Int[np.ndarray, "C Y"]:

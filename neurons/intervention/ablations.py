@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from neurons.intervention.context import AblationContext
-from neurons.intervention.curve_results import Curves, PublishedCurve
+from neurons.intervention.curve_results import EXACT_ORDER, Curves, PublishedCurve
 from neurons.intervention.curves import curves, effect_order, published_curve, variance_order
 from neurons.intervention.exact import Beside, floors, group_effect, neuron_effects, references
 from neurons.intervention.results import STEPS, Ablations, Agreement, NeuronEffects, References
@@ -21,7 +21,7 @@ from neurons.intervention.sweep import sweep
 from neurons.parallel import is_spread
 from neurons.rounding import cleared, descending, largest
 from neurons.task.intervention import Intervention
-from neurons.types import Bars, InputError, Measure, NeuronId, no_bars
+from neurons.types import Ablation, Bars, InputError, Measure, NeuronId, no_bars
 
 RANK_GAP = 0.25
 """Ranks that differ by more than this share of the neurons compared disagree."""
@@ -53,16 +53,19 @@ def ablations(
     others = _other_effects(ctx, effects, beside, bars)
     return Ablations(
         effects=effects,
-        references=_references(ctx, intervention, bars),
+        references=all_references(ctx, intervention.ablation, bars=bars),
         group=group_effect(ctx, neurons, intervention) if together and len(neurons) > 1 else None,
         agreement=_agreement(effects, *others) if others else None,
         others=others,
     )
 
 
-def _references(ctx: AblationContext, intervention: Intervention, bars: Bars) -> dict[Measure, References]:
+def all_references(
+    ctx: AblationContext, ablation: Ablation = "random-year", *, bars: Bars = no_bars
+) -> dict[Measure, References]:
+    """Return the reference values of every measure; the floor is that of random-year ablation."""
     floor: dict[Measure, float] = {}
-    if intervention.ablation == "random-year":
+    if ablation == "random-year":
         with bars("the floor") as progress:
             floor = floors(ctx, progress=progress)
     return {measure: references(ctx, measure, floor=floor.get(measure)) for measure in get_args(Measure)}
@@ -94,16 +97,20 @@ def _agreement(total: NeuronEffects, direct: NeuronEffects, frozen: NeuronEffect
 
 def top_k_curves(
     ctx: AblationContext,
-    effects: NeuronEffects,
     orders: Mapping[str, Int[np.ndarray, " M"]],
     *,
+    ablation: Ablation = "random-year",
+    effects: NeuronEffects | None = None,
     seed: int = 0,
     bars: Bars = no_bars,
 ) -> tuple[Curves, PublishedCurve]:
-    """Curves in these orders, in order of exact effect and of activation variance; the published curve of one layer."""
-    shown = {**orders, "exact effect": effect_order(ctx, effects), "activation variance": variance_order(ctx)}
+    """Curves in these orders, in order of activation variance and of the exact effects given; the published curve of
+    one layer.
+    """
+    exact = {} if effects is None else {EXACT_ORDER: effect_order(ctx, effects)}
+    shown = {**orders, **exact, "activation variance": variance_order(ctx)}
     with bars("top-k curves") as progress:
-        found = curves(ctx, shown, ablation=effects.intervention.ablation, seed=seed, progress=progress)
+        found = curves(ctx, shown, ablation=ablation, seed=seed, progress=progress)
     layer = min(max(ctx.model.config.n_layers - 2, ctx.cache.layers[0]), ctx.cache.layers[-1])
     with bars("the published curve") as progress:
         return found, published_curve(ctx, layer=layer, progress=progress)

@@ -7,7 +7,7 @@ minus clean.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -19,8 +19,9 @@ from neurons.intervention.draws import ONE_DRAW
 from neurons.intervention.groups import MEASURES, measures_of
 from neurons.intervention.results import ComponentEffects
 from neurons.model.at_end import resume
+from neurons.model.device import on_threads
 from neurons.model.forward import EndTrace, mlp, trace
-from neurons.types import Ablation, Progress, check_choice
+from neurons.types import Ablation, Measure, Progress, check_choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,21 +53,30 @@ def component_effects(
         for name in (f"m{layer}", *(f"a{layer}.h{head}" for head in range(config.n_heads)))
     ]
     effect = {measure: np.zeros(len(names)) for measure in MEASURES}
-    blocks, weight = ctx.blocks(), ctx.averaging.mean(0)
-    for done, block in enumerate(blocks):
-        kept, held = ctx.trace(block), replaced.at(block)
-        before = measures_of(ctx, kept.after[-1][None], block)
-        for written in held:
-            for layer, residual in _variants(ctx, kept, written):
-                rows = slice(layer * (1 + config.n_heads), (layer + 1) * (1 + config.n_heads))
-                for measure, values in measures_of(ctx, residual, block).items():
-                    change = (values - before[measure]).numpy(force=True).astype(float)
-                    effect[measure][rows] += change @ weight[block] / len(held)
+    blocks = ctx.blocks()
+    for done, changes in enumerate(on_threads(ctx.model, partial(_of_block, ctx, replaced), blocks), 1):
+        for measure, change in changes.items():
+            effect[measure] += change
         if progress:
-            progress(done + 1, len(blocks))
+            progress(done, len(blocks))
     layers = tuple(layer for layer in range(config.n_layers) for _ in range(1 + config.n_heads))
     drawn = draws if ablation == "random-year" else 1
     return ComponentEffects(ctx.cache.model, ablation, drawn, len(ctx), tuple(names), layers, effect)
+
+
+def _of_block(
+    ctx: AblationContext, replaced: "_Replaced", block: slice
+) -> Iterator[dict[Measure, Float[np.ndarray, " C"]]]:
+    """What the prompts of a block add to the mean effect of each component."""
+    kept, held, weight = ctx.trace(block), replaced.at(block), ctx.averaging.mean(0)[block]
+    before = measures_of(ctx, kept.after[-1][None], block)
+    of_layers: dict[Measure, list[np.ndarray]] = {measure: [] for measure in MEASURES}
+    for written in held:
+        for residual in _variants(ctx, kept, written):
+            for measure, values in measures_of(ctx, residual, block).items():
+                change = (values - before[measure]).numpy(force=True).astype(float)
+                of_layers[measure].append(change @ weight / len(held))
+    yield {measure: np.concatenate(parts).reshape(len(held), -1).sum(0) for measure, parts in of_layers.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +112,7 @@ class _Replaced:
         return _mean_written(self.ctx)
 
 
-def _variants(ctx: AblationContext, kept: EndTrace, held: _Written) -> Iterator[tuple[int, Float[Tensor, "C P d"]]]:
+def _variants(ctx: AblationContext, kept: EndTrace, held: _Written) -> Iterator[Float[Tensor, "C P d"]]:
     """For each layer the final residuals with its MLP ablated, then each of its heads."""
     model = ctx.model
     for layer, block in enumerate(model.blocks):
@@ -111,7 +121,7 @@ def _variants(ctx: AblationContext, kept: EndTrace, held: _Written) -> Iterator[
         written = change @ block.W_O.unflatten(0, (model.config.n_heads, model.config.d_head))
         without_head = mlp(model, layer, kept.mid[layer] + written)
         after = torch.cat([without_mlp[None], without_head])
-        yield layer, resume(model, kept, after, after=layer)
+        yield resume(model, kept, after, after=layer)
 
 
 def _written(kept: EndTrace) -> _Written:

@@ -20,6 +20,10 @@ Kind = Literal["keep", "ablate"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
+EXACT_ORDER = "exact effect"
+"""The order that takes a run for each neuron."""
+
+
 @dataclass(frozen=True, eq=False)
 class Curve:
     """A measure at each k, for neurons in one order. K sizes.
@@ -76,6 +80,10 @@ class Curves(Shown):
             for c in self.curves
         ]  # fmt: skip
         return pd.concat(parts, ignore_index=True)
+
+    @property
+    def orders(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(curve.order for curve in self.curves))
 
     def of(self, measure: Measure, kind: Kind) -> tuple[Curve, ...]:
         """Return the curve of each order."""

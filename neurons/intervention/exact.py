@@ -27,6 +27,7 @@ from neurons.intervention.context import PROMPT_BLOCK, AblationContext
 from neurons.intervention.draws import DRAWS, ONE_DRAW
 from neurons.intervention.groups import group_mask, group_measures, neuron_changes
 from neurons.intervention.results import GroupEffect, NeuronEffects, References
+from neurons.model.device import on_threads
 from neurons.rounding import descending
 from neurons.task import behaviour
 from neurons.task.intervention import Intervention
@@ -42,7 +43,7 @@ from neurons.types import (
     check_progress,
     check_whole,
     parse_neurons,
-    told,
+    quoted,
 )
 
 Beside = Literal["patching", "score", "year_specific"]
@@ -164,12 +165,17 @@ def _means(
     """Mean changes at each start year, then over start years without each century in turn."""
     weights = _year_and_century_weights(ctx)
     means = np.zeros((len(neurons), len(weights)))
-    for block in ctx.blocks():
-        changes = np.full((len(neurons), block.stop - block.start), np.nan)
+
+    def of_block(block: slice) -> Iterator[tuple[int, np.ndarray]]:
+        changes, nothing = np.full((len(neurons), block.stop - block.start), np.nan), np.zeros(means.shape)
         for done in fill_block(ctx, block, neurons, intervention, parts, changes, draws=draws):
-            if progress:
-                progress(len(neurons) * block.start + done * changes.shape[1], len(neurons) * len(ctx))
-        means += changes @ weights[:, block].T
+            yield len(neurons) * block.start + done * changes.shape[1], nothing
+        yield len(neurons) * block.stop, changes @ weights[:, block].T
+
+    for done, added in on_threads(ctx.model, of_block, ctx.blocks()):
+        means += added
+        if progress:
+            progress(done, len(neurons) * len(ctx))
     return means
 
 
@@ -192,7 +198,7 @@ def _check_tables(ctx: AblationContext, beside: Mapping[Beside, Float[np.ndarray
     for name, table in beside.items():
         check_choice("beside", name, Beside)
         if not isinstance(table, np.ndarray) or table.shape != shape:
-            raise InputError(f"{name} must be an array of shape {shape}, layers by neurons, not {told(table)}")
+            raise InputError(f"{name} must be an array of shape {shape}, layers by neurons, not {quoted(table)}")
 
 
 def fill_block(

@@ -17,6 +17,7 @@ from neurons.intervention.context import AblationContext, Held
 from neurons.intervention.draws import DRAWS, ONE_DRAW
 from neurons.intervention.readers import Reader, scorer, year_reader
 from neurons.model.at_end import FinalResidual, after_ablation, after_write, frozen_logits
+from neurons.model.device import on_threads
 from neurons.model.forward import EndTrace, final_scale, logsumexp
 from neurons.task.intervention import Intervention
 from neurons.types import OF_LOGITS, Ablation, Effect, Measure, NeuronId, Progress
@@ -126,18 +127,23 @@ def group_measures(
     measures = OF_LOGITS if effect == "frozen" else MEASURES
     found = {measure: np.zeros((len(groups), len(weights))) for measure in measures}
     blocks, done = ctx.blocks(), 0
-    for block in blocks:
+
+    def of_block(block: slice) -> Iterator[tuple[slice, list[dict[Measure, np.ndarray]]]]:
         kept, held = ctx.trace(block), ctx.held(ablation, block, draws=draws)
         size = max(1, ROWS // (block.stop - block.start))
         for start in range(0, len(groups), size):
             part = slice(start, start + size)
-            for values in held:
-                residual = _held_together(ctx, kept, groups[part], values, effect)
-                for measure, of_prompts in _read_all(ctx, kept, residual, block, effect).items():
-                    found[measure][part] += of_prompts.numpy(force=True) @ weights[:, block].T / len(held)
-            done += len(groups[part])
-            if progress:
-                progress(done, len(blocks) * len(groups))
+            residuals = (_held_together(ctx, kept, groups[part], values, effect) for values in held)
+            read = (_read_all(ctx, kept, residual, block, effect) for residual in residuals)
+            yield part, [{m: x.numpy(force=True) @ weights[:, block].T / len(held) for m, x in r.items()} for r in read]
+
+    for part, of_draws in on_threads(ctx.model, of_block, blocks):
+        for of_draw in of_draws:
+            for measure, means in of_draw.items():
+                found[measure][part] += means
+        done += len(groups[part])
+        if progress:
+            progress(done, len(blocks) * len(groups))
     return found
 
 

@@ -1,9 +1,14 @@
-"""Where a model runs: the CPU, or a GPU; and the check that the device computes what the CPU computes.
+"""Where a model runs: the CPU, on how many threads, or a GPU; and the check that a GPU computes what the CPU computes.
 
 Tensors are made where the weights are, and results come back as NumPy arrays. Apple's MPS has returned wrong numbers
 without an error (TransformerLens issue 1178), so its year logits of a few prompts, over nouns and start years, are
 compared with the CPU's before it is used.
 """
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +21,11 @@ from neurons.task.prompt_set import PromptSet
 from neurons.task.prompts import year_spans
 from neurons.types import Device, DeviceError, parse_device
 
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+SMALL = 1 << 19
+"""Weights of an MLP's matrix up to which threads that share a product mostly wait for each other."""
 NAMES = {"cuda": "NVIDIA GPU", "mps": "Apple GPU"}
 CHECK_PROMPTS = 8
 TOLERANCE = 1e-4
@@ -61,6 +71,39 @@ def _year_logits(model: Model, prompts: PromptSet) -> Float[np.ndarray, "P 100"]
     some = prompts.tokens[np.linspace(0, len(prompts) - 1, CHECK_PROMPTS).astype(int)]
     found = run(model, some, shared=prompts.year_position, layers=(), year_token_ids=prompts.year_token_ids)
     return found.year_logits.numpy(force=True)
+
+
+def on_threads(model: Model, function: Callable[[Task], Iterator[Result]], tasks: Sequence[Task]) -> Iterator[Result]:
+    """Yield all that `function` yields of each task, in their order.
+
+    Products of a small model on the CPU are too small to be shared between threads: as many tasks as torch has threads
+    run at once, each on one, and give what they give one after the other. The caller's modes (gradients, inference)
+    hold in the tasks.
+    """
+    threads = torch.get_num_threads()
+    is_small = model.config.d_model * model.config.d_mlp <= SMALL
+    if threads == 1 or len(tasks) < 2 or not is_small or model.device.type != "cpu":
+        for task in tasks:
+            yield from function(task)
+        return
+    inference, gradient = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+    def run_whole(task: Task) -> list[Result]:
+        with torch.inference_mode(inference), torch.set_grad_enabled(gradient):
+            return list(function(task))
+
+    waiting: deque[Future[list[Result]]] = deque()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(run_whole, task))
+                if len(waiting) > threads:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)  # else threads that start later have one
 
 
 def in_double(x: Tensor) -> Tensor:

@@ -247,12 +247,16 @@ class Interchange(Shown):
         """A row a size."""
         import pandas as pd
 
+        return pd.DataFrame(self.columns())
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """What a table of the sizes has, by column: k, then the three curves."""
         names = ("for_transplanted", "for_own", "total_variation")
-        return pd.DataFrame({"k": self.sizes} | {name: getattr(self, name) for name in names})
+        return {"k": self.sizes} | {name: getattr(self, name) for name in names}
 
     def to_json(self) -> dict[str, Any]:
         """The curves and both maps; cells without a pair are null."""
         maps = {name: [[None if v != v else v for v in row] for row in getattr(self, name).tolist()]
                 for name in ("map_for_transplanted", "map_for_own")}  # fmt: skip
-        curves = {name: column.tolist() for name, column in self.to_frame().items()}
+        curves = {name: column.tolist() for name, column in self.columns().items()}
         return {"prompts": self.n_prompts, "start_years": list(self.start_years), **curves, "k": self.k, **maps}

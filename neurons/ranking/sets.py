@@ -9,18 +9,19 @@ How many it takes is measured on centuries held out:
 Where so many sets on all prompts would be too much work, they are run on a sample (`AblationContext.sampled`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from neurons.attribution.end import blocks, with_kept
+from neurons.attribution.end import block_of, measured_rows, with_kept
 from neurons.attribution.recovery import Recovery
 from neurons.attribution.results import Attributed, Attribution
 from neurons.attribution.shares import attribute
 from neurons.intervention.context import PER_YEAR, AblationContext
-from neurons.intervention.draws import DRAWS
+from neurons.intervention.draws import DRAWS, random_years
 from neurons.intervention.groups import MEASURES
+from neurons.model.device import on_threads
 from neurons.types import Bars, Measure, Progress, check_is, check_whole, no_bars
 
 RECOVERED: tuple[Measure, ...] = ("probability_difference", "cutoff_sharpness")
@@ -53,18 +54,21 @@ def kept_measures(
     These take their activations together from one other prompt: the same noun and century, a random other start
     year, averaged over `draws`. Removing a set is keeping the rest: `~kept`. progress: prompts done.
     """
-    found = {measure: np.zeros((len(kept), len(ctx.start_years))) for measure in measures}
-    done = 0
-    for block in blocks(ctx, measures, draws=draws, seed=seed):
-        average = ctx.averaging_of(block.rows).T
+    found = np.zeros((len(measures), len(kept), len(ctx.start_years)))
+    done, taken = 0.0, random_years(ctx.cache, draws=draws, seed=seed)
+
+    def of_rows(rows: Int[np.ndarray, " P"]) -> Iterator[tuple[float, Float[np.ndarray, "K G Y"]]]:
+        block, average = block_of(ctx, measures, rows, taken[:, rows]), ctx.averaging_of(rows).T
         for other in block.drawn:
             values = with_kept(ctx, block, other, kept).numpy(force=True)
-            for measure, of_prompts in zip(measures, values, strict=True):
-                found[measure] += of_prompts.astype(float) @ average / draws
-        done += len(block.rows)
+            yield len(rows) / draws, values.astype(float) @ average / draws
+
+    for prompts, means in on_threads(ctx.model, of_rows, list(measured_rows(ctx))):
+        found += means
+        done += prompts
         if progress:
-            progress(done, len(ctx))
-    return found
+            progress(round(done), len(ctx))
+    return dict(zip(measures, found, strict=True))
 
 
 def attributed(ctx: AblationContext, *, seed: int = 0, bars: Bars = no_bars) -> Attributed:

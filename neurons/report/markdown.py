@@ -102,8 +102,8 @@ def _token_table(block: TokenText) -> str:
     for row in block.rows:
         parts = []
         for token, value in row.tokens:
-            told, shown = block.number_of(value), visible(token)
-            parts.append(escape(shown) if told is None else f"**{escape(shown)}** ({told})")
+            written, shown = block.number_of(value), visible(token)
+            parts.append(escape(shown) if written is None else f"**{escape(shown)}** ({written})")
         rows.append(f"| {escape(row.label)} | {' '.join(parts)} |")
     return "\n".join(rows)
 

@@ -59,7 +59,7 @@ def write_report(
     site = _site(contents, pages)
     with replacing_folder(folder) as fresh:
         write_assets(fresh)
-        draw_pictures(pages, fresh, figures=figures, progress=progress)
+        draw_pictures(pages, fresh, before=folder, figures=figures, progress=progress)
         for page in pages:
             write_page(page, site, fresh)
         write_explorer(contents.effects, contents.ranking, fresh / EXPLORER, site=site, labels=contents.labels)

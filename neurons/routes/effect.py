@@ -18,11 +18,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurons.attribution.end import Block, blocks
+from neurons.attribution.end import Block, block_of, measured_rows
 from neurons.attribution.shares import check_ctx, gauss
 from neurons.intervention.context import PER_YEAR, AblationContext
+from neurons.intervention.draws import random_years
 from neurons.intervention.exact import check_neurons
 from neurons.intervention.groups import ROWS
+from neurons.model.device import on_threads
 from neurons.model.forward import attention_at_end, normalise, post_activation
 from neurons.routes.averages import Followed, Means
 from neurons.routes.results import ROUTES, Split
@@ -56,15 +58,20 @@ def effect_routes(
     ctx = ctx.sampled(RUNS * len(found.neurons), least=PER_YEAR // 2)
     parts = Means.of(ctx, (len(found.neurons), len(ROUTES)))
     edges, done = np.zeros((len(found.neurons), len(ends.neurons))), 0
-    for block in blocks(ctx, [measure], draws=1, seed=seed):
-        values = np.zeros((len(block.rows), *parts.total.shape))
-        weight = parts.weight_of(block.rows)
-        for layer, rows in found.rows.items():
-            for change, here in _changes(ctx, block, layer, found.indices[layer], rows):
-                values[:, here], through = _split(ctx, block, change, ends, weight)
-                edges[here] += through
-        parts.add(block.rows, values)
-        done += len(block.rows)
+    taken = random_years(ctx.cache, draws=1, seed=seed)
+
+    def of_rows(rows: Int[np.ndarray, " P"]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        block, weight = block_of(ctx, [measure], rows, taken[:, rows]), parts.weight_of(rows)
+        values, through = np.zeros((len(rows), *parts.total.shape)), np.zeros(edges.shape)
+        for layer, places in found.rows.items():
+            for change, here in _changes(ctx, block, layer, found.indices[layer], places):
+                values[:, here], through[here] = _split(ctx, block, change, ends, weight)
+        yield rows, values, through
+
+    for rows, values, through in on_threads(ctx.model, of_rows, list(measured_rows(ctx))):
+        parts.add(rows, values)
+        edges += through
+        done += len(rows)
         if progress:
             progress(done, len(ctx))
     mean = parts.interval()

@@ -12,19 +12,20 @@
 Averages over prompts are those of the shares: cells of century and start year, `year_means`, the mean over start years.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurons.attribution.end import Block, blocks
+from neurons.attribution.end import Block, block_of, measured_rows
 from neurons.attribution.shares import Nodes, check_ctx, gauss
 from neurons.intervention.context import AblationContext
-from neurons.intervention.draws import DRAWS
+from neurons.intervention.draws import DRAWS, random_years
 from neurons.intervention.exact import check_neurons
+from neurons.model.device import on_threads
 from neurons.model.forward import activate, attention_at_end, normalise
 from neurons.model.model import LayerNorm
 from neurons.routes.averages import Followed, Means
@@ -51,15 +52,21 @@ def share_routes(
     check_whole("steps", steps, least=1)
     found = Followed.of(ctx, check_neurons(ctx.cache, neurons))
     parts, nodes = Means.of(ctx, (len(found.neurons), len(ROUTES))), gauss(steps, ctx)
-    edges, done = np.zeros((len(found.neurons), len(found.neurons))), 0
-    for block in blocks(ctx, [measure], draws=draws, seed=seed):
+    edges, done = np.zeros((len(found.neurons), len(found.neurons))), 0.0
+    taken = random_years(ctx.cache, draws=draws, seed=seed)
+
+    def of_rows(rows: Int[np.ndarray, " P"]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        block = block_of(ctx, [measure], rows, taken[:, rows])
         for other in block.drawn:
-            read = _read(ctx, block, other, nodes)
-            parts.add(block.rows, _parts(ctx, read, found, nodes) / draws)
-            edges += _edges(ctx, read, found, nodes, parts.weight_of(block.rows) / draws)
-        done += len(block.rows)
+            read, weight = _read(ctx, block, other, nodes), parts.weight_of(rows) / draws
+            yield rows, _parts(ctx, read, found, nodes) / draws, _edges(ctx, read, found, nodes, weight)
+
+    for rows, of_prompts, through in on_threads(ctx.model, of_rows, list(measured_rows(ctx))):
+        parts.add(rows, of_prompts)
+        edges += through
+        done += len(rows) / draws
         if progress:
-            progress(done, len(ctx))
+            progress(round(done), len(ctx))
     mean = parts.interval()
     return Split("share", found.neurons, found.neurons, mean.estimate, mean.low, mean.high, edges, len(ctx))
 

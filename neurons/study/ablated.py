@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from neurons.intervention.context import AblationContext
     from neurons.intervention.curve_results import Curves, PublishedCurve
     from neurons.intervention.exact import Beside
-    from neurons.intervention.results import Ablations, ComponentEffects
-    from neurons.types import Ablation
+    from neurons.intervention.results import Ablations, ComponentEffects, NeuronEffects, References
+    from neurons.types import Ablation, Measure
 
 EXACT = 512
 """Default number of neurons whose exact effects are measured."""
@@ -105,22 +105,53 @@ class Ablated(Composed):
     def _by_layer(self, values: "Float[np.ndarray, ' M']") -> "Float[np.ndarray, 'L N']":
         return values.reshape(len(self.plan.layers), -1)
 
+    def references(
+        self, *, ablation: "Ablation" = "random-year", nouns: int | None = None
+    ) -> "dict[Measure, References]":
+        """Return what effects are read against: clean run, floor, corrupted run, average distribution."""
+        from neurons.intervention.ablations import all_references
+
+        return all_references(self.context(nouns=nouns), ablation, bars=self.bars)
+
+    def top_k_curves(
+        self, *, ablation: "Ablation" = "random-year", nouns: int | None = None
+    ) -> "tuple[Curves, PublishedCurve]":
+        """Compute `curves` and `published_curve` together, without any neuron's exact effect.
+
+        Those of the default settings are kept; where `with_curves` kept them, they have the order by exact effect too.
+        """
+        return self._curves(ablation=ablation, nouns=nouns)
+
     def curves(self) -> "Curves":
         """Compute top-k curves: the first k neurons of several orders kept or ablated."""
-        return self._curves()[0]
+        return self.top_k_curves()[0]
 
     def published_curve(self) -> "PublishedCurve":
         """Compute the published curve: one layer's neurons by activation variance, the rest zeroed at all positions."""
-        return self._curves()[1]
+        return self.top_k_curves()[1]
 
-    def _curves(self) -> "tuple[Curves, PublishedCurve]":
-        return self._keep("curves", lambda: self._curves_of(self.ablations(), None))
+    def _curves(
+        self,
+        effects: "NeuronEffects | None" = None,
+        *,
+        ablation: "Ablation" = "random-year",
+        nouns: int | None = None,
+        default: bool = True,
+    ) -> "tuple[Curves, PublishedCurve]":
+        from neurons.intervention.curve_results import EXACT_ORDER
 
-    def _curves_of(self, found: "Ablations", nouns: int | None) -> "tuple[Curves, PublishedCurve]":
-        from neurons.intervention.ablations import top_k_curves
+        def make() -> "tuple[Curves, PublishedCurve]":
+            from neurons.intervention.ablations import top_k_curves
 
-        ctx, seed = self.context(nouns=nouns), self.plan.settings.seed
-        return top_k_curves(ctx, found.effects, self._orders(), seed=seed, bars=self.bars)
+            ctx, seed = self.context(nouns=nouns), self.plan.settings.seed
+            return top_k_curves(
+                ctx, self._orders(), ablation=ablation, effects=effects, seed=seed, bars=self.bars
+            )  # fmt: skip
+
+        is_default = default and nouns is None and ablation == "random-year"
+        return self._keep(
+            "curves", make, default=is_default, fits=lambda kept: effects is None or EXACT_ORDER in kept[0].orders
+        )
 
     def _orders(self) -> "dict[str, Int[np.ndarray, ' M']]":
         from neurons.decomposition.scores import direct_scores
@@ -131,8 +162,10 @@ class Ablated(Composed):
 
     def with_curves(self, ablations: "Ablations", *, nouns: int | None = None) -> "Ablations":
         """Return these ablations with top-k curves, in order of their exact effects too."""
-        is_kept = nouns is None and ablations is self.kept("ablations")
-        curves, published = self._curves() if is_kept else self._curves_of(ablations, nouns)
+        effects, is_kept = ablations.effects, ablations is self.kept("ablations")
+        curves, published = self._curves(
+            effects, ablation=effects.intervention.ablation, nouns=nouns, default=is_kept
+        )  # fmt: skip
         return replace(ablations, curves=curves, published=published)
 
     def components(self, *, ablation: "Ablation" = "random-year", nouns: int | None = None) -> "ComponentEffects":

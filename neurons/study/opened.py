@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from neurons.cache.folder import default_folder, is_there
 from neurons.cache.format import Cache, open_cache
 from neurons.cache.layout import DTYPE, check_dtype
-from neurons.cache.results import keep_result, kept_result
 from neurons.model.files import Checkpoint, find_checkpoint
 from neurons.parallel import is_spread
 from neurons.remembered import beside
@@ -49,7 +48,7 @@ KEPT = {
     "ablations": ("neurons.intervention.results:Ablations", "3"),
     "curves": ("neurons.intervention.curve_results:CurvesAndPublished", "3"),
     "components": ("neurons.intervention.results:ComponentEffects", "2"),
-    "clusters": ("neurons.clustering.results:Clustering", "4"),
+    "clusters": ("neurons.clustering.results:Clustering", "5"),
     "composition": ("neurons.regression.results:Composition", "4"),
     "faithfulness": ("neurons.regression.faithfulness_results:Faithfulness", "1"),
     "of_each": ("neurons.regression.faithfulness_results:FaithfulnessOfEach", "1"),
@@ -263,6 +262,8 @@ class Opened(Shown):
     def kept(self, name: str) -> Any | None:
         """Return the result kept beside the cache under this name and these settings, or None; nothing is computed."""
         if name not in self._results:
+            from neurons.cache.results import kept_result
+
             place, version = KEPT[name]
             module, attribute = place.split(":")
             of_type = getattr(import_module(module), attribute)
@@ -273,12 +274,7 @@ class Opened(Shown):
         return self._results[name]
 
     def _keep(
-        self,
-        name: str,
-        make: Callable[[], Result],
-        *,
-        default: bool = True,
-        fits: Callable[[Result], bool] = always,
+        self, name: str, make: Callable[[], Result], *, default: bool = True, fits: Callable[[Result], bool] = always
     ) -> Result:
         """The kept result where it fits what is asked; else it is made, and kept in its place.
 
@@ -288,6 +284,8 @@ class Opened(Shown):
             return make()
         found: Result | None = self.kept(name)
         if found is None or not fits(found):
+            from neurons.cache.results import keep_result
+
             found = make()
             keep_result(self.cache, name, self._key(name), found, version=KEPT[name][1])
             self._results[name] = found

@@ -24,7 +24,7 @@ WEEKDAYS = tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".spli
 
 
 @dataclass(frozen=True)
-class Kind:
+class ControlPrompts:
     """A type of control prompt: `text` has gaps {noun}, {XX} and {YY}, or {noun} and {word} if it has `words`."""
 
     name: str
@@ -34,15 +34,15 @@ class Kind:
 
 
 KINDS = (
-    Kind("year_span", "a span of years, the task itself", YEAR_SPAN.text),
-    Kind("no_order", "two years, neither before the other",
-         " The {noun} of the year {XX}{YY} was unlike the {noun} of the year {XX}"),
-    Kind("counts", "numbers that are not years, without order",
-         " The {noun} of {XX}{YY} people was unlike the {noun} of {XX}"),
-    Kind("prices", "numbers that are not years, in order",
-         " The price of that {noun} ranges from $ {XX}{YY} to $ {XX}"),
-    Kind("months", "a span of months", " The {noun} lasted from {word} to", MONTHS),
-    Kind("weekdays", "a span of weekdays", " The {noun} lasted from {word} to", WEEKDAYS),
+    ControlPrompts("year_span", "a span of years, the task itself", YEAR_SPAN.text),
+    ControlPrompts("no_order", "two years, neither before the other",
+                   " The {noun} of the year {XX}{YY} was unlike the {noun} of the year {XX}"),
+    ControlPrompts("counts", "numbers that are not years, without order",
+                   " The {noun} of {XX}{YY} people was unlike the {noun} of {XX}"),
+    ControlPrompts("prices", "numbers that are not years, in order",
+                   " The price of that {noun} ranges from $ {XX}{YY} to $ {XX}"),
+    ControlPrompts("months", "a span of months", " The {noun} lasted from {word} to", MONTHS),
+    ControlPrompts("weekdays", "a span of weekdays", " The {noun} lasted from {word} to", WEEKDAYS),
 )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def controls(tokenizer: Tokenizer, *, nouns: Sequence[str], century: int) -> Con
     return Controls(tuple(made), left_out)
 
 
-def _numbers(tokenizer: Tokenizer, kind: Kind, nouns: Sequence[str], century: int) -> Control:
+def _numbers(tokenizer: Tokenizer, kind: ControlPrompts, nouns: Sequence[str], century: int) -> Control:
     prompts: PromptSet = year_spans(tokenizer, nouns=nouns, centuries=(century,), template=Template(kind.text))
     years, label = np.unique(prompts.start_year, return_inverse=True)
     labels = tuple(f"{year:02d}" for year in years.tolist())
@@ -95,7 +95,7 @@ def _numbers(tokenizer: Tokenizer, kind: Kind, nouns: Sequence[str], century: in
     return Control(kind.name, kind.about, example, prompts.tokens, labels, label.reshape(-1), prompts.year_position)
 
 
-def _words(tokenizer: Tokenizer, kind: Kind, nouns: Sequence[str]) -> Control:
+def _words(tokenizer: Tokenizer, kind: ControlPrompts, nouns: Sequence[str]) -> Control:
     split = [word for word in kind.words if len(tokenizer.encode(" " + word, add_special_tokens=False)) != 1]
     if split:
         raise InputError(f"{split[0]!r} is not a single token with a leading space")

@@ -30,7 +30,7 @@ from neurons.task.prompt_set import PAD, OwnPrompts, Row, last_number, year_in
 from neurons.task.prompts import year_tokens
 from neurons.task.templates import Template, Tokenizer
 from neurons.task.years import N_YEARS
-from neurons.types import InputError, OutputError, check_is, told
+from neurons.types import InputError, OutputError, check_is, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,7 +150,7 @@ def _of_frame(source: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _check_format(path: Path) -> None:
     if path.suffix not in FORMATS:
-        raise InputError(f"prompts {told(str(path))} must be a .csv file or JSON lines, .jsonl")
+        raise InputError(f"prompts {quoted(str(path))} must be a .csv file or JSON lines, .jsonl")
 
 
 def _of_file(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -162,7 +162,7 @@ def _of_file(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         raise InputError(f"{path.name} is not UTF-8 text ({error.reason} at byte {error.start}): save it so") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"prompts {told(str(path))} cannot be read: {reason}") from None
+        raise InputError(f"prompts {quoted(str(path))} cannot be read: {reason}") from None
 
 
 def _csv_rows(name: str, lines: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:

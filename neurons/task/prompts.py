@@ -15,7 +15,7 @@ from jaxtyping import Int
 from neurons.task.prompt_set import NO_BOS, Missing, PromptSet
 from neurons.task.templates import YEAR_SPAN, Template, Tokenizer, check_aligned, year_position
 from neurons.task.years import KNOWN_CENTURIES, N_YEARS, check_centuries
-from neurons.types import InputError, check_is, check_whole, elements, told
+from neurons.types import InputError, check_is, check_whole, elements, quoted
 
 if TYPE_CHECKING:
     pass
@@ -164,7 +164,7 @@ def _candidate_centuries(centuries: Centuries, template: Template) -> tuple[int,
     allowed = template.centuries
     if isinstance(centuries, str):
         if centuries not in ("draw", "all"):
-            raise InputError(f"invalid centuries {told(centuries)}: choose draw, all, or numbers like [16, 17]")
+            raise InputError(f"invalid centuries {quoted(centuries)}: choose draw, all, or numbers like [16, 17]")
         return tuple(c for c in PUBLISHED_CENTURIES if allowed is None or c in allowed)
     numbers = check_centuries(centuries)
     outside = [century for century in numbers if allowed is not None and century not in allowed]

@@ -13,7 +13,7 @@ from typing import Literal
 
 from neurons.task.nouns import ALWAYS_SPLIT, LATE_YEARS, OPENERS, PRICED
 from neurons.task.templates import YEAR_SPAN, Template, Tokenizer, parse_template
-from neurons.types import InputError, check_choice, check_is, told
+from neurons.types import InputError, check_choice, check_is, quoted
 
 Answer = Literal["later", "earlier", "any"]
 OWN = "template"
@@ -128,7 +128,7 @@ TASKS = {task.name: task for task in _TASKS}
 def find_task(name: str) -> Task:
     """Return the named task; raises `InputError` listing the names for an unknown one."""
     if not isinstance(name, str) or name not in TASKS:
-        raise InputError(f"task {told(name)} is unknown: choose {', '.join(TASKS)}, or give a template of your own")
+        raise InputError(f"task {quoted(name)} is unknown: choose {', '.join(TASKS)}, or give a template of your own")
     return TASKS[name]
 
 

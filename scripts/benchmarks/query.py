@@ -45,9 +45,9 @@ def _query(setting: Setting) -> Row:
         peer_is="a process that imports torch and transformer_lens and loads the checkpoint",
         found=difference(json.loads(command(*asked))["logits"], _by_the_bridge(setting, neuron, year)),
         tolerance=1e-4,
-        at_least=10,
-        aim=20,
-        most_seconds=0.8,
+        at_least=12,
+        aim=15,
+        most_seconds=0.6,
     )
 
 

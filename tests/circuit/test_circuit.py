@@ -474,7 +474,7 @@ def test_the_published_circuit_has_the_published_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ({}, "circuit c.json is empty"),
         ([1], "c.json is not a circuit"),
@@ -497,10 +497,10 @@ def test_the_published_circuit_has_the_published_parts() -> None:
         ({"edges": [{"from": "m1@YY", "to": "embed@YY"}]}, "the embedding has no input"),
     ],
 )
-def test_a_malformed_or_impossible_circuit_is_refused_by_its_entry(content: Any, told: str, tmp_path: Path) -> None:
+def test_a_malformed_or_impossible_circuit_is_refused_by_its_entry(content: Any, message: str, tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match=told) as refused:
+    with pytest.raises(InputError, match=message) as refused:
         read_circuit(path, layout(12, 4, 5))
     assert "\n" not in str(refused.value)
 
@@ -514,7 +514,7 @@ def test_a_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"depth": 0}, "depth 0"),
         ({"threshold": 0.0}, "threshold 0"),
@@ -522,8 +522,8 @@ def test_a_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
         ({"breadth": 0}, "0"),
     ],
 )
-def test_a_search_that_finds_nothing_is_refused(settings: dict[str, Any], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_a_search_that_finds_nothing_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         Search(**settings)
 
 
@@ -542,8 +542,8 @@ def test_the_page_shows_the_circuit_its_measures_and_what_feeds_the_neurons(
     page = circuit_page(mini_study, [f"t{i}" for i in range(13)])
     write_page(page, Site(model="mini", footer="", navigation=()), tmp_path)
     html = (tmp_path / "circuit.html").read_text(encoding="utf-8")
-    for told in ("a6.h1", "random circuits", "Inputs of the neurons", "L9N12", "attention on YY"):
-        assert told in html
+    for message in ("a6.h1", "random circuits", "Inputs of the neurons", "L9N12", "attention on YY"):
+        assert message in html
     blocks = [block for section in page.sections for block in section.blocks]
     pictures = {picture.name: picture for block in blocks if isinstance(block, Gallery) for picture in block.pictures}
     names = ("circuit", "circuit-kept", "circuit-sizes", "circuit-attention", "circuit-maps", "circuit-projection")

@@ -110,6 +110,35 @@ def test_curves_and_layers_are_added_when_asked_for(run: Run) -> None:
     assert set(found["layers"][0]["random-year"]) == set(MEASURES)
 
 
+def test_curves_and_layers_alone_run_no_exact_effect(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_exact = json.loads(run("--exact", "8", *FEW, "--curves", "--layers-table", "--json")[1])
+
+    def not_asked_for(*args: object, **named: object) -> None:
+        raise AssertionError("exact effects were not asked for")
+
+    monkeypatch.setattr("neurons.intervention.ablations.neuron_effects", not_asked_for)
+    _, out, _ = run(*FEW, "--curves", "--layers-table", "--json")
+    found = json.loads(out)
+    assert set(found) == {"model", "ablation", "measure", "references", "curves", "layers"}
+    without = [one for one in with_exact["curves"]["keep"] if one["order"] != "exact effect"]
+    assert [one["order"] for one in found["curves"]["keep"]] == [one["order"] for one in without]
+    for one, other in zip(found["curves"]["keep"], without, strict=True):
+        assert one["values"] == pytest.approx(other["values"], abs=1e-6)
+    for part in ("layers", "references"):
+        assert found[part] == with_exact[part]
+    assert found["curves"]["published"] == with_exact["curves"]["published"]
+
+
+def test_the_tables_of_curves_and_of_layers_come_alone(run: Run) -> None:
+    assert "neuron " not in run(*FEW, "--layers-table")[1].splitlines()[2]
+    code, out, _ = run(*FEW, "--layers-table")
+    assert (code, out.count("on the clean run")) == (0, 1)
+    assert "whole MLPs (m) and heads (a)" in out
+    code, out, _ = run(*FEW, "--curves", "--ablation", "mean")
+    assert (code, out.count("mean ablation is no floor")) == (0, 2)
+    assert "exact effect" not in out
+
+
 AGAINST = {
     "random-year": r"run, [+-]\d\.\d{4} at the floor \(all neurons at a random other start year\)",
     "resample": r"run, [+-]\d\.\d{4} on the corrupted run",
@@ -178,6 +207,7 @@ WRONG = [
     (["--effect", "frozen", "--measure", "probability_difference"], "frozen"),
     (["--effect", "direct", "--curves"], "--curves"),
     (["--effect", "frozen", "--layers-table"], "--layers-table"),
+    (["--curves", "--jobs", "2"], "--exact"),
     (["--on-nouns", "0"], "0"),
     (["--on-nouns", "21"], "21"),
     (["--years", "00-10"], "00"),

@@ -78,17 +78,17 @@ def test_the_table_shows_each_line_and_the_sum_of_it(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("--full", "--sample", "100"), "leave out --sample 100"),
         (("--layers", "10-11"), "the published measurements need layers 8-11"),
         (("--sample", "10"), "greater than or equal to 50"),
     ],
 )
-def test_what_cannot_be_meant_is_one_line_and_exit_code_two(run: Run, arguments: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_meant_is_one_line_and_exit_code_two(run: Run, arguments: tuple[str, ...], message: str) -> None:
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1
 
 

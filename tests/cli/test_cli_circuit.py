@@ -105,7 +105,7 @@ def test_the_parts_of_one_neuron_sum_to_its_pre_activation(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("--circuit", "gpt2-small"), "node 2 (a8.h11@END): head 11 is not in this model"),
         (("--circuit", "none.json"), "cannot be read"),
@@ -122,10 +122,10 @@ def test_the_parts_of_one_neuron_sum_to_its_pre_activation(run: Run) -> None:
         (("--on-prompts", "20"), "20 prompts asked for: 97 start years"),
     ],
 )
-def test_what_cannot_be_meant_is_one_line_and_exit_code_two(run: Run, arguments: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_meant_is_one_line_and_exit_code_two(run: Run, arguments: tuple[str, ...], message: str) -> None:
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1
 
 

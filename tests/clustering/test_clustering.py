@@ -1,4 +1,4 @@
-"""Clusters: planted kinds are found, a null has none, shares add up, and likeness is what it says."""
+"""Clusters: planted kinds are found, a null has none, shares add up, and similarity is what it says."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 from neurons.cache.format import Cache
 from neurons.clustering.clusters import cluster
 from neurons.clustering.partition import _cut, _dense, _merges
-from neurons.clustering.similarity import best_jaccard, mean_likeness, readout_likeness, with_tuning
+from neurons.clustering.similarity import best_jaccard, mean_similarity, readout_similarity, with_tuning
 from neurons.decomposition.effects import logit_effects
 from neurons.decomposition.population import Population, neuron_population
 from neurons.ranking.ranking import rank
@@ -24,8 +24,8 @@ FEW = 10
 """Resamples: enough for what these tests ask."""
 
 
-def likeness_of(made: Population) -> np.ndarray:
-    return with_tuning(made.curve, readout_likeness(made.readout))
+def similarity_of(made: Population) -> np.ndarray:
+    return with_tuning(made.curve, readout_similarity(made.readout))
 
 
 # --- planted truth and null ------------------------------------------------------------------------
@@ -134,25 +134,25 @@ def test_biases_stand_apart(mini_cache: Cache) -> None:
     assert found[10] == pytest.approx(np.mean(means), rel=1e-5)
 
 
-def test_likeness_is_the_cosine_of_the_maps_without_static_part() -> None:
+def test_similarity_is_the_cosine_of_the_maps_without_static_part() -> None:
     made, _ = of_kinds(TUNED, each=3)
     shape = made.curve - made.curve.mean(0)
     maps = np.einsum("yn,nx->nyx", shape, made.readout).reshape(len(made), -1)
     maps /= np.linalg.norm(maps, axis=1, keepdims=True)
-    cosine, likeness = maps @ maps.T, likeness_of(made)
+    cosine, similarity = maps @ maps.T, similarity_of(made)
     same_sign = shape.T @ shape > 0
-    np.testing.assert_allclose(likeness[same_sign], np.maximum(cosine, 0)[same_sign], atol=1e-12)
-    assert not likeness[~same_sign].any()
+    np.testing.assert_allclose(similarity[same_sign], np.maximum(cosine, 0)[same_sign], atol=1e-12)
+    assert not similarity[~same_sign].any()
 
 
-def test_a_cuts_likeness_from_the_tree_is_the_mean_over_pairs() -> None:
+def test_a_cuts_similarity_from_the_tree_is_the_mean_over_pairs() -> None:
     made, _ = of_kinds(each=8, seed=3)
-    likeness = likeness_of(made)
-    labels = _cut(_merges(likeness), 6, 3)
+    similarity = similarity_of(made)
+    labels = _cut(_merges(similarity), 6, 3)
     assert labels.max() > 2
-    for label, value in enumerate(mean_likeness(likeness, labels)):
+    for label, value in enumerate(mean_similarity(similarity, labels)):
         rows = np.flatnonzero(labels == label)
-        pairs = [likeness[i, j] for i in rows for j in rows if i < j]
+        pairs = [similarity[i, j] for i in rows for j in rows if i < j]
         assert value == pytest.approx(np.mean(pairs))
 
 
@@ -161,9 +161,9 @@ def test_loose_groups_are_clustered_again() -> None:
     centre = np.arange(10, 90, 2.0)
     curves = np.exp(-(((np.arange(2, 99)[:, None] - centre) / 9) ** 2) / 2)
     made = population(curves, np.tile(np.linspace(-1, 1, 100), (len(centre), 1)), noise=0.01)
-    likeness = likeness_of(made)
-    labels, strength = _dense(likeness, 3)
-    assert (mean_likeness(likeness, labels) >= 0.5).all()
+    similarity = similarity_of(made)
+    labels, strength = _dense(similarity, 3)
+    assert (mean_similarity(similarity, labels) >= 0.5).all()
     assert ((strength > 0) <= (labels >= 0)).all()
 
 

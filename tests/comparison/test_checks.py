@@ -121,9 +121,9 @@ def test_without_judgement_the_measurement_stays() -> None:
     all_of = Checks("mini", False, 1, 1, 0, (unjudged(one),), (), ())
     assert "nothing is judged" in conclusion(all_of)
     alike = judge_exact("n", 1, 1, "code")
-    for lines, told in (((one,), "different from"), ((one, alike), "different from"), ((alike,), "is as published"),
+    for lines, message in (((one,), "different from"), ((one, alike), "different from"), ((alike,), "is as published"),
                         ((one, alike, alike), "for the most part as published")):  # fmt: skip
-        assert told in conclusion(replace(all_of, judged=True, checks=lines))
+        assert message in conclusion(replace(all_of, judged=True, checks=lines))
 
 
 # --- standard errors --------------------------------------------------------------------------

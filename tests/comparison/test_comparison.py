@@ -292,7 +292,7 @@ def test_two_checkpoints_of_one_name_are_told_apart(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("compare", "mini"), "name another to compare 'mini' with"),
         (("compare", "mini", "./nonesuch"), "is no directory"),
@@ -300,11 +300,11 @@ def test_two_checkpoints_of_one_name_are_told_apart(
     ],
 )
 def test_what_cannot_be_compared_is_one_line_and_exit_code_two(
-    arguments: tuple[str, ...], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done = run(capsys, *arguments, "--cache-dir", tmp_path, "--report-dir", tmp_path)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
-    assert told in done.err
+    assert message in done.err
     assert list(tmp_path.iterdir()) == []
 
 

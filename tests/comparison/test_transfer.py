@@ -249,7 +249,7 @@ def test_the_table_names_what_is_left_out_and_why(folder: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("tasks", "--only", "years-bc"), "needs the word 'BC'"),
         (("tasks", "--only", "nonesuch"), "task 'nonesuch' is unknown"),
@@ -260,12 +260,12 @@ def test_the_table_names_what_is_left_out_and_why(folder: Path, capsys: pytest.C
     ],
 )
 def test_what_cannot_be_asked_is_one_line_and_exit_code_two(
-    arguments: tuple[str, ...], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(*arguments, "--cache-dir", tmp_path) == 2
     captured = capsys.readouterr()
     assert (captured.out, captured.err.count("\n")) == ("", 1)
-    assert told in captured.err
+    assert message in captured.err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""Shapes of maps: each is told from the others, a lean is none, and what one neuron can reach is bounded."""
+"""Shapes of maps: each is message from the others, a lean is none, and what one neuron can reach is bounded."""
 
 import numpy as np
 import pytest

@@ -4,6 +4,7 @@ There is no GPU here: `pretend_gpu` refuses what one would refuse.
 """
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +26,10 @@ from neurons.intervention.context import AblationContext, ablation_context
 from neurons.intervention.curves import published_curve
 from neurons.intervention.groups import MEASURES, group_mask, group_measures, logit_changes
 from neurons.model.checkpoint import load_model
-from neurons.model.device import check_against, find_device
+from neurons.model.device import check_against, find_device, on_threads
 from neurons.model.model import Model
 from neurons.task.intervention import Intervention
-from neurons.types import Ablation, Device, DeviceError, Effect, NeuronId
+from neurons.types import Ablation, CacheError, Device, DeviceError, Effect, NeuronId
 
 YEARS = range(10, 15)
 NEURONS = (NeuronId(8, 3), NeuronId(10, 18), NeuronId(11, 7))
@@ -154,6 +155,73 @@ def test_the_circuit_is_the_same_on_a_device(on_cpu: AblationContext, on_gpu: Ab
     assert_same(found.inputs[0].parts, expected.inputs[0].parts)
     for mine, reference in zip(found.roles, expected.roles, strict=True):
         assert mine.shape == reference.shape
+
+
+# --- threads ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_small_model_s_tasks_run_on_threads_of_their_own_in_order(mini_model: Model, two_threads: None) -> None:
+    def twice(task: int) -> Iterator[tuple[int, int, bool, bool, str]]:
+        modes = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+        for _ in range(2):
+            yield task, torch.get_num_threads(), *modes, threading.current_thread().name
+
+    with torch.inference_mode():
+        found = list(on_threads(mini_model, twice, range(9)))
+    assert [one[:4] for one in found] == [(task, 1, True, False) for task in range(9) for _ in range(2)]
+    assert threading.main_thread().name not in {name for *_, name in found}
+    assert torch.get_num_threads() == 2
+    later: list[int] = []
+    thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert later == [2], "threads that start later have one"
+
+
+def test_what_a_task_on_a_thread_raises_is_raised_and_the_rest_is_left(mini_model: Model, two_threads: None) -> None:
+    begun: list[int] = []
+
+    def failing(task: int) -> Iterator[int]:
+        begun.append(task)
+        if task == 1:
+            raise CacheError("full")
+        yield task
+
+    with pytest.raises(CacheError, match="full"):
+        list(on_threads(mini_model, failing, range(100)))
+    assert len(begun) < 10
+    assert torch.get_num_threads() == 2
+
+
+def test_effects_and_shares_are_the_same_bytes_on_one_thread_and_on_two(mini_model: Model, mini_cache: Cache) -> None:
+    ctx = ablation_context(mini_model, mini_cache, years=range(10, 31))
+
+    assert len(ctx.blocks()) > 1
+
+    def measured(threads: int) -> list[np.ndarray]:
+        torch.set_num_threads(threads)
+        sets = np.stack([np.zeros((4, 256), bool), np.ones((4, 256), bool)])
+        return [
+            group_measures(ctx, sets, ablation="random-year")["probability_difference"],
+            component_effects(ctx).effect["contrast"],
+            neurons.attribute(ctx, steps=2)["probability_difference"].by_century,
+            neurons.neuron_effects(ctx, ["L9N43", "L10N18"], keep=False).effect,
+        ]
+
+    before = torch.get_num_threads()
+    try:
+        for one, two in zip(measured(1), measured(2), strict=True):
+            np.testing.assert_array_equal(one, two)
+    finally:
+        torch.set_num_threads(before)
 
 
 # --- a device that is not there, or wrong ----------------------------------------------------------

@@ -260,7 +260,7 @@ def test_the_first_neuron_is_drawn_before_the_others_are_unpacked(explorer):
 
 @browser_needed
 def test_a_neuron_is_redrawn_at_once(explorer):
-    """The time is told, not judged: this machine may be busy."""
+    """The time is message, not judged: this machine may be busy."""
     maps, all_plots = explorer.evaluate(
         """async () => {
           const maps = [], all = [];

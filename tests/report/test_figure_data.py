@@ -3,6 +3,7 @@
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,9 +52,42 @@ def test_many_figures_are_drawn_in_other_processes_with_the_same_bytes(
     for name, shown in (("few", pictures[:2]), ("many", pictures)):
         (folder := tmp_path / name).mkdir()
         draw_pictures([Page("index", "title", "lead", (Section("maps", (Gallery(shown),)),))], folder, figures="png")
-        written[name] = {path.name: path.read_bytes() for path in sorted((folder / "figures").iterdir())}
+        written[name] = {path.name: path.read_bytes() for path in sorted((folder / "figures").glob("map*"))}
     assert len(written["many"]) == 2 * 4
     assert {name: written["many"][name] for name in written["few"]} == written["few"]
+
+
+def test_a_figure_of_the_report_before_is_drawn_again_only_where_something_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    real = drawing.draw
+    monkeypatch.setattr(drawing, "draw", lambda task: (drawn.append(task.picture.name), real(task)))
+
+    def written(name: str, *values: np.ndarray, **options: Any) -> dict[str, bytes]:
+        (folder := tmp_path / name).mkdir()
+        shown = tuple(Picture(f"map-{i}", _MapOf(one), "alt", "caption") for i, one in enumerate(values))
+        drawn.clear()
+        draw_pictures([Page("index", "title", "lead", (Section("maps", (Gallery(shown),)),))], folder, **options)
+        return {path.name: path.read_bytes() for path in sorted((folder / "figures").iterdir())}
+
+    one, other = np.eye(3, 100), 2 * np.eye(3, 100)
+    first = written("first", one, one)
+    assert drawn == ["map-0", "map-1"]
+    assert written("same", one, one, before=tmp_path / "first") == first
+    assert drawn == []
+    changed = written("changed", one, other, before=tmp_path / "first")
+    assert drawn == ["map-1"]
+    assert changed["map-0.svg"] == first["map-0.svg"]
+    assert changed["map-1.csv"] != first["map-1.csv"]
+    written("pdf", one, one, before=tmp_path / "first", figures="pdf")
+    assert drawn == ["map-0", "map-1"], "for a paper all are drawn"
+    (tmp_path / "first" / "figures" / "map-1.svg").unlink()
+    written("lost", one, one, before=tmp_path / "first")
+    assert drawn == ["map-1"]
+    monkeypatch.setattr(drawing, "_code", lambda: b"another program")
+    written("newer", one, one, before=tmp_path / "same")
+    assert drawn == ["map-0", "map-1"]
 
 
 def test_figures_for_a_paper_are_named_after_their_page_and_number(tmp_path: Path) -> None:

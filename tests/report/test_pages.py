@@ -49,7 +49,7 @@ from neurons.types import OutputError
 
 TOP = 3
 LIMITS_SAID = "What it does not show:"
-NASTY = '../<script>alert(1)</script>/"quoted"\n| `name` [x](y)'
+NASTY = '../<script>alert(1)</script>/"message"\n| `name` [x](y)'
 
 
 class Reader(HTMLParser):

@@ -47,6 +47,8 @@ METHODS: dict[str, Callable[[Study], Any]] = {
     "ablations": lambda study: study.ablations(exact=20),
     "curves": lambda study: study.curves(),
     "published_curve": lambda study: study.published_curve(),
+    "top_k_curves": lambda study: study.top_k_curves()[0],
+    "references": lambda study: study.references(),
     "with_curves": lambda study: study.with_curves(study.ablations()),
     "components": lambda study: study.components(),
     "population": lambda study: study.population(),
@@ -76,7 +78,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     "ablations": (("causal", "--exact", "20"), lambda found: found),
     "curves": (("causal", "--curves"), lambda found: {k: v for k, v in found["curves"].items() if k != "published"}),
     "published_curve": (("causal", "--curves"), lambda found: found["curves"]["published"]),
-    "with_curves": (("causal", "--curves"), lambda found: found),
+    "with_curves": (("causal", "--curves", "--exact", "512"), lambda found: found),
     "components": (("causal", "--layers-table"), lambda found: found["layers"]),
     "tuning": (("compose",), lambda found: found["tuning"]),
     "clusters": (("cluster",), lambda found: found),
@@ -295,3 +297,12 @@ def test_orders_that_were_asked_for_before_stay(tmp_path: Path, monkeypatch: pyt
     for options in ({}, {"exact": True}, {"shapley": True}, {"exact": True}, {}):
         study.approximations(**options)
     assert asked == [(False, False), (True, False), (True, True)]
+
+
+def test_a_study_of_all_prompts_takes_no_sample(tmp_path: Path) -> None:
+    """And keeps its results apart from those of a sample."""
+    few, every = (Study("mini", nouns=1, years=YEARS[:3], cache_dir=tmp_path, all_prompts=yes) for yes in (False, True))
+    assert len(few.context().sampled(10**12)) < len(few.context())
+    assert len(every.context().sampled(10**12)) == len(few.context())
+    assert few.plan.key != every.plan.key
+    assert few.plan.path == every.plan.path

@@ -122,7 +122,7 @@ def test_words_of_several_tokens_are_fine_where_all_prompts_have_them(mini_token
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "the template is empty"),
         ("   ", "the template is empty"),
@@ -148,8 +148,8 @@ def test_words_of_several_tokens_are_fine_where_all_prompts_have_them(mini_token
         ("{XX} is before the {noun} of {XX}{YY} or", r"goes on after the final|must hold"),
     ],
 )
-def test_each_mistake_in_a_template_is_told_in_one_line(text: str, told: str) -> None:
-    with pytest.raises(InputError, match=told) as error:
+def test_each_mistake_in_a_template_is_told_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
         parse_template(text)
     assert "\n" not in str(error.value)
 

@@ -132,7 +132,7 @@ def _worst(one: PatchedRuns) -> str:
 def _interchange(found: Interchange) -> Iterator[Block]:
     curve = Picture(
         "interchange",
-        partial(set_plots.interchange_figure, found.to_frame().to_dict("list")),
+        partial(set_plots.interchange_figure, found.columns()),
         "Probability difference for the transplanted and for the prompt's own year against k.",
         f"The first k neurons by share take their activations from a prompt of another start year; {found.n_prompts:,}"
         " pairs of one noun and century. Red: the answer scored for the transplanted year; blue: for the prompt's own;"
