@@ -158,6 +158,7 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
             "nouns": 1,
             "activations": r.effects.activations,
             "seed": 0,
+            "all_prompts": False,
         },
     ),
     "find_task": lambda r: (neurons.find_task, {"name": "price-range"}),

@@ -89,7 +89,7 @@ def causal(
     alone = (curves or layers_table) and neurons is None and exact is None
     _check_tables(effect, curves or layers_table, is_spread=alone and (jobs is not None or scheduler is not None))
     named = tuple(dict.fromkeys(NeuronId.parse(part) for part in neurons.split(","))) if neurons is not None else ()
-    count = _count(exact or str(EXACT), study, named)
+    count = _count(str(EXACT) if exact is None else exact, study, named)
     study.check_nouns(on_nouns)
     intervention = Intervention(ablation, effect, measure or "contrast")
     group_measure = measure or ("contrast" if effect == "frozen" else GROUP_MEASURE)

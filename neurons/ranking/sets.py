@@ -22,7 +22,7 @@ from neurons.intervention.context import PER_YEAR, AblationContext
 from neurons.intervention.draws import DRAWS, random_years
 from neurons.intervention.groups import MEASURES
 from neurons.model.device import on_threads
-from neurons.types import Bars, Measure, Progress, check_is, check_whole, no_bars
+from neurons.types import Measure, Progress, check_is, check_whole
 
 RECOVERED: tuple[Measure, ...] = ("probability_difference", "cutoff_sharpness")
 """Those in which sets are measured: both are of the whole answer."""
@@ -71,16 +71,17 @@ def kept_measures(
     return dict(zip(measures, found, strict=True))
 
 
-def attributed(ctx: AblationContext, *, seed: int = 0, bars: Bars = no_bars) -> Attributed:
+def attributed(ctx: AblationContext, *, seed: int = 0, progress: Progress | None = None) -> Attributed:
     """Shares in every measure, and what the first k recover of probability difference and cutoff sharpness.
 
-    bars: opens a progress bar for each. Raises `InputError` where all prompts have one start year.
+    progress: prompts done; it starts again for each half of the centuries on which the first k are run.
+
+    Raises `InputError` where all prompts have one start year.
     """
     check_is("ctx", ctx, AblationContext, "what ablation_context returns")
     check_whole("seed", seed, least=0)
-    with bars("attributing the answer to neurons") as progress:
-        shares = attribute(ctx, seed=seed, keep=True, progress=progress)
-    return Attributed(tuple(shares.values()), recoveries(ctx, shares, seed=seed, bars=bars))
+    shares = attribute(ctx, seed=seed, keep=True, progress=progress)
+    return Attributed(tuple(shares.values()), recoveries(ctx, shares, seed=seed, progress=progress))
 
 
 def recoveries(
@@ -89,7 +90,7 @@ def recoveries(
     *,
     seed: int = 0,
     draws: int = ONE_DRAW,
-    bars: Bars = no_bars,
+    progress: Progress | None = None,
 ) -> tuple[Recovery, ...]:
     """For each of `RECOVERED`, kept sets of growing size; with one century they are measured where they were chosen.
 
@@ -102,8 +103,7 @@ def recoveries(
     for chosen_on, half in halves(ctx, centuries):
         some = half.sampled(len(RECOVERED) * len(sizes), least=PER_YEAR)
         sets = np.concatenate([first_of(shares[measure].order(chosen_on), sizes.tolist()) for measure in RECOVERED])
-        with bars("keeping the first neurons") as progress:
-            values = kept_measures(some, sets, measures=RECOVERED, draws=draws, seed=seed, progress=progress)
+        values = kept_measures(some, sets, measures=RECOVERED, draws=draws, seed=seed, progress=progress)
         n_prompts += len(some)
         for place, measure in enumerate(RECOVERED):
             found[measure].append(values[measure].mean(1)[place * len(sizes) : (place + 1) * len(sizes)])

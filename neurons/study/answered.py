@@ -34,7 +34,8 @@ class Answered(Opened):
         def make() -> "Attributed":
             from neurons.ranking.sets import attributed
 
-            return attributed(self.context(), seed=self.plan.settings.seed, bars=self.bars)
+            with self.bars("attributing the answer to neurons") as progress:
+                return attributed(self.context(), seed=self.plan.settings.seed, progress=progress)
 
         return self._keep("attribution", make)
 

@@ -215,8 +215,10 @@ def test_a_neuron_that_fires_on_much_else_has_it_in_its_lead() -> None:
              "loss": {"neurons": 3, "rise": 0.01, "rise_on_years": None}}  # fmt: skip
     record = {"specific": False, "on_years": 0.2, "auc": 0.6, "prompts": 40, "snippets": []}
     numbers = {"description": "Boosting.", "specificity": record | about}
-    assert lead_with(numbers).startswith("Boosting. Not specific: it fires on much else, only 20%")
+    lead = lead_with(numbers, "Share 0.1.")
+    assert lead.startswith("Boosting. Not specific: it fires on much else, only 20%")
+    assert lead.endswith("Share 0.1.")
     (section,) = specificity_sections(numbers)
     assert section.title == "Specificity on a text"
-    assert lead_with({"description": "Boosting.", "specificity": None}) == "Boosting."
+    assert lead_with({"description": "Boosting.", "specificity": None}, "") == "Boosting."
     assert specificity_sections({"specificity": None}) == ()
