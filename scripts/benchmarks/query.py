@@ -57,7 +57,7 @@ def _boot(setting: Setting) -> None:
 
 
 def _complete_year(setting: Setting) -> int:
-    """The first start year from `YEAR` on that every century has: its mean over prompts is that of the centuries."""
+    """The first start year from `YEAR` on that every century has: no century effect is taken out of its mean."""
     cache = setting.cache
     centuries = len(np.unique(cache.century))
     return next(y for y in range(YEAR, 100) if len(np.unique(cache.century[cache.start_year == y])) == centuries)
@@ -72,7 +72,9 @@ def _by_the_bridge(setting: Setting, neuron: NeuronId, year: int) -> np.ndarray:
     with torch.inference_mode():
         tokens = torch.as_tensor(setting.prompts.tokens[rows], dtype=torch.long)
         _, kept = setting.bridge.run_with_cache(tokens, names_filter=[hook, "ln_final.hook_scale"])
-        tuned = (kept[hook][:, -1, neuron.index] / kept["ln_final.hook_scale"][:, -1, 0]).mean()
+        of_prompts = kept[hook][:, -1, neuron.index] / kept["ln_final.hook_scale"][:, -1, 0]
+        century = torch.as_tensor(setting.cache.century[rows])
+        tuned = torch.stack([of_prompts[century == one].mean() for one in century.unique()]).mean()
         w_out = model.blocks[neuron.layer].W_out[neuron.index]
         directions = model.W_U[torch.as_tensor(setting.prompts.year_token_ids)] * model.ln_final.gain
         return (tuned * (directions @ (w_out - w_out.mean()))).numpy()

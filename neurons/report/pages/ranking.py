@@ -22,6 +22,8 @@ RULE = {
     " negative sum, with an interval that excludes zero.",
 }
 GROWTH = (1, 4, 16, 64, 256, 1024)
+LISTED = 100
+"""First neurons in rank order that the table has, whatever their verdict."""
 
 
 def neurons_section(
@@ -168,6 +170,7 @@ def centred(effect: np.ndarray) -> np.ndarray:
 
 def _ranked_table(ranking: Ranking, paged: frozenset[str]) -> Table:
     records = [ranking.record(row) for row in range(len(ranking))]
+    listed = [record for record in records if record["rank"] <= LISTED or record["boosting"] or record["suppressing"]]
     rows = tuple(
         (
             record["rank"],
@@ -183,7 +186,7 @@ def _ranked_table(ranking: Ranking, paged: frozenset[str]) -> Table:
             record["tuning_centre"],
             record["readout_edge"],
         )
-        for record in records
+        for record in listed
     )
     columns = (
         Column("rank", "count"),
@@ -199,5 +202,15 @@ def _ranked_table(ranking: Ranking, paged: frozenset[str]) -> Table:
         Column("centre", "count", "start year at which its tuning is furthest from its mean"),
         Column("edge", "count", "year that best parts its readout"),
     )
-    caption = f"All {len(ranking):,} neurons of the cached layers in rank order"
-    return Table(caption, columns, rows, interactive=True, filters=("layer", "verdict"))
+    return Table(
+        _caption_of_ranked(len(rows), len(ranking)), columns, rows, interactive=True, filters=("layer", "verdict")
+    )
+
+
+def _caption_of_ranked(listed: int, count: int) -> str:
+    if listed == count:
+        return f"All {count:,} neurons of the cached layers in rank order"
+    return (
+        f"{listed:,} of {count:,} neurons in rank order: the first {LISTED}, and all that boost or suppress; the"
+        " explorer and ranking.csv have every neuron"
+    )
