@@ -65,7 +65,7 @@ def rows(setting: Setting) -> list[Row]:
             tolerance=TOLERANCE,
             at_least=5,
             aim=50,
-            memory_share=0.1,
+            memory_share=0.15,
             **peaks("effects", setting),
         ),
         row(
