@@ -21,6 +21,7 @@ from neurons.report.contents import Contents
 from neurons.report.pages.index import index_page
 from neurons.report.pages.neuron import neuron_page
 from neurons.report.pages.provenance import provenance_page
+from neurons.report.pages.ranking import LISTED
 from neurons.report.render import Site, to_html
 from neurons.report.weight_numbers import FromWeights
 from neurons.task.years import contrast_weights
@@ -248,11 +249,12 @@ def test_every_token_carries_its_activation(report, pages, ranking):
         np.testing.assert_allclose(titles, values, rtol=5.1e-3, atol=1e-12)
 
 
-def test_the_ranked_table_holds_every_neuron(report, effects, ranking):
+def test_the_ranked_table_holds_the_first_neurons_and_all_that_boost_or_suppress(report, effects, ranking):
     index = shown(index_page(effects, ranking, report, lead="", paged=list(report["neurons"])))
     (rows,) = index.held
-    assert len(rows) == len(ranking)
-    for row, record in zip(rows, report["ranking"], strict=True):
+    listed = [one for one in report["ranking"] if one["rank"] <= LISTED or one["boosting"] or one["suppressing"]]
+    assert any(one["rank"] > LISTED for one in listed)
+    for row, record in zip(rows, listed, strict=True):
         assert row[0] == [f"{record['rank']:,}", record["rank"]]
         assert row[1][0] == record["neuron"]
         for cell, key in zip((row[5], *row[8:10]), ("ci_low", "year_specific", "static"), strict=True):
