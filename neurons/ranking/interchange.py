@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from neurons.intervention.context import PER_YEAR, PROMPT_BLOCK, AblationContext
+from neurons.intervention.context import PROMPT_BLOCK, AblationContext
 from neurons.intervention.draws import is_crossed, noun_centuries, random_years
 from neurons.ranking.patched import Runs, answers, log_answer, post_of, runs, scores, total_variation
 from neurons.ranking.set_results import Interchange
@@ -64,7 +64,7 @@ def interchange(
     check_is("ctx", ctx, AblationContext, "what ablation_context returns")
     check_whole("seed", seed, least=0)
     sizes = set_sizes(len(order))
-    plan = _plan(ctx, ctx.sampled(len(sizes), most=PER_YEAR), with_maps=bool(k), seed=seed)
+    plan = _plan(ctx, ctx.sampled(len(sizes)), with_maps=bool(k), seed=seed)
     curve, maps = _run(ctx, plan, first_of(order, sizes.tolist()), first_of(order, [k or 0]), progress)
     paired = ctx.on(np.concatenate([one.along.rows for one in plan]))
     means = (curve[..., paired.rows] @ paired.averaging.T).mean(-1)
