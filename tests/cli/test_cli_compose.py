@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,9 +37,9 @@ def folder(mini_cache: Cache, mini_attributed: Attributed) -> Path:
     return mini_cache.path.parent
 
 
-def alone(command: str, folder: Path) -> tuple[str, str, float]:
-    """The command in a process of its own: standard output, last line of standard error, seconds."""
-    begin, options = time.perf_counter(), ["--cache-dir", str(folder), "--no-attribution", "--json"]
+def alone(command: str, folder: Path) -> tuple[str, str]:
+    """The command in a process of its own: standard output, last line of standard error."""
+    options = ["--cache-dir", str(folder), "--no-attribution", "--json"]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", LIMITS, command, *options],
         env=os.environ | {"OMP_NUM_THREADS": "2", "COLUMNS": "80"},
@@ -48,7 +47,7 @@ def alone(command: str, folder: Path) -> tuple[str, str, float]:
         text=True,
         check=True,
     )
-    return done.stdout, done.stderr.splitlines()[-1], time.perf_counter() - begin
+    return done.stdout, done.stderr.splitlines()[-1]
 
 
 def test_cluster_prints_what_the_library_says(
@@ -150,8 +149,8 @@ def test_a_folder_for_figures_that_is_a_file_is_refused(run: Run, tmp_path: Path
 def test_commands_need_the_cache_only_and_repeat_bit_for_bit(tmp_path: Path, command: str) -> None:
     """No torch, and the same JSON from two processes."""
     write_wide_cache(tmp_path, d_mlp=128)
-    one, about, _ = alone(command, tmp_path)
-    two, _, _ = alone(command, tmp_path)
+    one, about = alone(command, tmp_path)
+    two, _ = alone(command, tmp_path)
     assert about.startswith("[] ")
     assert one == two
 
@@ -170,9 +169,8 @@ def test_compose_follows_routes_when_asked(run: Run, mini_cache: Cache, mini_att
 
 @pytest.mark.long
 @pytest.mark.parametrize("command", COMMANDS)
-def test_gpt2_small_takes_a_minute_and_3_gb(tmp_path: Path, command: str) -> None:
-    """12,288 neurons, 20 nouns, on two cores."""
+def test_gpt2_small_takes_less_than_3_gb(tmp_path: Path, command: str) -> None:
+    """12,288 neurons, 20 nouns."""
     write_wide_cache(tmp_path)
-    _, about, seconds = alone(command, tmp_path)
-    assert seconds < 60
+    _, about = alone(command, tmp_path)
     assert int(about.split()[-1]) < 3 * 1024
