@@ -73,7 +73,7 @@ def _by_the_bridge(setting: Setting, neuron: NeuronId, year: int) -> np.ndarray:
         tokens = torch.as_tensor(setting.prompts.tokens[rows], dtype=torch.long)
         _, kept = setting.bridge.run_with_cache(tokens, names_filter=[hook, "ln_final.hook_scale"])
         of_prompts = kept[hook][:, -1, neuron.index] / kept["ln_final.hook_scale"][:, -1, 0]
-        century = torch.as_tensor(setting.cache.century[rows])
+        century = torch.as_tensor(setting.prompts.century[rows])
         tuned = torch.stack([of_prompts[century == one].mean() for one in century.unique()]).mean()
         w_out = model.blocks[neuron.layer].W_out[neuron.index]
         directions = model.W_U[torch.as_tensor(setting.prompts.year_token_ids)] * model.ln_final.gain

@@ -55,8 +55,9 @@ class Setting:
 
     @property
     def options(self) -> list[str]:
-        """What names this model and cache to the command."""
-        return ["--model", self.checkpoint, "--cache-dir", str(self.folder)]
+        """What names this model, prompts and cache to the command."""
+        named = ["--model", self.checkpoint, "--cache-dir", str(self.folder)]
+        return [*named, "--nouns", str(NOUNS), "--centuries", "draw"]
 
 
 def environment() -> dict[str, str]:
