@@ -64,8 +64,8 @@ def _law(tiling: Tiling) -> str:
     centres, law = [one.centre for one in tiling.neurons], tiling.law
     side = "before" if (law.offset or 0) < 0 else "after"
     return (
-        f"They are tuned to start years {centres[0]:02.0f} to {centres[-1]:02.0f}, and each raises the years from about"
-        f" {abs(law.offset or 0):.0f} years {side} its own on (rank correlation of centre and edge"
+        f"They are tuned to start years {centres[0]:02.0f} to {centres[-1]:02.0f}, and in the median they raise the"
+        f" years from about {abs(law.offset or 0):.0f} years {side} their own on (rank correlation of centre and edge"
         f" {_two(law.correlation or 0)}, 95 % interval {_two(law.ci_low or 0)} to {_two(law.ci_high or 0)})."
     )
 
