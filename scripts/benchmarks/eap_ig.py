@@ -23,8 +23,8 @@ from neurons.model.hugging_face import boot_bridge
 from neurons.task.years import later
 
 PROMPTS, PAIRS = 32, 3
-TOLERANCE = 1e-4
-"""Of the largest effect."""
+TOLERANCE = 5e-4
+"""Of the largest effect, which is 1e-6 with random weights: float32 sums in another order."""
 
 
 class Edges:
