@@ -68,7 +68,7 @@ def _of_block(
     ctx: AblationContext, replaced: "_Replaced", block: slice
 ) -> Iterator[dict[Measure, Float[np.ndarray, " C"]]]:
     """What the prompts of a block add to the mean effect of each component."""
-    kept, held, weight = ctx.trace(block), replaced.at(block), ctx.averaging.mean(0)[block]
+    kept, held, weight = ctx.trace(block), replaced.at(block), ctx.averaging_of(ctx.rows[block]).mean(0)
     before = measures_of(ctx, kept.after[-1][None], block)
     of_layers: dict[Measure, list[np.ndarray]] = {measure: [] for measure in MEASURES}
     for written in held:

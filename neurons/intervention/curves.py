@@ -158,11 +158,11 @@ def published_curve(
     order = descending(ctx.activations.layer(at).variance)
     ks = np.unique([*sizes(len(order)), *(k for k in PUBLISHED_K if k < len(order))])
     some = ctx.sampled(len(ks) * ctx.model.config.n_layers, least=PER_YEAR // 2)  # each runs every layer everywhere
-    tokens, year_ids = some.tokens[some.rows], some.year_ids
+    tokens, year_ids, averaging = some.tokens[some.rows], some.year_ids, some.averaging
     values = []
     for done, k in enumerate(ks.tolist()):
         kept = keeping(ctx.model, at, order[:k])
-        values.append(among_years(kept, tokens, some.start_year, year_ids, shared=some.shared) @ some.averaging.T)
+        values.append(among_years(kept, tokens, some.start_year, year_ids, shared=some.shared) @ averaging.T)
         if progress:
             progress(done + 1, len(ks))
     return PublishedCurve(ctx.cache.model, at, ks, np.array(values).mean(1))

@@ -166,14 +166,15 @@ def _means(
     weights = _year_and_century_weights(ctx)
     means = np.zeros((len(neurons), len(weights)))
 
-    def of_block(block: slice) -> Iterator[tuple[int, np.ndarray]]:
-        changes, nothing = np.full((len(neurons), block.stop - block.start), np.nan), np.zeros(means.shape)
+    def of_block(block: slice) -> Iterator[tuple[int, np.ndarray | None]]:
+        changes = np.full((len(neurons), block.stop - block.start), np.nan)
         for done in fill_block(ctx, block, neurons, intervention, parts, changes, draws=draws):
-            yield len(neurons) * block.start + done * changes.shape[1], nothing
+            yield len(neurons) * block.start + done * changes.shape[1], None
         yield len(neurons) * block.stop, changes @ weights[:, block].T
 
     for done, added in on_threads(ctx.model, of_block, ctx.blocks()):
-        means += added
+        if added is not None:
+            means += added
         if progress:
             progress(done, len(neurons) * len(ctx))
     return means

@@ -1,7 +1,6 @@
 """Prompts of the user's own through the commands: other lengths and wordings, against what each prompt gives alone."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import torch
 from random_gpt2 import write_random_gpt2
 
 import neurons
-from neurons.cli.main import main
 from neurons.intervention.context import ablation_context
 from neurons.intervention.exact import neuron_effects
 from neurons.task.intervention import Intervention
@@ -32,18 +30,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_random_gpt2(tmp_path_factory.mktemp("own") / "small", n_layer=3)
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> Run:
+@pytest.fixture(autouse=True)
+def beside_the_model(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.chdir(folder.parent)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["neurons", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        return int(stop.value.code or 0), out, err
-
-    return call
 
 
 def rows(year_of: Callable[[int, int], int] = lambda wording, place: YEARS[place]) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """Descriptions put back into the model: against hooks, planted truths, and what each description says."""
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 import pytest
@@ -9,8 +8,7 @@ import torch
 from circuit_cases import EACH_SEED
 from hooked_shares import hooked_shares
 from oracle import relative
-from planted import Planted
-from planted_tiling import CENTURIES, true_window, write_tiling
+from planted_tiling import true_window
 from random_gpt2 import write_random_gpt2
 
 from neurons.attribution.results import Attributed
@@ -41,17 +39,6 @@ def in_double(tmp_path_factory: pytest.TempPathFactory) -> AblationContext:
     model = load_model(write_random_gpt2(folder / "model", n_layer=4, n_embd=24, n_head=3, seed=3))
     cached = cache_activations(model, year_spans(model.tokenizer, nouns=2), layers=(1, 2), cache_dir=folder)
     return ablation_context(model.to(torch.float64), cached, years=YEARS)
-
-
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple[Planted, Study]]:
-    @cache
-    def case(seed: int) -> tuple[Planted, Study]:
-        folder = tmp_path_factory.mktemp("tiling")
-        truth = write_tiling(folder / "model", seed=seed)
-        return truth, Study(str(truth.folder), nouns=1, centuries=CENTURIES, cache_dir=folder)
-
-    return case
 
 
 # --- the run ---------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Single neurons held at their own description: against hooks, planted truths, and when nothing is said."""
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,7 @@ import torch
 from circuit_cases import EACH_SEED
 from hooked_shares import hooked_shares
 from oracle import relative
-from planted import Planted
-from planted_tiling import CENTURIES, true_window, write_tiling
+from planted_tiling import true_window
 from random_gpt2 import write_random_gpt2
 
 from neurons.cache.build import cache_activations
@@ -22,7 +20,6 @@ from neurons.model.checkpoint import load_model
 from neurons.ranking.sets import RECOVERED
 from neurons.regression.described import own_curves
 from neurons.regression.faithfulness import faithfulness_of_each, reproduced
-from neurons.study.study import Study
 from neurons.task.prompts import year_spans
 from neurons.types import NeuronId
 
@@ -32,17 +29,6 @@ YEARS = (2, 17, 45, 78, 98)
 PATCHED = "neurons.regression.faithfulness.fitted"
 SAID = np.array([0.3, -0.2, 0.9, 0.4, -0.5])
 """Activation by start year that a stand-in for a fitted family says, of every neuron."""
-
-
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple[Planted, Study]]:
-    @cache
-    def case(seed: int) -> tuple[Planted, Study]:
-        folder = tmp_path_factory.mktemp("tiling")
-        truth = write_tiling(folder / "model", seed=seed)
-        return truth, Study(str(truth.folder), nouns=1, centuries=CENTURIES, cache_dir=folder)
-
-    return case
 
 
 def test_one_neuron_held_does_what_plain_hooks_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

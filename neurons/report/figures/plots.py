@@ -2,7 +2,7 @@
 
 1. `STYLE` and the colours say how every figure looks: column width, fonts, colour-blind safe colours.
 2. A figure is laid out by fixed margins in inches, which is quick and the same on every machine.
-3. `saving` writes SVG, PDF or PNG; the same figure gives the same bytes each time.
+3. `files.save` writes SVG, PDF or PNG; the same figure gives the same bytes each time.
 
 Maps have the start year YY as rows (00 on top) and the answer's year as columns, so "later than YY" is the
 upper right triangle. Colours are centred at zero: red raises a year's logit, blue lowers it.
