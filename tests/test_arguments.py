@@ -93,7 +93,10 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
         neurons.attribute,
         {"ctx": r.ctx, "measures": ("contrast",), "draws": 1, "seed": 0, "steps": 2, "keep": False, "progress": None},
     ),
-    "attributed": lambda r: (neurons.attributed, {"ctx": r.ctx, "seed": 0, "progress": None}),
+    "attributed": lambda r: (
+        neurons.attributed,
+        {"ctx": r.ctx, "seed": 0, "jobs": None, "scheduler": None, "progress": None},
+    ),
     "shapley": lambda r: (
         neurons.shapley,
         {

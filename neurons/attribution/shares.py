@@ -12,7 +12,7 @@
 dF/dh of the written share is W_out times the gradient at the residual, so its product stands outside the integral.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from hashlib import sha256
@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurons.attribution.end import Block, block_of, blocks, held_between, measured_rows, toward_clean
+from neurons.attribution.end import Block, block_of, held_between, measured_rows, toward_clean
 from neurons.attribution.results import Attribution
 from neurons.cache.parts import Parts, parts_beside
 from neurons.intervention.context import AblationContext
@@ -65,6 +65,12 @@ class Shares:
         """What the sums of share and written share miss of clean minus floor."""
         return torch.stack([self.share.sum(-1), self.written.sum(-1)]) - (self.clean - self.floor)
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether the sums miss no more than `TOLERANCE` of what each measure moves, on average over the prompts."""
+        moved = (self.clean - self.floor).abs().mean(-1)
+        return bool((self.missing.mean(-1).abs() <= TOLERANCE * moved).all())
+
 
 def attribute(
     ctx: AblationContext,
@@ -89,14 +95,16 @@ def attribute(
     check_whole("seed", seed, least=0)
     if steps is not None:
         check_whole("steps", steps, least=1, most=MOST_STEPS)
-    ladder = [steps] if steps else _enough_steps(ctx, measures, draws, seed)
-    taken, parts = random_years(ctx.cache, draws=draws, seed=seed), _parts(ctx, measures, draws, seed) if keep else None
+    ladder = (steps,) if steps else STEPS
+    taken, parts = (
+        random_years(ctx.cache, draws=draws, seed=seed),
+        parts_of_shares(ctx, measures, draws, seed) if keep else None,
+    )
     for tried in ladder:
-        totals, of_rows = Totals.empty(ctx, measures), partial(_of_rows, ctx, measures, taken, gauss(tried, ctx), parts)
-        for rows, shares in on_threads(ctx.model, of_rows, list(measured_rows(ctx))):
-            totals.add(ctx, rows, shares)
-            if progress:
-                progress(int(totals.count.sum()), len(ctx))
+        of_rows = partial(kept_shares, ctx, measures, taken, gauss(tried, ctx), parts)
+        totals = _totals(ctx, measures, of_rows, is_last=tried == ladder[-1], progress=progress)
+        if totals is None:
+            continue
         found = totals.results(ctx, draws=draws, seed=seed, steps=tried)
         if max(one.sum_error for one in found.values()) <= TOLERANCE:
             break
@@ -105,14 +113,33 @@ def attribute(
     return found
 
 
-def _parts(ctx: AblationContext, measures: Sequence[Measure], draws: int, seed: int) -> Parts:
+def _totals(
+    ctx: AblationContext,
+    measures: Sequence[Measure],
+    of_rows: Callable[[Int[np.ndarray, " P"]], Iterator[tuple[Int[np.ndarray, " P"], Shares]]],
+    *,
+    is_last: bool,
+    progress: Progress | None,
+) -> "Totals | None":
+    """The sums over all prompts; None where the first block's error is too large and more nodes are left to try."""
+    totals = Totals.empty(ctx, measures)
+    for rows, shares in on_threads(ctx.model, of_rows, list(measured_rows(ctx))):
+        if not (totals.count.any() or is_last or shares.adds_up):
+            return None
+        totals.add(ctx, rows, shares)
+        if progress:
+            progress(int(totals.count.sum()), len(ctx))
+    return totals
+
+
+def parts_of_shares(ctx: AblationContext, measures: Sequence[Measure], draws: int, seed: int) -> Parts:
     """Where finished blocks lie."""
     settings = {"measures": list(measures), "draws": draws, "seed": seed, "years": list(ctx.start_years),
                 "rows": sha256(ctx.rows.tobytes()).hexdigest(), "dtype": str(ctx.model.W_E.dtype)}  # fmt: skip
     return parts_beside(ctx.cache, "shares", settings)
 
 
-def _of_rows(
+def kept_shares(
     ctx: AblationContext,
     measures: Sequence[Measure],
     taken: Int[np.ndarray, "R all"],
@@ -140,17 +167,6 @@ def check_ctx(ctx: AblationContext, measures: Sequence[Measure], progress: Progr
         raise InputError(f"measures must be one or more of {', '.join(MEASURES)}, each once")
     for measure in named:
         check_choice("measure", measure, Measure)
-
-
-def _enough_steps(ctx: AblationContext, measures: Sequence[Measure], draws: int, seed: int) -> tuple[int, ...]:
-    """The numbers of nodes that are left to try: the first has no more than the error allowed on the first block."""
-    block = next(blocks(ctx, measures, draws=draws, seed=seed))
-    for place, steps in enumerate(STEPS[:-1]):
-        found = shares_of_block(ctx, block, gauss(steps, ctx))
-        moved = (found.clean - found.floor).abs().mean(-1)
-        if (found.missing.mean(-1).abs() <= TOLERANCE * moved).all():
-            return STEPS[place:]
-    return STEPS[-1:]
 
 
 def gauss(steps: int, ctx: AblationContext) -> Nodes:

@@ -22,8 +22,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neurons.circuit.edges import EdgeEffects, levels
+from neurons.circuit.graph import Layout
 from neurons.circuit.paths import Patching, depth_first
 from neurons.circuit.search_results import Found, Search
+from neurons.model.device import on_threads
 from neurons.model.forward import attention_scale, logsumexp, post_activation, year_logits
 from neurons.model.rerun import PositionTrace, attention_pattern, trace_between
 from neurons.types import InputError, Progress
@@ -31,7 +33,7 @@ from neurons.types import InputError, Progress
 STEPS = 5
 """As in EAP-IG's own greater-than."""
 CHUNK = 32
-"""Prompts whose writes and gradients are in memory at once: some 150 MB in GPT-2 small."""
+"""Prompts whose writes and gradients are in memory at once, for each thread: some 150 MB in GPT-2 small."""
 
 
 @torch.no_grad()
@@ -42,20 +44,20 @@ def edge_effects(patching: Patching, *, steps: int = STEPS, progress: Progress |
     """
     if steps < 1:
         raise InputError(f"{steps} steps asked for: the gradient needs at least one")
-    layout, starts = patching.layout, range(0, len(patching), CHUNK)
-    total = [
-        np.zeros((len(layout.senders(2 * layout.n_layers, position)), len(layout.readers(position))))
-        for position in layout.positions
-    ]
-    done = 0
-    for start in starts:
-        part = _rows(patching, np.arange(start, min(start + CHUNK, len(patching))))
+    layout, total = patching.layout, _zeros(patching.layout)
+
+    def of_rows(rows: np.ndarray) -> Iterator[list[np.ndarray]]:
+        part = _rows(patching, rows)
         writes = _writes(part)
         for step in range(steps):
-            _add_effects(total, part, _run(part, step, steps), writes)
-            done += 1
-            if progress:
-                progress(done, steps * len(starts))
+            yield _effects(part, _run(part, step, steps), writes)
+
+    tasks = np.split(np.arange(len(patching)), range(CHUNK, len(patching), CHUNK))
+    for done, found in enumerate(on_threads(patching.model, of_rows, tasks, of_any_size=True), 1):
+        for of_position, added in zip(total, found, strict=True):
+            of_position += added
+        if progress:
+            progress(done, steps * len(tasks))
     return EdgeEffects(layout, steps, tuple(effects / steps for effects in total))
 
 
@@ -101,62 +103,74 @@ def _run(part: Patching, step: int, steps: int) -> PositionTrace:
     return trace_between(part.model, part.base, part.other, step / steps)
 
 
-def _writes(part: Patching) -> list[Float[Tensor, "_U P d"]]:
+def _writes(part: Patching) -> list[Float[Tensor, "P _U d"]]:
     """What each sender of a position writes in the corrupted run less what it writes in the clean run, with its mean
     over d taken away: every input is a LayerNorm's, which does not see it.
     """
     layout = part.layout
     found = [
-        torch.stack([part.change(node) for node in layout.senders(2 * layout.n_layers, position)])
+        torch.stack([part.change(node) for node in layout.senders(2 * layout.n_layers, position)], 1)
         for position in layout.positions
     ]
     return [one - one.mean(-1, keepdim=True) for one in found]
 
 
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """Gradients at the K inputs of one layer's heads, or of its MLP, that read at a position; the LayerNorm of heads is
-    taken apart, because it is the same for all of them.
+def _zeros(layout: Layout) -> list[np.ndarray]:
+    """For each position, an effect from each sender to each input."""
+    return [
+        np.zeros((len(layout.senders(2 * layout.n_layers, position)), len(layout.readers(position))))
+        for position in layout.positions
+    ]
 
-    order: of the component; the inputs are `layout.readers` of that component or layer. gradient: with respect to what
-    is read, but for a constant over d and for `along` times the unit, the normalised residual [P, d]; the next one is
-    written over it. slots: of queries, keys and values, how many heads and positions; `gradient` has heads outermost.
+
+@dataclass(frozen=True, eq=False)
+class _Inputs:
+    """K inputs that read at a position: those of a layer's heads in the order of `columns`, and before them in depth,
+    as the last of the K, the MLP below, whose own output only the others read. Of the last layer's MLP the logits take
+    the heads' place.
+
+    A change x of what is read there, with mean 0 over d, changes the measure by the sum over prompts of
+    weight (gradient x) - along (unit x), unit being the normalised residual before the heads.
     """
 
     position: int
-    order: int
+    below: int
+    """Order of the heads or the logits: what comes before it can be read."""
     gradient: Float[Tensor, "K P d"]
-    along: Float[Tensor, "K P"] | None = None
-    slots: tuple[tuple[int, int], ...] = ((1, 1),)
+    weight: Float[Tensor, "K P"]
+    along: Float[Tensor, "K P"]
+    columns: list[int]
 
-    def effects(self, writes: Float[Tensor, "U P d"], on_unit: Float[Tensor, "U P"]) -> Float[Tensor, "U K"]:
-        """Sums over prompts and dimensions. writes: with mean 0 over d; on_unit: their products with the unit."""
-        found = writes.flatten(1) @ self.gradient.flatten(1).T
-        if self.along is not None:
-            found.addmm_(on_unit, self.along.T, alpha=-1)
-        parts = found.split([heads * positions for heads, positions in self.slots], 1)
-        return torch.cat([one.unflatten(1, slot).mT.flatten(1) for one, slot in zip(parts, self.slots, strict=True)], 1)
+    def effects(self, writes: Float[Tensor, "P U d"], on_unit: Float[Tensor, "P U"]) -> Float[Tensor, "U K"]:
+        """The effect of every sender before the heads or the logits, the MLP's first, as `layout.readers` has them."""
+        products = torch.bmm(writes, self.gradient.permute(1, 2, 0))
+        found = products.mul_(self.weight.T[:, None]).sum(0).addmm_(on_unit.T, self.along.T, alpha=-1)
+        return found[:, self.columns]
 
 
-def _add_effects(total: list[np.ndarray], part: Patching, run: PositionTrace, writes: list[Tensor]) -> None:
-    """Add each edge's effect of one run."""
-    layout = part.layout
-    columns = [len(layout.readers(position)) for position in layout.positions]
-    below = [[node.order for node in layout.senders(2 * layout.n_layers, position)] for position in layout.positions]
+def _effects(part: Patching, run: PositionTrace, writes: list[Tensor]) -> list[np.ndarray]:
+    """Each edge's effect in one run, position by position."""
+    layout, total = part.layout, _zeros(part.layout)
+    left = [len(layout.readers(position)) for position in layout.positions]
+    orders = [[node.order for node in layout.senders(2 * layout.n_layers, position)] for position in layout.positions]
     on_unit = [_on_unit(part, run, at, written) for at, written in enumerate(writes)]
-    for read in _gradients(part, run):
-        at, rows = read.position, sum(order < read.order for order in below[read.position])
-        layer = min(read.order // 2, layout.n_layers - 1)
-        found = read.effects(writes[at][:rows], on_unit[at][layer, :rows])
-        into = slice(columns[read.position] - found.shape[1], columns[read.position])
-        columns[read.position] = into.start
-        total[read.position][:rows, into] += found.numpy(force=True)
+    for one in _gradients(part, run):
+        at = one.position
+        rows = sum(order < one.below for order in orders[at])
+        layer = min(one.below // 2, layout.n_layers - 1)
+        found = one.effects(writes[at][:, :rows], on_unit[at][layer, :, :rows]).numpy(force=True)
+        if one.below and rows:
+            found[rows - 1, 0] = 0  # the MLP does not read itself
+        into = slice(left[at] - found.shape[1], left[at])
+        left[at] = into.start
+        total[at][:rows, into] = found
+    return total
 
 
-def _on_unit(part: Patching, run: PositionTrace, at: int, written: Float[Tensor, "U P d"]) -> Float[Tensor, "L U P"]:
+def _on_unit(part: Patching, run: PositionTrace, at: int, written: Float[Tensor, "P U d"]) -> Float[Tensor, "L P U"]:
     """Products over d of what is written at a position with the normalised residual before each layer."""
     units = [_unit(pre[:, at], part.model.config.layer_norm_eps)[0] for pre in run.pre[:-1]]
-    return torch.einsum("upd,lpd->lup", written, torch.stack(units))
+    return torch.einsum("pud,lpd->lpu", written, torch.stack(units))
 
 
 def _unit(x: Float[Tensor, "... d"], eps: float) -> tuple[Float[Tensor, "... d"], Float[Tensor, "... 1"]]:
@@ -166,23 +180,26 @@ def _unit(x: Float[Tensor, "... d"], eps: float) -> tuple[Float[Tensor, "... d"]
     return (x - mean) * scale, scale
 
 
-def _gradients(part: Patching, run: PositionTrace) -> Iterator[_Read]:
-    """Yield the gradients at all inputs, from the logits back to the first layer."""
-    layers, positions = part.model.config.n_layers, part.layout.positions
+def _gradients(part: Patching, run: PositionTrace) -> Iterator[_Inputs]:
+    """Yield the gradients at all inputs, from the logits back to the first layer; the next are written over them."""
+    layers, last = part.model.config.n_layers, len(part.layout.positions) - 1
     into_residual = torch.zeros_like(run.pre[0])
-    into_residual[:, -1] = _at_the_logits(part, run.final)
-    most = part.model.config.n_heads * (1 + 2 * len(positions))
+    into_residual[:, -1] = at_logits = _at_the_logits(part, run.final)
+    at_mlp = _at_mlp(part, layers - 1, run, into_residual)
+    for at in range(last + 1):
+        gradient = torch.stack([*([at_logits] if at == last else []), at_mlp[:, at]])
+        one = torch.ones_like(gradient[..., 0])
+        yield _Inputs(at, 2 * layers, gradient, one, torch.zeros_like(one), [1, 0] if at == last else [0])
+    most = part.model.config.n_heads * (1 + 2 * (last + 1)) + 1
     space = into_residual.new_empty(most, *into_residual[:, 0].shape)
-    yield _Read(len(positions) - 1, 2 * layers, into_residual[None, :, -1])
     for layer in reversed(range(layers)):
-        at_mlp = _at_mlp(part, layer, run, into_residual)
-        for at in range(len(positions)):
-            yield _Read(at, 2 * layer + 1, at_mlp[None, :, at])
         into_residual = into_residual + at_mlp
         heads = _Heads(part, layer, run, into_residual)
-        for at in range(len(positions)):
-            yield heads.read(at, space)
         into_residual = into_residual + heads.before()
+        if layer:
+            at_mlp = _at_mlp(part, layer - 1, run, into_residual)
+        for at in reversed(range(last + 1)):
+            yield heads.read(at, space, at_mlp[:, at] if layer else None)
 
 
 def _at_the_logits(part: Patching, final: Float[Tensor, "P d"]) -> Float[Tensor, "P d"]:
@@ -205,8 +222,9 @@ def _at_mlp(
 class _Heads:
     """The backward pass through the heads of a layer, from the gradient of the residual that they write to.
 
-    Gradients with respect to queries [R, H, P, d_head] of each position, and to keys and values [position, H, reader,
-    P, d_head], of a position for each that looks at it.
+    The gradient at a head's key of a position, for a reader, is the reader's query times a number for each prompt
+    (`at_scores`); at the value it is the gradient at the reader's z times the attention. So they are multiplied with
+    the weights once a reader, not once for each position that it looks at.
     """
 
     def __init__(self, part: Patching, layer: int, run: PositionTrace, into_residual: Float[Tensor, "P R d"]) -> None:
@@ -218,29 +236,46 @@ class _Heads:
         at_pattern = torch.einsum("prhe,pthe->phrt", at_z, values)
         at_scores = pattern * (at_pattern - (pattern * at_pattern).sum(-1, keepdim=True))
         at_scores = at_scores * attention_scale(model, layer)
-        self.queries = torch.einsum("phrt,pthe->rhpe", at_scores, keys)
-        self.keys = torch.einsum("phrt,prhe->thrpe", at_scores[..., first:], queries)
-        self.values = torch.einsum("phrt,prhe->thrpe", pattern[..., first:], at_z)
+        at_queries = torch.einsum("phrt,pthe->prhe", at_scores, keys)
+        self.at_scores, self.pattern = at_scores[..., first:], pattern[..., first:]
+        self.into = torch.stack([at_queries, self._sums(self.at_scores, queries), self._sums(self.pattern, at_z)], 2)
+        self.multiplied = torch.stack([queries, at_z, at_queries]).permute(2, 0, 3, 1, 4)
         self.order, self.qkv, self.ln = 2 * layer, block.qkv, block.ln_1
-        self.weights = (block.qkv * block.ln_1.gain[:, None]).unflatten(-1, (3, H, -1)).permute(1, 2, 3, 0).contiguous()
+        scaled = (block.qkv * block.ln_1.gain[:, None]).T.unflatten(0, (3, H, -1))
+        self.weights = torch.cat([scaled[1:], scaled[:1]]).flatten(0, 1)
         self.unit, self.scale = _unit(run.pre[layer], model.config.layer_norm_eps)
+        own = torch.stack([keys[:, first:], values[:, first:], queries])
+        constant = (block.ln_1.bias @ block.qkv + block.b_qkv).unflatten(-1, (3, 1, 1, H, -1))[[1, 2, 0]]
+        self.unit_read = (own - constant) / self.unit.shape[-1]
 
-    def read(self, at: int, space: Float[Tensor, "K P d"]) -> _Read:
-        """The gradients at what the heads read at a position, in `space`: memory that is used again is in the cache."""
-        unit, scale, along, slots, first = self.unit[:, at], self.scale[:, at], [], [], 0
-        read = (self.queries[at, :, None], self.keys[at, :, at:], self.values[at, :, at:])
-        for each, W in zip(read, self.weights, strict=True):
-            scaled = (each * scale).contiguous()
-            H, R, P, _ = scaled.shape
-            torch.bmm(scaled.flatten(1, 2), W, out=space[first : first + H * R].view(H, R * P, -1))
-            along.append(torch.einsum("hrpe,hpe->hrp", scaled, unit @ W.mT / unit.shape[-1]).flatten(0, 1))
-            slots.append((H, R))
-            first += H * R
-        return _Read(at, self.order, space[:first], torch.cat(along), tuple(slots))
+    @staticmethod
+    def _sums(of_readers: Float[Tensor, "P H R T"], x: Float[Tensor, "P R H e"]) -> Float[Tensor, "P T H e"]:
+        return torch.einsum("phrt,prhe->pthe", of_readers, x)
 
     def before(self) -> Float[Tensor, "P R d"]:
         """The gradient at the residual before the layer, through all of its heads together."""
-        read = torch.stack([self.queries, self.keys.sum(2), self.values.sum(2)])
-        normed = read.permute(3, 1, 0, 2, 4).flatten(2) @ self.qkv.T * self.ln.gain
+        normed = self.into.flatten(2) @ self.qkv.T * self.ln.gain
         along = (normed * self.unit).mean(-1, keepdim=True)
         return (normed - normed.mean(-1, keepdim=True) - self.unit * along) * self.scale
+
+    def read(self, at: int, space: Float[Tensor, "K P d"], at_mlp: Float[Tensor, "P d"] | None) -> _Inputs:
+        """The inputs at a position, those of later readers first in `space`, as the call for the next position left
+        them: keys and values of each reader, and last the queries.
+        """
+        R, _, H, _, _ = self.multiplied.shape
+        n = R - at
+        torch.bmm(self.multiplied[at].flatten(0, 1), self.weights, out=space[2 * H * (n - 1) : 2 * H * n + H])
+        of_readers = torch.stack([self.at_scores[..., at:, at], self.pattern[..., at:, at]])
+        weight = of_readers.flip(-1).permute(3, 0, 2, 1).flatten(0, 2)
+        weight = torch.cat([weight, torch.ones_like(weight[:H])]) * self.scale[:, at, 0]
+        k_and_v = torch.einsum("rshpe,sphe->rshp", self.multiplied[at:, :2], self.unit_read[:2, :, at])
+        q = torch.einsum("hpe,phe->hp", self.multiplied[at, 2], self.unit_read[2, :, at])
+        along = torch.cat([k_and_v.flip(0).flatten(0, 2), q]) * weight
+        by_reader = np.arange(2 * H * n).reshape(n, 2, H)[::-1]
+        columns = [*range(2 * H * n, 2 * H * n + H), *by_reader.swapaxes(0, 1).flatten().tolist()]
+        if at_mlp is not None:
+            space[len(columns)] = at_mlp
+            weight = torch.cat([weight, torch.ones_like(weight[:1])])
+            along = torch.cat([along, torch.zeros_like(along[:1])])
+            columns = [len(columns), *columns]
+        return _Inputs(at, self.order, space[: len(columns)], weight, along, columns)

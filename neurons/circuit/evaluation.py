@@ -161,10 +161,19 @@ def _outputs(
     written: Mapping[Node, Float[Tensor, "n P d"]] = MappingProxyType({}),
     cut: Sequence[Edge] = (),
 ) -> dict[Node, Float[Tensor, "n P d"]]:
-    """What nodes of one depth write."""
+    """What nodes of one depth write. What its heads read is normalised once for all of them, where nothing is cut."""
     n = len(arrived[paths.layout.positions[0]])
-    held = {node: paths.change(node).expand(n, -1, -1) for node in group if clean_heads and node.head is not None}
-    return held | {node: _run(paths, node, arrived, written, cut) for node in group if node not in held}
+    heads = [node for node in group if node.head is not None]
+    if clean_heads:
+        found = {node: paths.change(node).expand(n, -1, -1) for node in heads}
+    elif cut:
+        found = {node: _run(paths, node, arrived, written, cut) for node in heads}
+    else:
+        inputs = {node: paths.layout.inputs(node) for node in heads}
+        positions = {position: node.layer for node in heads for _, position in inputs[node]}
+        read = {position: paths.read(layer, position, arrived[position]) for position, layer in positions.items()}
+        found = {node: paths.head_reading(node, {one: read[one[1]] for one in inputs[node]}) for node in heads}
+    return found | {node: _run(paths, node, arrived, written, cut) for node in group if node.head is None}
 
 
 def _by_order(nodes: Collection[Node]) -> Iterator[list[Node]]:

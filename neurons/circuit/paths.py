@@ -25,7 +25,7 @@ from neurons.circuit.results import PROMPTS
 from neurons.intervention.context import AblationContext
 from neurons.model.forward import post_activation, year_logits
 from neurons.model.model import Model
-from neurons.model.rerun import PositionTrace, head_again, head_write, mlp_again, mlp_output, trace_from
+from neurons.model.rerun import PositionTrace, head_again, head_write, heads_input, mlp_again, mlp_output, trace_from
 from neurons.task.years import later
 from neurons.types import InputError
 
@@ -73,12 +73,22 @@ class Patching:
 
     def again(self, node: Node, changes: Changes) -> Float[Tensor, "n P d"]:
         """Return the change of the node's output when its inputs change; nothing else runs."""
-        at = self.layout.at(node.position)
         if node.head is None:
+            at = self.layout.at(node.position)
             return mlp_again(self.model, self.base, node.layer, at, changes["in", node.position])
+        return self.head_reading(node, {key: self.read(node.layer, key[1], added) for key, added in changes.items()})
+
+    def read(self, layer: int, position: str, added: Float[Tensor, "n P d"]) -> Float[Tensor, "n P d"]:
+        """Return what all heads of a layer read at a position, normalised, when the residual changes."""
+        return heads_input(self.model, self.base, layer, self.layout.at(position), added)
+
+    def head_reading(self, node: Node, normed: Changes) -> Float[Tensor, "n P d"]:
+        """Return the change of a head's output when it reads these."""
+        assert node.head is not None
         reads: dict[str, dict[int, Tensor]] = {"q": {}, "k": {}, "v": {}}
-        for (slot, position), added in changes.items():
-            reads[slot][self.layout.at(position)] = added
+        for (slot, position), value in normed.items():
+            reads[slot][self.layout.at(position)] = value
+        at = self.layout.at(node.position)
         return head_again(
             self.model, self.base, node.layer, node.head, at,
             query=reads["q"].get(at), keys=reads["k"], values=reads["v"],

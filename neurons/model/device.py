@@ -73,15 +73,17 @@ def _year_logits(model: Model, prompts: PromptSet) -> Float[np.ndarray, "P 100"]
     return found.year_logits.numpy(force=True)
 
 
-def on_threads(model: Model, function: Callable[[Task], Iterator[Result]], tasks: Sequence[Task]) -> Iterator[Result]:
+def on_threads(
+    model: Model, function: Callable[[Task], Iterator[Result]], tasks: Sequence[Task], *, of_any_size: bool = False
+) -> Iterator[Result]:
     """Yield all that `function` yields of each task, in their order.
 
     Products of a small model on the CPU are too small to be shared between threads: as many tasks as torch has threads
     run at once, each on one, and give what they give one after the other. The caller's modes (gradients, inference)
-    hold in the tasks.
+    hold in the tasks. of_any_size: those of a large model are too, and its tasks need little memory.
     """
     threads = torch.get_num_threads()
-    is_small = model.config.d_model * model.config.d_mlp <= SMALL
+    is_small = of_any_size or model.config.d_model * model.config.d_mlp <= SMALL
     if threads == 1 or len(tasks) < 2 or not is_small or model.device.type != "cpu":
         for task in tasks:
             yield from function(task)

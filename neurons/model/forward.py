@@ -204,11 +204,13 @@ def attention_at_end(model: Model, layer: int, x: Float[Tensor, "n P d"], kept: 
     q, k, v = _query_key_value(model, block, x)
     keys, values = kept.keys[layer], kept.values[layer]
     q = q * attention_scale(model, layer)
-    earlier = torch.einsum("nphd,phtd->npht", q, keys)
+    earlier, own = torch.einsum("nphd,phtd->npht", q, keys), (q * k).sum(-1, keepdim=True)
     if kept.seen is not None:
         earlier = earlier.masked_fill(~kept.seen[:, None], -math.inf)
-    pattern = torch.cat([earlier, (q * k).sum(-1, keepdim=True)], -1).softmax(-1)
-    z = torch.einsum("npht,phtd->nphd", pattern[..., :-1], values) + pattern[..., -1:] * v
+    largest = torch.maximum(earlier.detach().amax(-1, keepdim=True), own.detach())
+    before, here = (earlier - largest).exp(), (own - largest).exp()
+    z = torch.einsum("npht,phtd->nphd", before, values) + here * v
+    z = z / (before.sum(-1, keepdim=True) + here)
     return _affine(z.flatten(-2), block.W_O, block.b_O)
 
 

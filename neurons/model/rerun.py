@@ -3,7 +3,7 @@
 1. `trace_from` runs prompts once and keeps every residual, query and head of the positions that attend to YY, and the
    keys and values of all positions.
 2. `trace_between` does the same for the run between two of them.
-3. `head_again` and `mlp_again` take the change of the residual that one component reads, and return the change of the
+3. `head_again` and `mlp_again` take what one component reads when the residual changes, and return the change of the
    component's output. Nothing else is run.
 
 The output of a head is `z @ W_O`, without the bias, which is the same in every run.
@@ -137,6 +137,14 @@ def mlp_again(
     return (change.reshape(-1, change.shape[-1]) @ block.W_out).view(added.shape)
 
 
+def heads_input(
+    model: Model, kept: PositionTrace, layer: int, position: int, added: Float[Tensor, "n P d"]
+) -> Float[Tensor, "n P d"]:
+    """What all heads of a layer read at a position, normalised, when `added` is added to the residual."""
+    pre = kept.pre[layer][:, position] + added
+    return normalise(pre, model.blocks[layer].ln_1, model.config.layer_norm_eps)
+
+
 def head_again(
     model: Model,
     kept: PositionTrace,
@@ -148,27 +156,27 @@ def head_again(
     keys: Mapping[int, Float[Tensor, "n P d"]],
     values: Mapping[int, Float[Tensor, "n P d"]],
 ) -> Float[Tensor, "n P d"]:
-    """The change of the head's output when something is added to the residuals that it reads.
+    """The change of the head's output when it reads something else, as `heads_input` gives it.
 
-    query: added where the query is read; keys, values: added where a key or a value is read, by position counted
-    from YY. Positions before YY cannot change.
+    query: read for the query; keys, values: read for a key or a value, by position counted from YY. Positions before
+    YY cannot change.
     """
     first = kept.keys[layer].shape[1] - kept.n_positions
     seen = first + position + 1
     k, v = kept.keys[layer][:, :seen, head], kept.values[layer][:, :seen, head]
     q = kept.queries[layer][None, :, position, head]
     if query is not None:
-        q = _read(model, kept, layer, head, position, "q", query)
+        q = _projected(model, layer, head, "q", query)
     scores = torch.einsum("npe,pte->npt", q, k)
-    for at, added in keys.items():
-        k_new = _read(model, kept, layer, head, at, "k", added)
+    for at, normed in keys.items():
+        k_new = _projected(model, layer, head, "k", normed)
         column = (q * k_new).sum(-1)
         scores = scores.expand(max(len(scores), len(column)), -1, -1).clone()
         scores[..., first + at] = column
     pattern = (scores * attention_scale(model, layer)).softmax(-1)
     z = torch.einsum("npt,pte->npe", pattern, v)
-    for at, added in values.items():
-        v_new = _read(model, kept, layer, head, at, "v", added)
+    for at, normed in values.items():
+        v_new = _projected(model, layer, head, "v", normed)
         z = z + pattern[..., first + at, None] * (v_new - v[:, first + at])
     return head_write(model, layer, head, z - kept.z[layer][:, position, head])
 
@@ -176,13 +184,11 @@ def head_again(
 _PLACE = {"q": 0, "k": 1, "v": 2}
 
 
-def _read(
-    model: Model, kept: PositionTrace, layer: int, head: int, position: int, what: str, added: Float[Tensor, "n P d"]
+def _projected(
+    model: Model, layer: int, head: int, what: str, normed: Float[Tensor, "n P d"]
 ) -> Float[Tensor, "n P dh"]:
-    """A head's query, key or value from the residual with something added."""
-    block = model.blocks[layer]
-    normed = normalise(kept.pre[layer][:, position] + added, block.ln_1, model.config.layer_norm_eps)
-    W, b = _reading_weights(model, block, head, what)
+    """A head's query, key or value."""
+    W, b = _reading_weights(model, model.blocks[layer], head, what)
     return (normed.reshape(-1, normed.shape[-1]) @ W + b).view(*normed.shape[:-1], -1)
 
 

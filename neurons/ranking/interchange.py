@@ -25,6 +25,8 @@ from neurons.ranking.sets import first_of, set_sizes
 from neurons.types import InputError, Measure, Progress, check_is, check_whole
 
 SCORED: Measure = "probability_difference"
+READINGS = 2
+"""Runs that a run here counts for: all its probabilities are compared with another answer's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,7 @@ def interchange(
     check_is("ctx", ctx, AblationContext, "what ablation_context returns")
     check_whole("seed", seed, least=0)
     sizes = set_sizes(len(order))
-    plan = _plan(ctx, ctx.sampled(len(sizes)), with_maps=bool(k), seed=seed)
+    plan = _plan(ctx, ctx.sampled(READINGS * len(sizes)), with_maps=bool(k), seed=seed)
     curve, maps = _run(ctx, plan, first_of(order, sizes.tolist()), first_of(order, [k or 0]), progress)
     paired = ctx.on(np.concatenate([one.along.rows for one in plan]))
     means = (curve[..., paired.rows] @ paired.averaging.T).mean(-1)

@@ -18,10 +18,12 @@ from neurons.attribution.end import block_of, measured_rows, with_kept
 from neurons.attribution.recovery import Recovery
 from neurons.attribution.results import Attributed, Attribution
 from neurons.attribution.shares import attribute
+from neurons.attribution.spread import spread_shares
 from neurons.intervention.context import PER_YEAR, AblationContext
 from neurons.intervention.draws import DRAWS, random_years
 from neurons.intervention.groups import MEASURES
 from neurons.model.device import on_threads
+from neurons.parallel import is_spread
 from neurons.types import Measure, Progress, check_is, check_whole
 
 RECOVERED: tuple[Measure, ...] = ("probability_difference", "cutoff_sharpness")
@@ -71,15 +73,25 @@ def kept_measures(
     return dict(zip(measures, found, strict=True))
 
 
-def attributed(ctx: AblationContext, *, seed: int = 0, progress: Progress | None = None) -> Attributed:
+def attributed(
+    ctx: AblationContext,
+    *,
+    seed: int = 0,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> Attributed:
     """Shares in every measure, and what the first k recover of probability difference and cutoff sharpness.
 
-    progress: prompts done; it starts again for each half of the centuries on which the first k are run.
+    jobs, scheduler: where the shares are computed, see `neurons.parallel`. progress: prompts done; it starts again
+    for the first k.
 
     Raises `InputError` where all prompts have one start year.
     """
     check_is("ctx", ctx, AblationContext, "what ablation_context returns")
     check_whole("seed", seed, least=0)
+    if is_spread(jobs, scheduler):
+        spread_shares(ctx, seed=seed, jobs=jobs, scheduler=scheduler, progress=progress)
     shares = attribute(ctx, seed=seed, keep=True, progress=progress)
     return Attributed(tuple(shares.values()), recoveries(ctx, shares, seed=seed, progress=progress))
 

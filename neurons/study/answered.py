@@ -35,7 +35,10 @@ class Answered(Opened):
             from neurons.ranking.sets import attributed
 
             with self.bars("attributing the answer to neurons") as progress:
-                return attributed(self.context(), seed=self.plan.settings.seed, progress=progress)
+                return attributed(
+                    self.context(), seed=self.plan.settings.seed, jobs=self.jobs, scheduler=self.scheduler,
+                    progress=progress,
+                )  # fmt: skip
 
         return self._keep("attribution", make)
 

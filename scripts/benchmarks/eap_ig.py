@@ -22,7 +22,7 @@ from neurons.circuit.paths import patching_of
 from neurons.model.hugging_face import boot_bridge
 from neurons.task.years import later
 
-PROMPTS, PAIRS = 32, 3
+PROMPTS, PAIRS = 64, 3
 TOLERANCE = 5e-4
 """Of the largest effect, which is 1e-6 with random weights: float32 sums in another order."""
 

@@ -1,6 +1,6 @@
-"""A build and a sweep of exact effects on two processes and on two workers of a Dask cluster, against one process.
+"""A build, shares, and a sweep of exact effects on two processes and on two workers of a Dask cluster, against one process.
 
-Every process has one thread, so that bytes can be equal. Shares are computed in the calling process alone.
+Every process has one thread, so that bytes can be equal.
 """
 
 import json
@@ -32,6 +32,13 @@ class Spread:
         with self._fresh() as folder:
             self._run("cache", "build", *self._prompts(folder), "--no-attribution", *where)
             return next(folder.glob("*.h5")).read_bytes()
+
+    def shares(self, *where: str) -> bytes:
+        """What is kept of shares and of the first k, positions left out; the cache is copied from one that is there."""
+        with self._fresh() as folder:
+            shutil.copytree(self._cached, folder, dirs_exist_ok=True)
+            self._run("cache", "build", *self._prompts(folder), *where)
+            return next(folder.glob("*attribution*")).read_bytes()
 
     def sweep(self, *where: str) -> bytes:
         """What is printed of exact effects; the cache is copied from one that is there."""
@@ -65,6 +72,7 @@ def rows(setting: Setting) -> list[Row]:
     spread = Spread(setting)
     works = {
         f"cache build of {NOUNS} nouns": spread.build,
+        "shares of all neurons, what the first k recover and positions, the same prompts": spread.shares,
         f"exact effects of {EXACT} neurons, the same prompts": spread.sweep,
     }
     with cluster(setting.folder / "cluster") as address:

@@ -144,6 +144,22 @@ def test_a_causal_sweep_is_the_same_everywhere(checkpoint: Path, running: Cluste
     assert kept[0] == kept[1] == kept[2] != set()
 
 
+def attributed(checkpoint: Path, cache_dir: Path, *options: str) -> dict[str, bytes]:
+    """All files of a cache with its shares, which `start` leaves out."""
+    asked = ["--model", str(checkpoint), "--nouns", NOUNS, "--centuries", "draw", "--cache-dir", str(cache_dir)]
+    command = [sys.executable, "-m", "neurons", "cache", "build", *asked, "--layers", LAYERS, *options]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return {path.name: path.read_bytes() for path in cache_dir.iterdir()}
+
+
+@pytest.mark.long
+def test_shares_are_the_same_everywhere(checkpoint: Path, running: Cluster, tmp_path: Path) -> None:
+    local = attributed(checkpoint, tmp_path / "one")
+    assert len(local) > 1
+    assert attributed(checkpoint, tmp_path / "two", "--jobs", "2") == local
+    assert attributed(checkpoint, tmp_path / "three", "--scheduler", running.address) == local
+
+
 # --- tasks -----------------------------------------------------------------------------------------
 
 
