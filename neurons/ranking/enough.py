@@ -65,7 +65,7 @@ def on_other_prompts(
     sizes = set_sizes(len(ctx.cache.layers) * ctx.cache.d_mlp)
     orders = [attributed.share(measure).order() for measure in RECOVERED]
     sets = np.concatenate([first_of(order, sizes.tolist()) for order in orders])
-    some = ctx.sampled(len(sets), least=PER_YEAR)
+    some = ctx.sampled(len(sets), least=PER_YEAR // 2)
     values = kept_measures(some, sets, measures=RECOVERED, draws=ONE_DRAW, seed=seed, progress=progress)
     curves = {m: np.split(values[m].mean(1), len(RECOVERED))[place] for place, m in enumerate(RECOVERED)}
     return OtherPrompts(

@@ -68,7 +68,7 @@ class Ablated(Composed):
         from neurons.intervention.ablations import ablations
         from neurons.intervention.context import PER_YEAR
 
-        chosen, some = intervention or Intervention(), ctx.sampled(len(neurons), least=PER_YEAR)
+        chosen, some = intervention or Intervention(), ctx.sampled(len(neurons), least=PER_YEAR // 2)
         return ablations(
             some, neurons, chosen, self._beside(some, chosen), together=together, jobs=jobs, scheduler=scheduler,
             bars=self.bars,

@@ -1,4 +1,4 @@
-"""A build, shares, and a sweep of exact effects on two processes and on two workers of a Dask cluster, against one process.
+"""A build, shares, and a sweep of exact effects, on two processes and on two Dask workers against one process.
 
 Every process has one thread, so that bytes can be equal.
 """

@@ -7,6 +7,7 @@ a line each: series, x, y. A line with a panel's title stands in front of each p
 import base64
 import csv
 import io
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -51,18 +52,19 @@ def _shorter(svg: str) -> str:
     """
     svg = re.sub(r"(?<=data:image/png;base64,)[^\"]+", lambda image: _with_palette(image[0]), svg)
     svg = re.sub(r"\n\s+", "\n", re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL))
-    svg = re.sub(r' (x|y)="(-?\d+\.\d\d)\d+"', r' \1="\2"', svg)
-    return re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]).replace("\n", ""), svg)
+    svg = re.sub(r'(?<= [xy]=")-?\d+\.\d+', lambda number: re.sub(r"(?<=\.\d\d)\d+", "", number[0]), svg)
+    return re.sub(r' d="[^"]*"', lambda path: re.sub(r"(?<=\.\d\d)\d+", "", path[0]).replace("\n", ""), svg)
 
 
 def _with_palette(encoded: str) -> str:
     """A PNG in base64, a byte a pixel where it has at most 256 colours, as a map of one colour scale has."""
-    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGBA"))
-    colours, places = np.unique(pixels.reshape(-1, 4), axis=0, return_inverse=True)
-    if len(colours) > 256 or (colours[:, 3] < 255).any():
+    image = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGBA")
+    pixels = np.asarray(image).view(">u4")[..., 0].astype(np.uint32)
+    if image.getcolors(256) is None or (pixels & 0xFF < 0xFF).any():
         return encoded
-    image = Image.fromarray(places.reshape(pixels.shape[:2]).astype(np.uint8), "P")
-    image.putpalette(colours[:, :3].tobytes())
+    colours = np.unique(pixels)
+    image = Image.fromarray(np.searchsorted(colours, pixels).astype(np.uint8), "P")
+    image.putpalette(colours.astype(">u4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes())
     out = io.BytesIO()
     image.save(out, "png", optimize=True)
     return base64.b64encode(out.getvalue()).decode()
@@ -97,7 +99,7 @@ def _map(image: AxesImage) -> Iterator[Row]:
     x = left + (np.arange(columns) + 0.5) * (right - left) / columns
     y = top + (np.arange(rows) + 0.5) * (bottom - top) / rows
     yield ["", *map(_shown, x)]
-    for at, row in zip(y, values, strict=True):
+    for at, row in zip(y, values.tolist(), strict=True):
         yield [_shown(at), *map(_shown, row)]
 
 
@@ -137,7 +139,7 @@ def _names(axis: Axis) -> dict[int, str]:
 
 
 def _rows(label: str, x: np.ndarray, y: np.ndarray) -> Iterator[Row]:
-    for at, value in zip(x[np.isfinite(x)], y[np.isfinite(x)], strict=True):
+    for at, value in zip(x[np.isfinite(x)].tolist(), y[np.isfinite(x)].tolist(), strict=True):
         yield [_series(label), _shown(at), _shown(value)]
 
 
@@ -146,4 +148,4 @@ def _series(label: str) -> str:
 
 
 def _shown(value: float) -> str:
-    return "" if not np.isfinite(value) else format(float(value), DIGITS)
+    return format(value, DIGITS) if math.isfinite(value) else ""
