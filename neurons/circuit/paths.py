@@ -75,8 +75,20 @@ class Patching:
         """Return the change of the node's output when its inputs change; nothing else runs."""
         if node.head is None:
             at = self.layout.at(node.position)
-            return mlp_again(self.model, self.base, node.layer, at, changes["in", node.position])
+            before = self._activations(node.layer, at)
+            return mlp_again(self.model, self.base, node.layer, at, changes["in", node.position], before=before)
         return self.head_reading(node, {key: self.read(node.layer, key[1], added) for key, added in changes.items()})
+
+    def _activations(self, layer: int, at: int) -> Float[Tensor, "P N"]:
+        """Of an MLP in base, computed once: a third of what running it again takes."""
+        known = self._known_activations
+        if (layer, at) not in known:
+            known[layer, at] = post_activation(self.model, layer, self.base.mid[layer][:, at])
+        return known[layer, at]
+
+    @cached_property
+    def _known_activations(self) -> dict[tuple[int, int], Tensor]:
+        return {}
 
     def read(self, layer: int, position: str, added: Float[Tensor, "n P d"]) -> Float[Tensor, "n P d"]:
         """Return what all heads of a layer read at a position, normalised, when the residual changes."""

@@ -7,12 +7,14 @@
    draws of the Jaccard overlap of those drawn with their best match (Hennig 2007).
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from neurons.clustering.results import STABILITY_BAR, Alternative, Method
 from neurons.clustering.similarity import NOISE, Labels, Similarities, best_jaccard, mean_similarity
@@ -166,16 +168,20 @@ def _stability(
     M, rng = len(similarity), np.random.default_rng(seed)
     size, fewest = max(2, round(SUBSAMPLE * M)), max(2, round(SUBSAMPLE * smallest))
     totals = [np.zeros((2, labels.max() + 1)) for labels in partitions]
-    for done in range(resamples):
-        rows = np.sort(rng.permutation(M)[:size])
+    draws = [np.sort(rng.permutation(M)[:size]) for _ in range(resamples)]
+
+    def again(rows: Int[np.ndarray, " m"]) -> list[Labels]:
         drawn = similarity[np.ix_(rows, rows)]
         merges = _merges(drawn)
-        again = [_dense(drawn, fewest)[0], *(_cut(merges, min(k, size), fewest) for k in cuts)]
-        for total, labels, other in zip(totals, partitions, again, strict=True):
-            present = np.isin(np.arange(total.shape[1]), labels[rows])
-            total += np.where(present, [best_jaccard(labels[rows], other, total.shape[1]), present], 0)
-        if progress:
-            progress(done + 1, resamples)
+        return [_dense(drawn, fewest)[0], *(_cut(merges, min(k, size), fewest) for k in cuts)]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, (rows, found) in enumerate(zip(draws, pool.map(again, draws), strict=True), 1):
+            for total, labels, other in zip(totals, partitions, found, strict=True):
+                present = np.isin(np.arange(total.shape[1]), labels[rows])
+                total += np.where(present, [best_jaccard(labels[rows], other, total.shape[1]), present], 0)
+            if progress:
+                progress(done, resamples)
     return [dict(enumerate((total / np.maximum(n, 1)).tolist())) for total, n in totals]
 
 

@@ -128,11 +128,16 @@ def mlp_output(kept: PositionTrace, layer: int, position: int) -> Float[Tensor, 
 
 
 def mlp_again(
-    model: Model, kept: PositionTrace, layer: int, position: int, added: Float[Tensor, "n P d"]
+    model: Model,
+    kept: PositionTrace,
+    layer: int,
+    position: int,
+    added: Float[Tensor, "n P d"],
+    *,
+    before: Float[Tensor, "P N"],
 ) -> Float[Tensor, "n P d"]:
-    """The change of the MLP's output when `added` is added to the residual that it reads."""
+    """The change of the MLP's output when `added` is added to the residual that it reads; before: its activations."""
     block = model.blocks[layer]
-    before = post_activation(model, layer, kept.mid[layer][:, position])
     change = post_activation(model, layer, kept.mid[layer][:, position] + added) - before
     return (change.reshape(-1, change.shape[-1]) @ block.W_out).view(added.shape)
 

@@ -12,13 +12,17 @@ finds.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 
+from neurons.attribution.answer import answer_of
 from neurons.intervention.context import PROMPT_BLOCK, AblationContext
 from neurons.intervention.draws import is_crossed, noun_centuries, random_years
+from neurons.model.at_end import after_ablation
+from neurons.model.forward import normalise
 from neurons.ranking.patched import Runs, answers, log_answer, post_of, runs, scores, total_variation
 from neurons.ranking.set_results import Interchange
 from neurons.ranking.sets import first_of, set_sizes
@@ -97,7 +101,7 @@ def _run(
             curve[:, :, pairs.rows] = _exchanged(ctx, known, pairs, sets)
         for pairs in one.across.pieces():
             at = _at(ctx, pairs.rows), _at(ctx, pairs.others)
-            maps[:, *at] = _exchanged(ctx, known, pairs, chosen)[:2, 0]
+            maps[:, *at] = _scored(ctx, known, pairs, chosen)
         done += len(one.along.rows) + len(one.across.rows)
         if progress:
             progress(done, total)
@@ -163,3 +167,19 @@ def _exchanged(
         found[1, part] = scores(log_p, [SCORED], year, ctx.year_ids)[0]
         found[2, part] = total_variation(target, log_p)
     return found
+
+
+@torch.no_grad()
+def _scored(
+    ctx: AblationContext, known: Runs, pairs: Pairs, chosen: Bool[np.ndarray, "1 M"]
+) -> Float[np.ndarray, "2 P"]:
+    """The scores alone, from one softmax."""
+    own, other, model = known.of(pairs.rows), known.of(pairs.others), ctx.model
+    years = np.stack([ctx.cache.start_year[rows] for rows in (pairs.others, pairs.rows)])
+    weights = torch.cat([answer_of(model, [SCORED], year, ctx.year_ids).weights for year in years])
+    answer = replace(answer_of(model, [SCORED], years[0], ctx.year_ids), measures=(SCORED, SCORED), weights=weights)
+    held = torch.as_tensor(chosen, device=model.device).split(ctx.cache.d_mlp, -1)
+    residual = after_ablation(model, own, dict(zip(ctx.cache.layers, held, strict=True)), post_of(ctx, other))
+    normed = normalise(residual, model.ln_final, model.config.layer_norm_eps)
+    values: np.ndarray = answer.values(normed)[:, 0].numpy(force=True)
+    return values
