@@ -26,6 +26,8 @@ UNSPLIT = 0.8
 SUBSAMPLE = 0.8
 TIE = 1e-9
 """Between the first and the last of equal distances."""
+MANY = 500
+"""Neurons from which draws are partitioned on several threads: of fewer, most of the time is Python's."""
 CUTS = (*range(2, 21), 25, 30, 40, 50, 75, 100)
 """Numbers of clusters tried for the agglomerative clustering."""
 
@@ -175,7 +177,7 @@ def _stability(
         merges = _merges(drawn)
         return [_dense(drawn, fewest)[0], *(_cut(merges, min(k, size), fewest) for k in cuts)]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count() if M >= MANY else 1) as pool:
         for done, (rows, found) in enumerate(zip(draws, pool.map(again, draws), strict=True), 1):
             for total, labels, other in zip(totals, partitions, found, strict=True):
                 present = np.isin(np.arange(total.shape[1]), labels[rows])
