@@ -91,7 +91,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Turns:
-    """What one pair does. A pair before the first warms up and is not counted.
+    """What one pair does. A pair before the first warms up and is not counted, but where whole processes are timed.
 
     compare: gives how far the two results differ. ours_share, peer_share: how much of the row's work a turn does;
     times are those of the whole.
@@ -104,10 +104,10 @@ class Turns:
     peer_share: float = 1
 
 
-def alternate(turns: Turns, pairs: int = PAIRS) -> tuple[Times, float | None]:
+def alternate(turns: Turns, pairs: int = PAIRS, *, warm_up: bool = True) -> tuple[Times, float | None]:
     """Times of the pairs, and the largest difference that `compare` found."""
     times, differences = Times([], [], []), []
-    for turn in range(-1, pairs):
+    for turn in range(-1 if warm_up else 0, pairs):
         index = max(turn, 0)
         seconds, ours = timed(lambda index=index: turns.ours(index))
         peer_seconds, peer = timed(lambda index=index: turns.peer(index))

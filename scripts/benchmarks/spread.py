@@ -17,8 +17,19 @@ from pathlib import Path
 from benchmarks.pairs import Row, Turns, alternate, row
 from benchmarks.setting import Setting, environment, python
 
-NOUNS, EXACT, PAIRS = "6", "64", 2
-"""Nouns of the build, neurons of the sweep."""
+NOUNS, EXACT, PAIRS = "6", "16", 2
+"""Nouns of the prompts, neurons of the sweep."""
+SHARES = """
+import sys, neurons
+from neurons.attribution.shares import attribute
+from neurons.attribution.spread import spread_shares
+model, folder, nouns, *where = sys.argv[1:]
+study = neurons.Study(model, cache_dir=folder, nouns=int(nouns), centuries="draw")
+if where:
+    spread_shares(study.context(), **{where[0]: int(where[1]) if where[0] == "jobs" else where[1]})
+for found in attribute(study.context(), keep=True).values():
+    sys.stdout.buffer.write(found.by_century.tobytes() + found.written_by_century.tobytes())
+"""
 
 
 class Spread:
@@ -34,11 +45,11 @@ class Spread:
             return next(folder.glob("*.h5")).read_bytes()
 
     def shares(self, *where: str) -> bytes:
-        """What is kept of shares and of the first k, positions left out; the cache is copied from one that is there."""
+        """Shares of all neurons, in every century and start year; the cache is copied from one that is there."""
         with self._fresh() as folder:
             shutil.copytree(self._cached, folder, dirs_exist_ok=True)
-            self._run("cache", "build", *self._prompts(folder), *where)
-            return next(folder.glob("*attribution*")).read_bytes()
+            asked = (self.setting.checkpoint, str(folder), NOUNS, *(one.removeprefix("--") for one in where))
+            return self._python("-c", SHARES, *asked)
 
     def sweep(self, *where: str) -> bytes:
         """What is printed of exact effects; the cache is copied from one that is there."""
@@ -63,16 +74,18 @@ class Spread:
             yield Path(folder)
 
     def _run(self, *arguments: str) -> bytes:
+        return self._python("-m", "neurons", *arguments)
+
+    def _python(self, *arguments: str) -> bytes:
         one_thread = environment() | {"OMP_NUM_THREADS": "1"}
-        command = python("-m", "neurons", *arguments)
-        return subprocess.run(command, env=one_thread, stdout=subprocess.PIPE, check=True).stdout
+        return subprocess.run(python(*arguments), env=one_thread, stdout=subprocess.PIPE, check=True).stdout
 
 
 def rows(setting: Setting) -> list[Row]:
     spread = Spread(setting)
     works = {
         f"cache build of {NOUNS} nouns": spread.build,
-        "shares of all neurons, what the first k recover and positions, the same prompts": spread.shares,
+        "shares of all neurons, the same prompts": spread.shares,
         f"exact effects of {EXACT} neurons, the same prompts": spread.sweep,
     }
     with cluster(setting.folder / "cluster") as address:
@@ -84,7 +97,7 @@ def _row(what: str, work: Callable[..., bytes], name: str, where: tuple[str, ...
     def differ(ours: bytes, peer: bytes) -> float:
         return float(ours != peer)
 
-    times, apart = alternate(Turns(lambda _: work(*where), lambda _: work(), differ), pairs=PAIRS)
+    times, apart = alternate(Turns(lambda _: work(*where), lambda _: work(), differ), pairs=PAIRS, warm_up=False)
     return row(
         "spread",
         times,
