@@ -125,9 +125,9 @@ def _zeros(layout: Layout) -> list[np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class _Inputs:
-    """K inputs that read at a position: those of a layer's heads in the order of `columns`, and before them in depth,
-    as the last of the K, the MLP below, whose own output only the others read. Of the last layer's MLP the logits take
-    the heads' place.
+    """K inputs that read at a position: those of a layer's heads, and as the last of the K, though before them in
+    depth, the MLP below, whose own output only the others read. Of the last layer's MLP the logits take the heads'
+    place. columns: the K in the order of `layout.readers`.
 
     A change x of what is read there, with mean 0 over d, changes the measure by the sum over prompts of
     weight (gradient x) - along (unit x), unit being the normalised residual before the heads.
@@ -142,10 +142,9 @@ class _Inputs:
     columns: list[int]
 
     def effects(self, writes: Float[Tensor, "P U d"], on_unit: Float[Tensor, "P U"]) -> Float[Tensor, "U K"]:
-        """The effect of every sender before the heads or the logits, the MLP's first, as `layout.readers` has them."""
+        """The effect of every sender before the heads or the logits."""
         products = torch.bmm(writes, self.gradient.permute(1, 2, 0))
-        found = products.mul_(self.weight.T[:, None]).sum(0).addmm_(on_unit.T, self.along.T, alpha=-1)
-        return found[:, self.columns]
+        return products.mul_(self.weight.T[:, None]).sum(0).addmm_(on_unit.T, self.along.T, alpha=-1)
 
 
 def _effects(part: Patching, run: PositionTrace, writes: list[Tensor]) -> list[np.ndarray]:
@@ -158,7 +157,7 @@ def _effects(part: Patching, run: PositionTrace, writes: list[Tensor]) -> list[n
         at = one.position
         rows = sum(order < one.below for order in orders[at])
         layer = min(one.below // 2, layout.n_layers - 1)
-        found = one.effects(writes[at][:, :rows], on_unit[at][layer, :, :rows]).numpy(force=True)
+        found = one.effects(writes[at][:, :rows], on_unit[at][layer, :, :rows]).numpy(force=True)[:, one.columns]
         if one.below and rows:
             found[rows - 1, 0] = 0  # the MLP does not read itself
         into = slice(left[at] - found.shape[1], left[at])
