@@ -241,10 +241,10 @@ class _Heads:
         self.multiplied = torch.stack([queries, at_z, at_queries]).permute(2, 0, 3, 1, 4)
         self.order, self.qkv, self.ln = 2 * layer, block.qkv, block.ln_1
         scaled = (block.qkv * block.ln_1.gain[:, None]).T.unflatten(0, (3, H, -1))
-        self.weights = torch.cat([scaled[1:], scaled[:1]]).flatten(0, 1)
+        self.weights = scaled.roll(-1, 0).flatten(0, 1)
         self.unit, self.scale = _unit(run.pre[layer], model.config.layer_norm_eps)
         own = torch.stack([keys[:, first:], values[:, first:], queries])
-        constant = (block.ln_1.bias @ block.qkv + block.b_qkv).unflatten(-1, (3, 1, 1, H, -1))[[1, 2, 0]]
+        constant = (block.ln_1.bias @ block.qkv + block.b_qkv).unflatten(-1, (3, 1, 1, H, -1)).roll(-1, 0)
         self.unit_read = (own - constant) / self.unit.shape[-1]
 
     @staticmethod
