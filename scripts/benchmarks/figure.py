@@ -37,6 +37,6 @@ def _draw(panel: Axes, one: dict[str, Any]) -> None:
     panel.set_xscale("log")
     panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
     panel.minorticks_off()
-    panel.set_ylim(bottom=0)
+    panel.set_ylim(0, 1.15 * max(one["points"].values()))
     panel.set_xlabel(one["axis"])
     panel.set_title(f"{who}\n{what}", fontsize=8)

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.pairs import Row, Turns, alternate, row
 from benchmarks.setting import Setting, environment, python
 
-NOUNS, EXACT, PAIRS = "6", "16", 2
+NOUNS, EXACT, PAIRS = "6", "16", 1
 """Nouns of the prompts, neurons of the sweep."""
 SHARES = """
 import sys, neurons
