@@ -96,10 +96,8 @@ def attribute(
     if steps is not None:
         check_whole("steps", steps, least=1, most=MOST_STEPS)
     ladder = (steps,) if steps else STEPS
-    taken, parts = (
-        random_years(ctx.cache, draws=draws, seed=seed),
-        parts_of_shares(ctx, measures, draws, seed) if keep else None,
-    )
+    taken = random_years(ctx.cache, draws=draws, seed=seed)
+    parts = parts_of_shares(ctx, measures, draws, seed) if keep else None
     for tried in ladder:
         of_rows = partial(kept_shares, ctx, measures, taken, gauss(tried, ctx), parts)
         totals = _totals(ctx, measures, of_rows, is_last=tried == ladder[-1], progress=progress)

@@ -25,6 +25,7 @@ import numpy as np
 from neurons.cache.folder import not_written, replacing
 from neurons.cache.format import Cache
 from neurons.cache.layout import FORMAT_VERSION
+from neurons.types import CacheError
 
 PARTS_VERSION = 1
 
@@ -54,6 +55,15 @@ class Parts:
         arrays = _read(self.folder / f"{name}.npz")
         if arrays is None or str(arrays.pop("digest", "")) != self.digest:
             return None
+        return arrays
+
+    def plan(self, name: str) -> dict[str, np.ndarray]:
+        """Return the arrays of the part that workers start from; raises `CacheError` where it cannot be seen."""
+        arrays = self.get(name)
+        if arrays is None:
+            raise CacheError(
+                f"a worker cannot see {self.folder}: the cache folder must be shared by all machines, under one path"
+            )
         return arrays
 
     def put(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:

@@ -122,11 +122,7 @@ def save_plan(plan: Plan, parts: Parts) -> None:
 
 def load_plan(parts: Parts) -> Plan:
     """Read the plan; raises `CacheError` where the folder of parts cannot be seen from here."""
-    arrays = parts.get(PLAN)
-    if arrays is None:
-        raise CacheError(
-            f"a worker cannot see {parts.folder}: the cache folder must be shared by all machines, under one path"
-        )
+    arrays = parts.plan(PLAN)
     year_position, layers = int(arrays.pop("year_position")), tuple(arrays.pop("layers").tolist())
     dtype = check_dtype(str(arrays.pop("dtype")))
     return Plan(**arrays, year_position=year_position, layers=layers, dtype=dtype)

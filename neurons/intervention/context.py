@@ -11,13 +11,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurons.cache.format import Cache
+from neurons.cache.compute import worker_model
+from neurons.cache.format import Cache, open_cache
+from neurons.cache.parts import Parts
 from neurons.decomposition.cells import Activations
 from neurons.intervals import Weights, prompt_weights
 from neurons.intervention.draws import DRAWS, random_years
@@ -226,3 +229,38 @@ def ablation_context(
     measured = measured_years(cache.start_year[chosen].tolist(), years)
     rows = np.flatnonzero(chosen & np.isin(cache.start_year, measured))
     return AblationContext(model, cache, measured, rows, activations or Activations(cache), seed, all_prompts)
+
+
+@dataclass(frozen=True)
+class ContextPaths:
+    """Where a worker finds a context: paths, and a kept part, `plan`, that says which prompts are measured."""
+
+    checkpoint: str
+    fingerprint: str
+    cache: str
+    folder: str
+    digest: str
+    plan: str
+    seed: int
+
+    @property
+    def parts(self) -> Parts:
+        return Parts(Path(self.folder), self.digest)
+
+    def open(self) -> tuple[AblationContext, Mapping[str, np.ndarray]]:
+        """Return the context in a worker, and the arrays of the plan. Raises `CacheError` where it sees no plan."""
+        plan = self.parts.plan(self.plan)
+        model, cache = worker_model(self.checkpoint, self.fingerprint), open_cache(self.cache)
+        years = tuple(plan["start_years"].tolist())
+        return AblationContext(model, cache, years, plan["rows"], Activations(cache), self.seed), plan
+
+
+def paths_for_workers(ctx: AblationContext, parts: Parts, plan: str, **arrays: np.ndarray) -> ContextPaths:
+    """Keep the plan, with these arrays in it, among the parts. Raises `CacheError` if the folder cannot be written."""
+    parts = replace(parts, folder=parts.folder.resolve())
+    parts.tidy()
+    parts.put(plan, {"rows": ctx.rows, "start_years": np.array(ctx.start_years), **arrays})
+    return ContextPaths(
+        ctx.model.checkpoint.for_workers, ctx.model.fingerprint, str(ctx.cache.path.resolve()),
+        str(parts.folder), parts.digest, plan, ctx.seed,
+    )  # fmt: skip

@@ -6,35 +6,24 @@ among the kept parts beside the cache file. `exact.neuron_effects` then finds th
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
-from neurons.cache.compute import worker_model
-from neurons.cache.format import open_cache
-from neurons.cache.parts import Parts
-from neurons.decomposition.cells import Activations
-from neurons.intervention.context import AblationContext
+from neurons.intervention.context import AblationContext, ContextPaths, paths_for_workers
 from neurons.intervention.exact import check_neurons, effect_parts, fill_block
 from neurons.parallel import run_tasks
 from neurons.task.intervention import Intervention
-from neurons.types import CacheError, NeuronId, Progress
+from neurons.types import NeuronId, Progress
 
 
 @dataclass(frozen=True)
 class SweepTask:
-    """One block as a worker receives it; the neurons to sweep are a kept part of their own, named `plan`."""
+    """One block as a worker receives it; the neurons to sweep are in the plan."""
 
-    checkpoint: str
-    fingerprint: str
-    cache: str
-    folder: str
-    digest: str
-    plan: str
+    context: ContextPaths
     intervention: Intervention
-    seed: int
     block: int
 
 
@@ -52,39 +41,24 @@ def sweep(
     Raises `CacheError` if the folder cannot be written or a worker cannot see it.
     """
     names = np.array([(neuron.layer, neuron.index) for neuron in check_neurons(ctx.cache, neurons)], np.int64)
-    parts = effect_parts(ctx, intervention)
-    parts = replace(parts, folder=parts.folder.resolve())
     plan = f"sweep-{hashlib.sha256(names.tobytes()).hexdigest()[:12]}"
-    parts.tidy()
-    parts.put(plan, {"rows": ctx.rows, "start_years": np.array(ctx.start_years), "neurons": names})
-    task = SweepTask(
-        ctx.model.checkpoint.for_workers, ctx.model.fingerprint, str(ctx.cache.path.resolve()),
-        str(parts.folder), parts.digest, plan, intervention, ctx.seed, block=0,
-    )  # fmt: skip
-    tasks = [replace(task, block=block) for block in range(len(ctx.blocks()))]
+    context = paths_for_workers(ctx, effect_parts(ctx, intervention), plan, neurons=names)
+    tasks = [SweepTask(context, intervention, block) for block in range(len(ctx.blocks()))]
     run_tasks(sweep_block, tasks, jobs=jobs, scheduler=scheduler, progress=progress)
-    (parts.folder / f"{plan}.npz").unlink(missing_ok=True)
+    context.parts.discard(plan)
 
 
 def sweep_block(task: SweepTask) -> int:
     """Compute and keep the effects on one block of prompts; returns its number."""
-    ctx, neurons = _planned(replace(task, block=0))
+    ctx, neurons = _planned(task.context)
     block = ctx.blocks()[task.block]
     changes = np.full((len(neurons), block.stop - block.start), np.nan)
-    for _ in fill_block(ctx, block, neurons, task.intervention, Parts(Path(task.folder), task.digest), changes):
+    for _ in fill_block(ctx, block, neurons, task.intervention, task.context.parts, changes):
         pass
     return task.block
 
 
 @lru_cache(maxsize=1)
-def _planned(task: SweepTask) -> tuple[AblationContext, tuple[NeuronId, ...]]:
-    plan = Parts(Path(task.folder), task.digest).get(task.plan)
-    if plan is None:
-        raise CacheError(
-            f"a worker cannot see {task.folder}: the cache folder must be shared by all machines, under one path"
-        )
-    model = worker_model(task.checkpoint, task.fingerprint)
-    cache = open_cache(task.cache)
-    years = tuple(plan["start_years"].tolist())
-    ctx = AblationContext(model, cache, years, plan["rows"], Activations(cache), task.seed)
+def _planned(context: ContextPaths) -> tuple[AblationContext, tuple[NeuronId, ...]]:
+    ctx, plan = context.open()
     return ctx, tuple(NeuronId(layer, index) for layer, index in plan["neurons"].tolist())
