@@ -170,8 +170,8 @@ def _outputs(
         found = {node: _run(paths, node, arrived, written, cut) for node in heads}
     else:
         inputs = {node: paths.layout.inputs(node) for node in heads}
-        positions = {position: node.layer for node in heads for _, position in inputs[node]}
-        read = {position: paths.read(layer, position, arrived[position]) for position, layer in positions.items()}
+        positions = dict.fromkeys(position for node in heads for _, position in inputs[node])
+        read = {position: paths.read(group[0].layer, position, arrived[position]) for position in positions}
         found = {node: paths.head_reading(node, {one: read[one[1]] for one in inputs[node]}) for node in heads}
     return found | {node: _run(paths, node, arrived, written, cut) for node in group if node.head is None}
 

@@ -19,10 +19,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from neurons.attribution.answer import answer_of
+from neurons.attribution.end import Block, with_kept
 from neurons.intervention.context import PROMPT_BLOCK, AblationContext
 from neurons.intervention.draws import is_crossed, noun_centuries, random_years
-from neurons.model.at_end import after_ablation
-from neurons.model.forward import normalise
 from neurons.ranking.patched import Runs, answers, log_answer, post_of, runs, scores, total_variation
 from neurons.ranking.set_results import Interchange
 from neurons.ranking.sets import first_of, set_sizes
@@ -169,17 +168,13 @@ def _exchanged(
     return found
 
 
-@torch.no_grad()
 def _scored(
     ctx: AblationContext, known: Runs, pairs: Pairs, chosen: Bool[np.ndarray, "1 M"]
 ) -> Float[np.ndarray, "2 P"]:
     """The scores alone, from one softmax."""
-    own, other, model = known.of(pairs.rows), known.of(pairs.others), ctx.model
-    years = np.stack([ctx.cache.start_year[rows] for rows in (pairs.others, pairs.rows)])
-    weights = torch.cat([answer_of(model, [SCORED], year, ctx.year_ids).weights for year in years])
-    answer = replace(answer_of(model, [SCORED], years[0], ctx.year_ids), measures=(SCORED, SCORED), weights=weights)
-    held = torch.as_tensor(chosen, device=model.device).split(ctx.cache.d_mlp, -1)
-    residual = after_ablation(model, own, dict(zip(ctx.cache.layers, held, strict=True)), post_of(ctx, other))
-    normed = normalise(residual, model.ln_final, model.config.layer_norm_eps)
-    values: np.ndarray = answer.values(normed)[:, 0].numpy(force=True)
+    years = [ctx.cache.start_year[rows] for rows in (pairs.others, pairs.rows)]
+    each = [answer_of(ctx.model, [SCORED], year, ctx.year_ids) for year in years]
+    both = replace(each[0], measures=(SCORED, SCORED), weights=torch.cat([one.weights for one in each]))
+    own, other = Block(pairs.rows, known.of(pairs.rows), (), both), post_of(ctx, known.of(pairs.others))
+    values: np.ndarray = with_kept(ctx, own, other, ~chosen)[:, 0].numpy(force=True)
     return values
