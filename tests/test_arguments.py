@@ -109,7 +109,7 @@ CALLS: dict[str, Callable[["Right"], Call]] = {
             "progress": None,
         },
     ),
-    "Attributed.share": lambda r: (r.attributed.share, {"measure": "contrast"}),
+    "Attributed.share": lambda r: (r.attributed.share, {"measure": "cutoff_sharpness"}),
     "Attributed.recovery": lambda r: (r.attributed.recovery, {"measure": "cutoff_sharpness"}),
     "Attribution.share_of": lambda r: (r.attributed.shares[0].share_of, {"neuron": NEURON}),
     "Attribution.place_of": lambda r: (r.attributed.shares[0].place_of, {"start_year": 31}),

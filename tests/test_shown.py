@@ -43,7 +43,7 @@ def results(mini_model: Model, mini_prompts: PromptSet, mini_cache: Cache) -> di
         "statistics": neurons.neuron_statistics(mini_model, [11]),
         "ablations": neurons.neuron_effects(ctx, ["L9N43"], keep=False),
         "group": neurons.group_effect(ctx, ["L9N43", "L10N18"]),
-        "attribution": attribute(ctx, draws=1, steps=2)["contrast"],
+        "attribution": attribute(ctx, draws=1, steps=2)["cutoff_sharpness"],
         "one_behaviour": neurons.measured_behaviour(mini_cache)["model"],
         "study": neurons.Study("mini"),
     }

@@ -74,10 +74,12 @@ def _at_inputs(
     """The gradient with respect to each activation when the prompt's embeddings are between the two."""
     kept = trace(ctx.model, ctx.tokens[block.rows], shared=ctx.shared, blend=Blend(ctx.tokens[others], alpha))
     mixed = Block(block.rows, kept, block.drawn, block.answer)
+    whole = torch.ones(1).to(ctx.model.W_E)
     with torch.enable_grad():
-        path = toward_clean(ctx, mixed, block.drawn[0], torch.ones(1).to(ctx.model.W_E))
+        path = toward_clean(ctx, mixed, block.drawn[0], whole)
     wanted = [path.at[layer] for layer in ctx.cache.layers]
-    return torch.stack([torch.cat([x[0] for x in one], -1) for one in gradients_of(block, path.normed, wanted)])
+    found = gradients_of(block, path.normed, wanted, whole)
+    return torch.stack([torch.cat([x[0] for x in one], -1) for one in found])
 
 
 def relp(ctx: AblationContext, *, measures: Sequence[Measure] = MEASURES) -> Scores:
@@ -90,8 +92,8 @@ def relp(ctx: AblationContext, *, measures: Sequence[Measure] = MEASURES) -> Sco
             normed, post = _frozen_end(ctx, block.kept)
         (mean,) = ctx.held("mean", group)
         away = torch.cat([post[at].detach()[0] - mean[at] for at in ctx.cache.layers], -1)
-        parts = [torch.cat([x[0] for x in one], -1) * away for one in gradients_of(block, normed, list(post.values()))]
-        found.add(rows, torch.stack(parts))
+        gradients = gradients_of(block, normed, list(post.values()), torch.ones(1).to(normed))
+        found.add(rows, torch.stack([torch.cat([x[0] for x in one], -1) * away for one in gradients]))
     return found.scores
 
 

@@ -21,6 +21,7 @@ from neurons.intervention.context import PROMPT_BLOCK, AblationContext
 from neurons.intervention.draws import noun_centuries, random_years
 from neurons.intervention.groups import ROWS
 from neurons.model.at_end import after_ablation
+from neurons.model.device import is_small
 from neurons.model.forward import EndTrace, attention_at_end, mlp, normalise, post_activation, trace
 from neurons.model.model import Model
 from neurons.types import Measure
@@ -56,10 +57,12 @@ def block_of(
 
 
 def measured_rows(ctx: AblationContext) -> Iterator[Int[np.ndarray, " P"]]:
+    """Blocks of whole nouns and centuries: larger ones of a small model, whose tensors are small too."""
+    most = 2 * PROMPT_BLOCK if is_small(ctx.model) else PROMPT_BLOCK
     waiting: list[np.ndarray] = []
     for group in noun_centuries(ctx.cache):
         rows = group[np.isin(group, ctx.rows)]
-        if waiting and sum(map(len, waiting)) + len(rows) > PROMPT_BLOCK:
+        if waiting and sum(map(len, waiting)) + len(rows) > most:
             yield np.concatenate(waiting)
             waiting = []
         if len(rows):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neurons.attribution.answer import answer_of
@@ -21,9 +21,8 @@ from neurons.attribution.position_results import Positions
 from neurons.intervention.context import AblationContext
 from neurons.intervention.draws import DRAWS, random_years
 from neurons.model.device import on_threads
-from neurons.model.forward import LayerPass, activate, final_scale, layer_passes, normalise
+from neurons.model.forward import LayerPass, final_scale, layer_passes, normalise
 from neurons.model.model import LayerNorm, Model
-from neurons.model.rerun import attention_pattern
 from neurons.types import InputError, Measure, Progress, check_choice, check_is, check_progress
 
 
@@ -88,12 +87,9 @@ def _of_prompts(
     model, frozen, residual = ctx.model, [], torch.empty(0)
     run = np.unique(np.concatenate([rows, others.reshape(-1)]))
     at, drawn = (torch.as_tensor(np.searchsorted(run, these), device=model.device) for these in (rows, others))
-    seen = model.seen(ctx.tokens[run])
     for layer, one in enumerate(layer_passes(model, ctx.tokens[run], shared=ctx.shared)):
-        away = one.post[at] - sum(one.post[each] for each in drawn) / len(drawn)
-        of_rows = LayerPass(*(part[at] for part in vars(one).values()))
-        frozen.append(_freeze(model, layer, of_rows, away, None if seen is None else seen[at]))
-        residual = of_rows.after
+        frozen.append(_freeze(model, layer, one, at, drawn))
+        residual = one.after[at]
     end = residual[:, -1]
     answer = answer_of(model, [measure], ctx.cache.start_year[rows], ctx.year_ids)
     _, outer = answer.with_gradient(normalise(end, model.ln_final, model.config.layer_norm_eps)[None])
@@ -106,18 +102,15 @@ def _of_prompts(
     return found[::-1]
 
 
-def _freeze(
-    model: Model, layer: int, one: LayerPass, away: Float[Tensor, "P R N"], seen: Bool[Tensor, "P T"] | None
-) -> FrozenLayer:
-    block, R = model.blocks[layer], one.mid.shape[1]
-    pattern = attention_pattern(model, layer, one.queries.transpose(1, 2), one.keys.transpose(1, 2), seen=seen)
-    pre = normalise(one.mid, block.ln_2, model.config.layer_norm_eps) @ block.W_in + block.b_in
+def _freeze(model: Model, layer: int, one: LayerPass, at: Int[Tensor, " P"], drawn: Int[Tensor, "D P"]) -> FrozenLayer:
+    block, R, mid, post = model.blocks[layer], one.mid.shape[1], one.mid[at], one.post[at]
+    pre = normalise(mid, block.ln_2, model.config.layer_norm_eps) @ block.W_in + block.b_in
     return FrozenLayer(
-        pattern=pattern[..., -R:],
-        before=final_scale(model, one.pre),
-        between=final_scale(model, one.mid),
-        ratio=torch.where(pre == 0, 0, activate(model, pre) / pre),
-        away=away,
+        pattern=one.pattern[at][..., -R:],
+        before=final_scale(model, one.pre[at]),
+        between=final_scale(model, mid),
+        ratio=torch.where(pre == 0, 0, post / pre),
+        away=post - sum(one.post[each] for each in drawn) / len(drawn),
     )
 
 

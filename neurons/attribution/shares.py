@@ -12,10 +12,11 @@
 dF/dh of the written share is W_out times the gradient at the residual, so its product stands outside the integral.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from hashlib import sha256
+from itertools import chain
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from neurons.model.device import on_threads
 from neurons.model.forward import normalise
 from neurons.types import InputError, Measure, Progress, check_choice, check_is, check_progress, check_whole, elements
 
-ATTRIBUTED: tuple[Measure, ...] = ("contrast", "probability_difference", "cutoff_sharpness")
+ATTRIBUTED: tuple[Measure, ...] = ("probability_difference", "cutoff_sharpness")
 """Measures attributed if none is named. Another costs one more pass backwards through both paths."""
 STEPS = (4, 6, 8, 12, 16, 24, 32, 48, 64)
 """Numbers of nodes tried, one after the other."""
@@ -121,9 +122,11 @@ def _totals(
 ) -> "Totals | None":
     """The sums over all prompts; None where the first block's error is too large and more nodes are left to try."""
     totals = Totals.empty(ctx, measures)
-    for rows, shares in on_threads(ctx.model, of_rows, list(measured_rows(ctx))):
-        if not (totals.count.any() or is_last or shares.adds_up):
-            return None
+    first, *others = measured_rows(ctx)
+    tried = list(of_rows(first))
+    if not (is_last or tried[0][1].adds_up):
+        return None
+    for rows, shares in chain(tried, on_threads(ctx.model, of_rows, others)):
         totals.add(ctx, rows, shares)
         if progress:
             progress(int(totals.count.sum()), len(ctx))
@@ -180,46 +183,51 @@ def shares_of_block(ctx: AblationContext, block: Block, nodes: Nodes) -> Shares:
         clean = block.answer.values(normalise(block.kept.after[-1], *norm)[None])[:, 0]
         zero = torch.zeros(1).to(ctx.model.W_E)
         floors = [block.answer.values(held_between(ctx, block, other, zero).normed)[:, 0] for other in block.drawn]
-    share = torch.stack([_share(ctx, block, draw, nodes) for draw in range(len(block.drawn))]).mean(0)
-    written = torch.stack([_written(ctx, block, draw, nodes) for draw in range(len(block.drawn))]).mean(0)
-    return Shares(share, written, clean, torch.stack(floors).mean(0))
+    share, written = torch.zeros(2, len(clean), len(block.rows), len(ctx.cache.layers) * ctx.cache.d_mlp).to(clean)
+    for other in block.drawn:
+        _add_share(ctx, block, other, nodes, share)
+        _add_written(ctx, block, other, nodes, written)
+    draws = len(block.drawn)
+    return Shares(share.div_(draws), written.div_(draws), clean, torch.stack(floors).mean(0))
 
 
-def _share(ctx: AblationContext, block: Block, draw: int, nodes: Nodes) -> Float[Tensor, "K P M"]:
+def _add_share(
+    ctx: AblationContext, block: Block, other: Mapping[int, Tensor], nodes: Nodes, share: Float[Tensor, "K P M"]
+) -> None:
     with torch.enable_grad():
-        path = toward_clean(ctx, block, block.drawn[draw], nodes.at)
-    parts = []
-    for gradients in gradients_of(block, path.normed, list(path.at.values())):
-        of_layers = []
-        for gradient, away in zip(gradients, path.away.values(), strict=True):
-            total = torch.zeros_like(away[0])
-            for weight, one, distance in zip(nodes.weight, gradient, away, strict=True):
-                total.addcmul_(one * weight, distance)
-            of_layers.append(total)
-        parts.append(torch.cat(of_layers, -1))
-    return torch.stack(parts)
+        path = toward_clean(ctx, block, other, nodes.at)
+    found = gradients_of(block, path.normed, list(path.at.values()), nodes.weight)
+    for gradients, of_measure in zip(found, share, strict=True):
+        totals = of_measure.split(ctx.cache.d_mlp, -1)
+        for gradient, away, total in zip(gradients, path.away.values(), totals, strict=True):
+            for one, distance in zip(gradient, away, strict=True):
+                total.addcmul_(one, distance)
 
 
-def _written(ctx: AblationContext, block: Block, draw: int, nodes: Nodes) -> Float[Tensor, "K P M"]:
+def _add_written(
+    ctx: AblationContext, block: Block, other: Mapping[int, Tensor], nodes: Nodes, written: Float[Tensor, "K P M"]
+) -> None:
     with torch.enable_grad():
-        path = held_between(ctx, block, block.drawn[draw], nodes.at)
-    parts = []
-    for gradients in gradients_of(block, path.normed, list(path.at.values())):
-        of_layers = []
-        for layer, gradient in zip(path.at, gradients, strict=True):
-            whole = torch.einsum("n,npd->pd", nodes.weight, gradient)
-            distance = block.kept.post[layer] - block.drawn[draw][layer]
-            of_layers.append((whole @ ctx.model.blocks[layer].W_out.T) * distance)
-        parts.append(torch.cat(of_layers, -1))
-    return torch.stack(parts)
+        path = held_between(ctx, block, other, nodes.at)
+    found = gradients_of(block, path.normed, list(path.at.values()), nodes.weight)
+    for gradients, of_measure in zip(found, written, strict=True):
+        totals = of_measure.split(ctx.cache.d_mlp, -1)
+        for layer, gradient, total in zip(path.at, gradients, totals, strict=True):
+            at_neurons = gradient.sum(0) @ ctx.model.blocks[layer].W_out.T
+            total.addcmul_(at_neurons, block.kept.post[layer] - other[layer])
 
 
-def gradients_of(block: Block, normed: Float[Tensor, "n P d"], at: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
-    """For each measure, its gradient with respect to each of `at`."""
+def gradients_of(
+    block: Block, normed: Float[Tensor, "n P d"], at: list[Tensor], weight: Float[Tensor, " n"]
+) -> Iterator[tuple[Tensor, ...]]:
+    """For each measure, its gradient with respect to each of `at`, that of each point times its weight."""
     with torch.no_grad():
         _, outer = block.answer.with_gradient(normed)
+        outer *= weight[:, None, None]
     for k, gradient in enumerate(outer):
-        yield torch.autograd.grad(normed, at, gradient, retain_graph=k + 1 < len(outer))
+        with torch.enable_grad():  # of a number: torch checks the shape of a gradient given to it by a slow import
+            along = (normed * gradient).sum()
+        yield torch.autograd.grad(along, at, retain_graph=k + 1 < len(outer))
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,8 +26,8 @@ from neurons.circuit.graph import Layout
 from neurons.circuit.paths import Patching, depth_first
 from neurons.circuit.search_results import Found, Search
 from neurons.model.device import on_threads
-from neurons.model.forward import attention_scale, logsumexp, post_activation, year_logits
-from neurons.model.rerun import PositionTrace, attention_pattern, trace_between
+from neurons.model.forward import attention_pattern, attention_scale, logsumexp, post_activation, year_logits
+from neurons.model.rerun import PositionTrace, trace_between
 from neurons.types import InputError, Progress
 
 STEPS = 5
@@ -230,7 +230,7 @@ class _Heads:
         model, block, H = part.model, part.model.blocks[layer], part.model.config.n_heads
         first = run.keys[layer].shape[1] - run.n_positions
         queries, keys, values = run.queries[layer], run.keys[layer], run.values[layer]
-        pattern = attention_pattern(model, layer, queries, keys)
+        pattern = attention_pattern(model, layer, queries.transpose(1, 2), keys.transpose(1, 2))
         at_z = (into_residual @ block.W_O.T).unflatten(-1, (H, -1))
         at_pattern = torch.einsum("prhe,pthe->phrt", at_z, values)
         at_scores = pattern * (at_pattern - (pattern * at_pattern).sum(-1, keepdim=True))

@@ -17,8 +17,8 @@ from neurons.circuit.graph import Node
 from neurons.circuit.paths import Patching
 from neurons.circuit.results import Projection, Role
 from neurons.decomposition.shapes import correlations, doubly_centred, shape_of
-from neurons.model.forward import final_scale
-from neurons.model.rerun import attention_pattern, head_write, mlp_output
+from neurons.model.forward import attention_pattern, final_scale
+from neurons.model.rerun import head_write, mlp_output
 from neurons.rounding import MARGIN
 
 
@@ -48,7 +48,7 @@ def _role(paths: Patching, node: Node) -> Role:
 def attention(paths: Patching, head: Node) -> Float[np.ndarray, " T"]:
     """Return the mean attention of a head from its position over all tokens."""
     layer, index = head.layer, slice(head.head, (head.head or 0) + 1)
-    queries, keys = paths.base.queries[layer][:, :, index], paths.base.keys[layer][:, :, index]
+    queries, keys = (kept[layer][:, :, index].transpose(1, 2) for kept in (paths.base.queries, paths.base.keys))
     pattern = attention_pattern(paths.model, layer, queries, keys)
     return paths.averaging @ pattern[:, 0, paths.layout.at(head.position)].numpy(force=True).astype(float)
 

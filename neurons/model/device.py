@@ -73,6 +73,11 @@ def _year_logits(model: Model, prompts: PromptSet) -> Float[np.ndarray, "P 100"]
     return found.year_logits.numpy(force=True)
 
 
+def is_small(model: Model) -> bool:
+    """Whether its products are too small to be shared between threads."""
+    return model.config.d_model * model.config.d_mlp <= SMALL
+
+
 def on_threads(
     model: Model, function: Callable[[Task], Iterator[Result]], tasks: Sequence[Task], *, of_any_size: bool = False
 ) -> Iterator[Result]:
@@ -83,8 +88,7 @@ def on_threads(
     hold in the tasks. of_any_size: those of a large model are too, and its tasks need little memory.
     """
     threads = torch.get_num_threads()
-    is_small = of_any_size or model.config.d_model * model.config.d_mlp <= SMALL
-    if threads == 1 or len(tasks) < 2 or not is_small or model.device.type != "cpu":
+    if threads == 1 or len(tasks) < 2 or not (of_any_size or is_small(model)) or model.device.type != "cpu":
         for task in tasks:
             yield from function(task)
         return

@@ -82,14 +82,15 @@ class LayerPass:
     """One layer's pass over the last R of T positions of P prompts.
 
     pre [P, R, d]: the residual before the layer. queries [P, H, R, d_head]; keys, values [P, H, T, d_head] of all
-    positions. z [P, H, R, d_head]: each head's weighted sum of values before W_O. mid, after [P, R, d]: the residual
-    before and after the MLP. post [P, R, N]: the neurons after the nonlinearity.
+    positions. pattern [P, H, R, T]: the attention. z [P, H, R, d_head]: each head's weighted sum of values before W_O.
+    mid, after [P, R, d]: the residual before and after the MLP. post [P, R, N]: the neurons after the nonlinearity.
     """
 
     pre: Float[Tensor, "P R d"]
     queries: Float[Tensor, "P H r dh"]
     keys: Float[Tensor, "P H T dh"]
     values: Float[Tensor, "P H T dh"]
+    pattern: Float[Tensor, "P H r T"]
     z: Float[Tensor, "P H r dh"]
     mid: Float[Tensor, "P r d"]
     post: Float[Tensor, "P r N"]
@@ -120,7 +121,31 @@ def mlp(model: Model, layer: int, mid: Float[Tensor, "... d"]) -> Float[Tensor, 
 
 def final_scale(model: Model, residual: Float[Tensor, "... d"]) -> Float[Tensor, " ..."]:
     """sqrt(var + eps) of the final LayerNorm: TransformerLens's `ln_final.hook_scale`."""
-    return (residual.var(-1, unbiased=False) + model.config.layer_norm_eps).sqrt()
+    centred = residual - residual.mean(-1, keepdim=True)  # torch's var takes several times as long
+    return (centred.square().mean(-1) + model.config.layer_norm_eps).sqrt()
+
+
+def softmax(scores: Float[Tensor, "... T"]) -> Float[Tensor, "... T"]:
+    """Over a last dimension as short as a prompt: torch's takes several times as long there."""
+    weights = (scores - scores.detach().amax(-1, keepdim=True)).exp()
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def attention_pattern(
+    model: Model,
+    layer: int,
+    queries: Float[Tensor, "P H R dh"],
+    keys: Float[Tensor, "P H T dh"],
+    *,
+    seen: Bool[Tensor, "P T"] | None = None,
+) -> Float[Tensor, "P H R T"]:
+    """The attention of each of the last R positions over all T; seen: where a token stands, None for everywhere."""
+    R, T = queries.shape[2], keys.shape[2]
+    mask = torch.ones(R, T, dtype=torch.bool, device=keys.device).tril(T - R)
+    if seen is not None:  # a position without a token attends to itself, which nobody reads
+        mask = mask & seen[:, None, None] | torch.eye(T, dtype=torch.bool, device=keys.device)[T - R :]
+    scores = (queries * attention_scale(model, layer)) @ keys.mT
+    return softmax(scores.masked_fill(~mask, -math.inf))
 
 
 def year_logits(
@@ -188,8 +213,8 @@ def trace(model: Model, tokens: Int[np.ndarray, "P T"], *, shared: int, blend: B
     keys, values, heads, mids, posts, after = [], [], [], [], [], []
     embedding = _embedded(model, tokens, shared, blend)[:, -1]
     for one in layer_passes(model, tokens, shared=shared, blend=blend):
-        keys.append(one.keys[:, :, :-1].contiguous())
-        values.append(one.values[:, :, :-1].contiguous())
+        keys.append(one.keys[:, :, :-1])
+        values.append(one.values[:, :, :-1])
         heads.append(one.z[:, :, -1].clone())
         mids.append(one.mid[:, -1].clone())
         posts.append(one.post[:, -1].clone())
@@ -277,15 +302,12 @@ def layer_pass(
     q, k, v = (part.transpose(1, 2) for part in _query_key_value(model, block, x))
     keys, values = torch.cat([earlier_keys, k], 2), torch.cat([earlier_values, v], 2)
     read = slice(-1 if only_end else 0, None)
-    q = q[:, :, read]
-    R, T = q.shape[2], keys.shape[2]
-    mask = torch.ones(R, T, dtype=torch.bool, device=x.device).tril(T - R)
-    if seen is not None:  # a position without a token attends to itself, which nobody reads
-        mask = mask & seen[:, None, None] | torch.eye(T, dtype=torch.bool, device=x.device)[T - R :]
-    z = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=attention_scale(model, layer))
+    pattern = attention_pattern(model, layer, q[:, :, read], keys, seen=seen)
+    z = pattern @ values
     mid = x[:, read] + _affine(z.transpose(1, 2).flatten(2), block.W_O, block.b_O)
     post = post_activation(model, layer, mid)
-    return LayerPass(x, q, keys, values, z, mid, post, after=mid + _affine(post, block.W_out, block.b_out))
+    after = mid + _affine(post, block.W_out, block.b_out)
+    return LayerPass(x, q[:, :, read], keys, values, pattern, z, mid, post, after)
 
 
 def _embedded(model: Model, tokens: Int[np.ndarray, "P T"], shared: int, blend: Blend | None) -> Float[Tensor, "P R d"]:

@@ -9,16 +9,23 @@
 The output of a head is `z @ W_O`, without the bias, which is the same in every run.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurons.model.forward import LayerPass, attention_scale, layer_pass, layer_passes, normalise, post_activation
+from neurons.model.forward import (
+    LayerPass,
+    attention_scale,
+    layer_pass,
+    layer_passes,
+    normalise,
+    post_activation,
+    softmax,
+)
 from neurons.model.model import Block, Model
 
 PROMPTS = 64
@@ -100,23 +107,6 @@ def _kept(passes: Iterable[LayerPass]) -> PositionTrace:
     return PositionTrace(*(tuple(kept) for kept in (pre, mids, queries, keys, values, heads)))
 
 
-def attention_pattern(
-    model: Model,
-    layer: int,
-    queries: Float[Tensor, "P R H dh"],
-    keys: Float[Tensor, "P T H dh"],
-    *,
-    seen: Bool[Tensor, "P T"] | None = None,
-) -> Float[Tensor, "P H R T"]:
-    """The attention of each of the last R positions over all T; seen: where a token stands, None for everywhere."""
-    scores = torch.einsum("prhe,pthe->phrt", queries, keys) * attention_scale(model, layer)
-    R, T = scores.shape[-2:]
-    mask = torch.ones(R, T, dtype=torch.bool, device=scores.device).tril(T - R)
-    if seen is not None:  # a position without a token attends to itself, which nobody reads
-        mask = mask & seen[:, None, None] | torch.eye(T, dtype=torch.bool, device=scores.device)[T - R :]
-    return scores.masked_fill(~mask, -math.inf).softmax(-1)
-
-
 def head_write(model: Model, layer: int, head: int, z: Float[Tensor, "... dh"]) -> Float[Tensor, "... d"]:
     """The output of a head, from its weighted sum of values."""
     return z @ model.blocks[layer].W_O[_columns(model, head)]
@@ -178,7 +168,7 @@ def head_again(
         column = (q * k_new).sum(-1)
         scores = scores.expand(max(len(scores), len(column)), -1, -1).clone()
         scores[..., first + at] = column
-    pattern = (scores * attention_scale(model, layer)).softmax(-1)
+    pattern = softmax(scores * attention_scale(model, layer))
     z = torch.einsum("npt,pte->npe", pattern, v)
     for at, normed in values.items():
         v_new = _projected(model, layer, head, "v", normed)

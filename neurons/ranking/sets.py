@@ -12,6 +12,7 @@ Where so many sets on all prompts would be too much work, they are run on a samp
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 
 from neurons.attribution.end import block_of, measured_rows, with_kept
@@ -22,7 +23,7 @@ from neurons.attribution.spread import spread_shares
 from neurons.intervention.context import PER_YEAR, AblationContext
 from neurons.intervention.draws import DRAWS, random_years
 from neurons.intervention.groups import MEASURES
-from neurons.model.device import on_threads
+from neurons.model.device import in_double, on_threads
 from neurons.parallel import is_spread
 from neurons.types import Measure, Progress, check_is, check_whole
 
@@ -60,10 +61,10 @@ def kept_measures(
     done, taken = 0.0, random_years(ctx.cache, draws=draws, seed=seed)
 
     def of_rows(rows: Int[np.ndarray, " P"]) -> Iterator[tuple[float, Float[np.ndarray, "K G Y"]]]:
-        block, average = block_of(ctx, measures, rows, taken[:, rows]), ctx.averaging_of(rows).T
+        block, average = block_of(ctx, measures, rows, taken[:, rows]), torch.as_tensor(ctx.averaging_of(rows).T / draws)
         for other in block.drawn:
-            values = with_kept(ctx, block, other, kept).numpy(force=True)
-            yield len(rows) / draws, values.astype(float) @ average / draws
+            values = in_double(with_kept(ctx, block, other, kept))
+            yield len(rows) / draws, (values @ average.to(values)).numpy(force=True)
 
     for prompts, means in on_threads(ctx.model, of_rows, list(measured_rows(ctx))):
         found += means

@@ -114,9 +114,10 @@ def _read(ctx: AblationContext, block: Block, other: Mapping[int, Float[Tensor, 
                 x = x.detach().requires_grad_()
         read = [*attention.values(), *(held[at] for held in (mlps, pre) for at in attention)]
         final = normalise(x, model.ln_final, model.config.layer_norm_eps)
-    with torch.no_grad():
-        outer = block.answer.with_gradient(final)[1][0]
-    found = torch.autograd.grad(final, read, outer) if read else ()
+        with torch.no_grad():
+            outer = block.answer.with_gradient(final)[1][0]
+        along = (final * outer).sum()
+    found = torch.autograd.grad(along, read) if read else ()
     n, later = len(attention), list(attention)
     of_attention, of_mlp, of_pre = (
         dict(zip(later, found[start : start + n], strict=True)) for start in (0, n, 2 * n)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from neurons.study.opened import Opened
 from neurons.task.tasks import TASKS
-from neurons.types import InputError, NeuronId
+from neurons.types import OF_LOGITS, InputError, NeuronId
 
 if TYPE_CHECKING:
     from neurons.attribution.position_results import Positions
@@ -29,7 +29,7 @@ class Answered(Opened):
         return self._once("effects", lambda: LogitEffects(self.activations, self.years))
 
     def attributed(self) -> "Attributed":
-        """Shares of every neuron in every measure, and how many neurons it takes; runs the model once."""
+        """Every neuron's shares of probability difference and cutoff sharpness, and how many neurons it takes."""
 
         def make() -> "Attributed":
             from neurons.ranking.sets import attributed
@@ -45,7 +45,7 @@ class Answered(Opened):
     def attribution(self, measure: "Measure" = "probability_difference") -> "Attribution":
         """Every neuron's share and written share in one measure, with intervals over centuries.
 
-        Those of the logit step are computed when asked for; the others are kept.
+        Those of probability difference and cutoff sharpness are kept; the others are computed when asked for.
         """
 
         def make() -> "Attribution":
@@ -55,8 +55,8 @@ class Answered(Opened):
                 ctx, seed = self.context(), self.plan.settings.seed
                 return attribute(ctx, measures=[measure], seed=seed, progress=progress)[measure]
 
-        if measure == "logit_step":
-            return self._once("attribution of the logit step", make)
+        if measure in OF_LOGITS:
+            return self._once(f"attribution of the {measure}", make)
         return self.attributed().share(measure)
 
     def sufficient_set(

@@ -37,7 +37,7 @@ KEPT = {
     "text": ("neurons.weights.results:TextStudy", "1"),
     "specificity": ("neurons.weights.specificity_results:Specificity", "1"),
     "neighbours": ("neurons.weights.results:NeighboursOfAll", "1"),
-    "attribution": ("neurons.attribution.results:Attributed", "3"),
+    "attribution": ("neurons.attribution.results:Attributed", "4"),
     "positions": ("neurons.attribution.position_results:Positions", "1"),
     "sets": ("neurons.ranking.set_results:SetStudy", "1"),
     "interchange": ("neurons.ranking.set_results:Interchange", "2"),

@@ -47,7 +47,7 @@ class Joined:
 
     @cached_property
     def found(self) -> dict[Measure, Attribution]:
-        return attribute(self.on, draws=1, seed=self.seed, steps=64)
+        return attribute(self.on, measures=MEASURES, draws=1, seed=self.seed, steps=64)
 
     def recovered(self, measure: Measure, kept: np.ndarray) -> np.ndarray:
         """[G]: of clean minus floor, with sets [G, 64] kept."""

@@ -74,7 +74,7 @@ def test_clean_and_floor_equal_hooks(small_in_double: AblationContext) -> None:
     oracle = hooked_shares(ctx.model, ctx.cache.layers, ctx.year_ids)
     tokens, year = ctx.tokens[ctx.rows], ctx.cache.start_year[ctx.rows]
     other = oracle.post(ctx.tokens[random_years(ctx.cache, draws=1, seed=5)[0, ctx.rows]])
-    for measure, found in attribute(ctx, draws=1, seed=5, steps=1).items():
+    for measure, found in attribute(ctx, measures=MEASURES, draws=1, seed=5, steps=1).items():
         for alpha, values in ((0.0, found.floor), (1.0, found.clean)):
             masks = {layer: torch.full_like(post, alpha) for layer, post in other.items()}
             expected = oracle.values(measure, tokens, year, masks, other).numpy()
@@ -86,7 +86,7 @@ def test_clean_and_floor_equal_hooks(small_in_double: AblationContext) -> None:
 
 def test_shares_add_up_to_clean_minus_floor(small_in_double: AblationContext) -> None:
     """With enough nodes to the last digits: the integral is that of a smooth function."""
-    for found in attribute(small_in_double, draws=1, steps=16).values():
+    for found in attribute(small_in_double, measures=MEASURES, draws=1, steps=16).values():
         for shares in (found.by_start_year, found.written_by_start_year):
             assert relative(shares.sum(1), found.clean - found.floor) < 1e-9
         assert found.sum_error < 1e-9
@@ -109,7 +109,7 @@ def test_the_last_layer_s_written_share_and_share_differ_by_no_later_neuron(tmp_
     model = load_model(write_random_gpt2(tmp_path / "model", n_layer=2, n_embd=24, n_head=3))
     cache = cache_activations(model, year_spans(model.tokenizer, nouns=1), layers=(1,), cache_dir=tmp_path)
     ctx = ablation_context(model.to(torch.float64), cache, years=SPREAD)
-    for found in attribute(ctx, draws=2, steps=4).values():
+    for found in attribute(ctx, measures=MEASURES, draws=2, steps=4).values():
         assert relative(found.written_share, found.share) < 1e-10
 
 
@@ -129,7 +129,7 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_numbers(
     monkeypatch.setattr("neurons.attribution.end.PROMPT_BLOCK", 10)
     ctx, computed = small_in_double, []
     beside = set(ctx.cache.path.parent.iterdir())
-    whole = attribute(ctx, draws=2, steps=2)["contrast"]
+    whole = attribute(ctx, draws=2, steps=2)["cutoff_sharpness"]
 
     def stop(done: int, _: int) -> None:
         if done > 20:
@@ -140,7 +140,7 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_numbers(
     monkeypatch.setattr(
         "neurons.attribution.shares.shares_of_block", lambda *given: computed.append(1) or shares_of_block(*given)
     )
-    again = attribute(ctx, draws=2, steps=2, keep=True)["contrast"]
+    again = attribute(ctx, draws=2, steps=2, keep=True)["cutoff_sharpness"]
     blocks = len(list(measured_rows(ctx)))
     assert 0 < len(computed) < blocks
     assert np.array_equal(again.by_century, whole.by_century, equal_nan=True)
@@ -227,7 +227,7 @@ def test_keeping_the_first_neurons_recovers_what_the_trial_did(mini_model: Model
 
 
 def test_neurons_are_named_and_ordered(mini_few: AblationContext) -> None:
-    found = attribute(mini_few, draws=1, steps=2)["contrast"]
+    found = attribute(mini_few, draws=1, steps=2)["cutoff_sharpness"]
     order = found.order()
     assert (np.diff(found.share[order]) <= RESOLUTION * np.abs(found.share).max()).all()
     frame = found.to_frame()

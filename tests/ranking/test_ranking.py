@@ -8,6 +8,7 @@ import pytest
 from conftest import PlantedCase
 
 from neurons.attribution.results import Attributed
+from neurons.attribution.shares import attribute
 from neurons.cache.format import Cache
 from neurons.decomposition.effects import LogitEffects, logit_effects
 from neurons.intervention.context import ablation_context
@@ -39,8 +40,8 @@ def test_the_planted_neurons_come_first_and_nothing_else_boosts(
     """In the contrast exactly they have the largest shares; in probabilities decoys orthogonal to it act a little."""
     case = planted_case(seed)
     greater, roles = set(case.truth.roles["greater"]), case.truth.roles
-    shares = attributed(ablation_context(case.model, case.cache, nouns=1))
-    by_contrast = shares.share("contrast")
+    ctx = ablation_context(case.model, case.cache, nouns=1)
+    shares, by_contrast = attributed(ctx), attribute(ctx, measures=["contrast"])["contrast"]
     assert {by_contrast.neurons[row] for row in by_contrast.order()[: len(greater)].tolist()} == greater
     found = rank(logit_effects(case.cache), attribution=shares)
     boosting = found.boosting_neurons()

@@ -127,9 +127,9 @@ def test_routes_of_total_effects_equal_hooks_on_the_whole_model(
 # --- sums ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("measure", ATTRIBUTED)
+@pytest.mark.parametrize("measure", [*ATTRIBUTED, "contrast"])
 def test_routes_of_a_share_add_up_to_the_share(mini_few: AblationContext, measure: Measure) -> None:
-    whole = attribute(mini_few, draws=2, seed=3, steps=6)[measure]
+    whole = attribute(mini_few, measures=[measure], draws=2, seed=3, steps=6)[measure]
     first = [whole.neurons[row] for row in whole.order()[:40].tolist()]
     found = share_routes(mini_few, first, steps=6, draws=2, seed=3, measure=measure)
     assert found.total == pytest.approx([whole.share_of(neuron) for neuron in first], abs=1e-6)
