@@ -5,6 +5,7 @@ them: in spawned processes with `jobs`, on a Dask cluster with `scheduler`, or w
 `joblib.parallel_config(...)` says (Dask, Ray).
 """
 
+import gc
 import re
 import socket
 import sys
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from neurons.types import CacheError, InputError, Progress, check_whole, quoted
+from neurons.types import FEW_COLLECTIONS, CacheError, InputError, Progress, check_whole, quoted
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -95,7 +96,8 @@ def _in_parallel(
 def _backend(jobs: int | None, scheduler: str | None) -> Iterator[dict[str, Any]]:
     """Yield joblib's settings; a connection to the scheduler is closed again."""
     if scheduler is None:
-        yield {} if jobs is None else {"n_jobs": jobs, "backend": "loky"}
+        few = {"initializer": gc.set_threshold, "initargs": (FEW_COLLECTIONS,)}
+        yield {} if jobs is None else {"n_jobs": jobs, "backend": "loky", **few}
         return
     from joblib import parallel_config
 

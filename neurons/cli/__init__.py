@@ -5,3 +5,8 @@ tables, JSON), then a file for each group: `core` (report, behaviour, rank, effe
 `causal_tables`, `compose` (cluster, compose), `circuit`, `comparisons` (tasks, check, compare), `caches` (cache,
 models).
 """
+
+import os
+
+# NumPy reads it as it loads; a second thread of its own gains nothing and waits busily on a core that torch needs
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -14,12 +14,10 @@ from typing import Annotated, Any
 
 import typer
 
-from neurons.types import NeuronsError
+from neurons.types import FEW_COLLECTIONS, NeuronsError
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Typer carries a click of its own, whose place is private; this is its class for wrong usage."""
-FEW_COLLECTIONS = 300_000
-"""Objects made until garbage is looked for: importing torch makes 260,000, and none of them is garbage."""
 INTERRUPTED = 130
 """Typer catches Ctrl-C and returns this."""
 
@@ -67,7 +65,6 @@ def _root(
 
 def main() -> None:
     """Run the command; a failure is one line on standard error and exit code 1, or 2 for wrong usage."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's: its threads would wait busily on cores of torch's
     gc.set_threshold(FEW_COLLECTIONS)
     atexit.register(gc.freeze)  # else the process ends with a search for garbage in all that torch made, 0.3 s
     debug = "--debug" in sys.argv

@@ -61,10 +61,13 @@ def kept_measures(
     done, taken = 0.0, random_years(ctx.cache, draws=draws, seed=seed)
 
     def of_rows(rows: Int[np.ndarray, " P"]) -> Iterator[tuple[float, Float[np.ndarray, "K G Y"]]]:
-        block, average = block_of(ctx, measures, rows, taken[:, rows]), torch.as_tensor(ctx.averaging_of(rows).T / draws)
+        block, average = (
+            block_of(ctx, measures, rows, taken[:, rows]),
+            torch.as_tensor(ctx.averaging_of(rows).T / draws),
+        )
         for other in block.drawn:
             values = in_double(with_kept(ctx, block, other, kept))
-            yield len(rows) / draws, (values @ average.to(values)).numpy(force=True)
+            yield len(rows) / draws, (values @ average.to(values) / draws).numpy(force=True)
 
     for prompts, means in on_threads(ctx.model, of_rows, list(measured_rows(ctx))):
         found += means

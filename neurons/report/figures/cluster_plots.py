@@ -1,6 +1,7 @@
 """Figures of clusters and of tuning curves, in the style of `plots`; results in, matplotlib Figures out."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ from neurons.report.figures.plots import (
     RAISES,
     START_YEAR,
     WIDE,
+    Draw,
     add_axes,
     new_figure,
     part_maps,
@@ -29,23 +31,23 @@ GALLERY = 12
 LEAVES = 40
 
 
-def cluster_figures(found: Clustering) -> dict[str, Figure]:
-    """Every figure of a clustering by file name but its tuning curves; none where no neuron was clustered."""
+def cluster_figures(found: Clustering) -> dict[str, Draw]:
+    """What draws each figure of a clustering but its tuning curves; nothing where no neuron was clustered."""
     if not len(found.tuning):
         return {}
-    figures = {"scatter": cluster_scatter(found)}
+    figures: dict[str, Draw] = {"scatter": partial(cluster_scatter, found)}
     if found.clusters:
-        figures["shares"] = share_bars(found)
+        figures["shares"] = partial(share_bars, found)
     if len(found.merges):
-        figures["dendrogram"] = cluster_dendrogram(found)
+        figures["dendrogram"] = partial(cluster_dendrogram, found)
     if found.clusters:
-        figures["medoids"] = cluster_gallery(found)
+        figures["medoids"] = partial(cluster_gallery, found)
     return figures
 
 
-def tuning_figures(tuning: Tuning) -> dict[str, Figure]:
-    """The first tuning curves as `tuning`; none where no neuron was clustered."""
-    return {"tuning": tuning_gallery(tuning)} if len(tuning) else {}
+def tuning_figures(tuning: Tuning) -> dict[str, Draw]:
+    """What draws the first tuning curves, as `tuning`; nothing where no neuron was clustered."""
+    return {"tuning": partial(tuning_gallery, tuning)} if len(tuning) else {}
 
 
 @styled

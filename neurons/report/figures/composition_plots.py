@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from neurons.regression.results import Composition
 from neurons.regression.terms import TERMS
 from neurons.regression.tiling_results import Tiling
 from neurons.report.figures.files import save
-from neurons.report.figures.plots import COLUMN, HEIGHT, LAYER_COLOURS, add_axes, new_figure, styled
+from neurons.report.figures.plots import COLUMN, HEIGHT, LAYER_COLOURS, Draw, add_axes, new_figure, styled
 from neurons.report.figures.tiling_plots import (
     exchange_curve,
     faithfulness_points,
@@ -44,28 +45,28 @@ CAPTIONS = {
 }
 
 
-def save_all(figures: Mapping[str, Figure], folder: Path) -> None:
+def save_all(figures: Mapping[str, Draw], folder: Path) -> None:
     """Each figure as SVG under its name; raises `OutputError` when the folder cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"folder {os.fspath(folder)!r} cannot be made: {error.strerror or error}") from None
-    for name, figure in figures.items():
-        save(figure, folder / f"{name}.svg")
+    for name, draw in figures.items():
+        save(draw(), folder / f"{name}.svg")
 
 
 def composition_figures(
     found: Composition, tiling: Tiling | None = None, faithfulness: Faithfulness | None = None
-) -> dict[str, Figure]:
-    """Every figure of a composition by file name, the tiling first; `tuning_figures` has the curves."""
-    figures: dict[str, Figure] = {}
+) -> dict[str, Draw]:
+    """What draws each figure of a composition, the tiling first; `tuning_figures` has the curves."""
+    figures: dict[str, Draw] = {}
     if tiling is not None and len(tiling):
-        figures |= {"tiling": tiling_figure(tiling, found.sparse), "law": law_scatter(tiling)}
+        figures |= {"tiling": partial(tiling_figure, tiling, found.sparse), "law": partial(law_scatter, tiling)}
         if tiling.exchange is not None and tiling.exchange.by_distance:
-            figures["exchange"] = exchange_curve(tiling.exchange)
+            figures["exchange"] = partial(exchange_curve, tiling.exchange)
     if faithfulness is not None:
-        figures["faithfulness"] = faithfulness_points(faithfulness)
-    return figures | {"sparse": sparse_curve(found.sparse), "terms": term_bars(found)}
+        figures["faithfulness"] = partial(faithfulness_points, faithfulness)
+    return figures | {"sparse": partial(sparse_curve, found.sparse), "terms": partial(term_bars, found)}
 
 
 @styled

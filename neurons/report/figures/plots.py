@@ -8,7 +8,7 @@ Maps have the start year YY as rows (00 on top) and the answer's year as columns
 upper right triangle. Colours are centred at zero: red raises a year's logit, blue lowers it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import matplotlib as mpl
@@ -32,6 +32,9 @@ RAISES, LOWERS, NEUTRAL, ACCENT = "#b2182b", "#2166ac", "#4d4d4d", "#d55e00"
 CENTRED, SEQUENTIAL, NO_DATA = "RdBu_r", "YlGnBu", "#d9d9d9"
 LAYER_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d")
 """Okabe and Ito's palette: told apart with every common colour blindness."""
+
+Draw = Callable[[], Figure]
+"""Draws a figure when it is written."""
 
 STYLE = {
     "font.family": "DejaVu Sans",

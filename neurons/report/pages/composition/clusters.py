@@ -1,11 +1,13 @@
 """The page `clusters` and one for each cluster, made from the results alone."""
 
+from collections.abc import Mapping
 from functools import partial
 
 from neurons.clustering.results import STABILITY_BAR, Cluster, Clustering
 from neurons.regression.results import Composition
 from neurons.report.blocks import Block, Column, Facts, Gallery, Page, PageLink, Picture, Section, Table, Text, number
 from neurons.report.figures import cluster_plots, plots
+from neurons.report.figures.plots import Draw
 from neurons.report.pages.composition.composed import gallery, regression_facts
 from neurons.report.pages.neuron import neuron_link
 
@@ -47,7 +49,7 @@ def _clusters_page(found: Clustering) -> Page:
     figures = cluster_plots.cluster_figures(found)
     if not found.clusters:  # else each cluster's page shows its members' curves
         figures = cluster_plots.tuning_figures(found.tuning) | figures
-    sections.append(Section("Similarity and effect maps", (gallery("clusters", figures, CLUSTER_CAPTIONS),)))
+    sections.append(Section("Similarity and effect maps", (_gallery(found, figures),)))
     if found.notes:
         sections.append(Section("Notes", tuple(Text((note,)) for note in found.notes)))
     return Page("clusters", "Clusters", lead, tuple(sections), data=found.to_json())
@@ -82,8 +84,8 @@ def _continuum(found: Clustering) -> tuple[Block, ...]:
 def clusters_section(clustering: Clustering, composition: Composition, paged: frozenset[str]) -> Section:
     """For the index: the clusters' maps and a summary of the composition. paged: the neurons that have a page."""
     verdict = clustering.verdict()
-    maps = cluster_plots.cluster_gallery(clustering) if clustering.clusters else None
-    medoids = gallery("clusters", {"medoids": maps}, CLUSTER_CAPTIONS) if maps else None
+    figures = cluster_plots.cluster_figures(clustering)
+    medoids = _gallery(clustering, {"medoids": figures["medoids"]}) if clustering.clusters else None
     columns = (Column("cluster"), Column("medoid"), Column("neurons", "count"), Column("contrast (logits)", "number"),
                Column("description"))  # fmt: skip
     rows = tuple(
@@ -99,6 +101,11 @@ def clusters_section(clustering: Clustering, composition: Composition, paged: fr
     clusters = (medoids, Table(f"{verdict[0].upper()}{verdict[1:]}", columns, rows)) if medoids else ()
     claim = f"{verdict[0].upper()}{verdict[1:]}."
     return Section("Clusters and composition", (*clusters, regression_facts(composition)), claim)
+
+
+def _gallery(found: Clustering, figures: Mapping[str, Draw]) -> Gallery:
+    several = {name for name, count in (("medoids", len(found.clusters)), ("tuning", len(found.tuning))) if count > 1}
+    return gallery("clusters", figures, CLUSTER_CAPTIONS, {"dendrogram"} | several)
 
 
 def _shares(found: Clustering) -> Facts:

@@ -1,17 +1,19 @@
 """The page `composition`: tiling, faithfulness, sums of the first neurons, regression; and the index's part of it."""
 
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from functools import partial
-
-from matplotlib.figure import Figure
 
 from neurons.regression.faithfulness_results import Faithfulness, Recovered
 from neurons.regression.results import Composition
 from neurons.regression.tiling_results import Tiling, composed_json
 from neurons.report.blocks import Column, Facts, Gallery, Page, Picture, Section, Span, Table, Text, number
-from neurons.report.figures import composition_plots, plots, tiling_plots
+from neurons.report.figures import composition_plots, tiling_plots
+from neurons.report.figures.plots import Draw
 from neurons.report.pages.neuron import neuron_link
 
+TWO_COLUMNS = frozenset({"tiling", "faithfulness"})
+"""Figures as wide as both columns of a paper."""
 MOST = 0.9
 """R^2 of the map from which on the first neurons are said to make it."""
 
@@ -60,7 +62,8 @@ def composition_page(
     """Composition of the greater-than map: tiling, descriptions put back into the model, sums, regression."""
     figures = composition_plots.composition_figures(found, tiling, faithfulness)
     galleries = {
-        name: gallery("composition", {name: figure}, composition_plots.CAPTIONS) for name, figure in figures.items()
+        name: gallery("composition", {name: draw}, composition_plots.CAPTIONS, TWO_COLUMNS)
+        for name, draw in figures.items()
     }
     sections = []
     if tiling is not None and "tiling" in galleries:
@@ -217,20 +220,11 @@ def _parts_table(found: Composition) -> Table:
     )
 
 
-def gallery(page: str, figures: dict[str, Figure], captions: dict[str, str]) -> Gallery:
+def gallery(page: str, figures: Mapping[str, Draw], captions: Mapping[str, str], wide: Container[str]) -> Gallery:
+    """Figures of a page; wide: those of two columns."""
     return Gallery(
         tuple(
-            Picture(
-                f"{page}-{name}",
-                partial(_drawn, figure),
-                captions[name],
-                captions[name],
-                wide=bool(figure.get_figwidth() > plots.COLUMN),
-            )
-            for name, figure in figures.items()
+            Picture(f"{page}-{name}", draw, captions[name], captions[name], wide=name in wide)
+            for name, draw in figures.items()
         )
     )
-
-
-def _drawn(figure: Figure) -> Figure:
-    return figure
