@@ -5,6 +5,7 @@ them: in spawned processes with `jobs`, on a Dask cluster with `scheduler`, or w
 `joblib.parallel_config(...)` says (Dask, Ray).
 """
 
+import atexit
 import gc
 import re
 import socket
@@ -13,12 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from neurons.types import FEW_COLLECTIONS, CacheError, InputError, Progress, check_whole, quoted
+from neurons.types import CacheError, InputError, Progress, check_whole, quoted
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 CONNECT_SECONDS = 10
+FEW_COLLECTIONS = 1_000_000
+"""Objects that a process for tasks makes until it looks for garbage: some 60 drawn figures, 150 MB."""
 
 
 def is_spread(jobs: int | None, scheduler: str | None) -> bool:
@@ -96,13 +99,18 @@ def _in_parallel(
 def _backend(jobs: int | None, scheduler: str | None) -> Iterator[dict[str, Any]]:
     """Yield joblib's settings; a connection to the scheduler is closed again."""
     if scheduler is None:
-        few = {"initializer": gc.set_threshold, "initargs": (FEW_COLLECTIONS,)}
-        yield {} if jobs is None else {"n_jobs": jobs, "backend": "loky", **few}
+        yield {} if jobs is None else {"n_jobs": jobs, "backend": "loky", "initializer": _collect_seldom}
         return
     from joblib import parallel_config
 
     with _client(scheduler) as client, parallel_config("dask", client=client):
         yield {}
+
+
+def _collect_seldom() -> None:
+    """Of a new process: neither its imports nor its end are searched for garbage."""
+    gc.set_threshold(FEW_COLLECTIONS)
+    atexit.register(gc.freeze)
 
 
 @contextmanager

@@ -28,8 +28,6 @@ Device = Literal["cpu", "cuda", "mps"]
 """Where a model runs."""
 
 MOST_RESAMPLES = 100_000
-FEW_COLLECTIONS = 300_000
-"""Objects that a process makes until it looks for garbage: importing torch makes 260,000, and none of them is."""
 
 
 @contextmanager

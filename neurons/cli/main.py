@@ -14,10 +14,12 @@ from typing import Annotated, Any
 
 import typer
 
-from neurons.types import FEW_COLLECTIONS, NeuronsError
+from neurons.types import NeuronsError
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Typer carries a click of its own, whose place is private; this is its class for wrong usage."""
+FEW_COLLECTIONS = 300_000
+"""Objects made until garbage is looked for: importing torch makes 260,000, and none of them is garbage."""
 INTERRUPTED = 130
 """Typer catches Ctrl-C and returns this."""
 
