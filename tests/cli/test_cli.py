@@ -1,6 +1,7 @@
 """The command: results on standard output, one line and an exit code for what cannot be done."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -275,6 +276,17 @@ def test_a_command_on_an_existing_cache_imports_no_torch(
         [sys.executable, "-c", NO_TORCH, *command, *where], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_numpys_own_products_have_one_thread_in_the_command() -> None:
+    code = (
+        "import neurons.cli.main, numpy\n"
+        "from threadpoolctl import threadpool_info\n"
+        "print({one['num_threads'] for one in threadpool_info() if one['internal_api'] == 'openblas'} <= {1})"
+    )
+    asked = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], env=asked, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 def test_importing_the_package_loads_no_heavy_library() -> None:

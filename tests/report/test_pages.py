@@ -30,6 +30,7 @@ from neurons.report.blocks import (
     Code,
     Column,
     Facts,
+    Gallery,
     Page,
     Section,
     Span,
@@ -40,7 +41,10 @@ from neurons.report.blocks import (
     with_space,
 )
 from neurons.report.contents import Contents, paged_neurons
+from neurons.report.figures.plots import COLUMN
 from neurons.report.numbers import behaviour_numbers
+from neurons.report.pages.composition.clusters import cluster_pages
+from neurons.report.pages.composition.composed import composition_page
 from neurons.report.pages.ranking import positions_sections
 from neurons.report.render import MANY, Site, row_data, shade, to_html
 from neurons.report.report import write_report
@@ -313,6 +317,15 @@ def clustered(effects, ranking, clustering, composition, tmp_path_factory) -> Pa
     contents = Contents(effects, ranking, paged, clustering=clustering, composition=composition)
     write_report(contents, folder=folder, command="x")
     return folder
+
+
+def test_the_page_knows_which_figures_of_clusters_and_composition_take_two_columns(clustering, composition):
+    pages = [*cluster_pages(clustering, frozenset()), composition_page(composition, None, None, frozenset())]
+    blocks = [block for page in pages for section in page.sections for block in section.blocks]
+    pictures = [picture for block in blocks if isinstance(block, Gallery) for picture in block.pictures]
+    assert {True, False} == {picture.wide for picture in pictures}
+    for picture in pictures:
+        assert picture.wide == (picture.draw().get_figwidth() > COLUMN), picture.name
 
 
 def test_pages_of_analyses_are_linked_from_the_index_and_their_numbers_kept(clustered, composition):

@@ -16,7 +16,7 @@ from neurons.ranking.results import SHAPLEY, OrderComparison
 from neurons.shown import WIDTH, Shown
 from neurons.study.opened import Opened
 from neurons.study.study import Study
-from neurons.types import NeuronId
+from neurons.types import OF_LOGITS, Measure, NeuronId
 
 YEARS = tuple(range(5, 96, 10))
 NEURONS = ["L9N43", "L10N18"]
@@ -203,6 +203,15 @@ def test_one_effect_is_what_the_command_prints(results: Results, printed: Callab
     labelled = results["effects"].of("L9N43", start_year=45)
     assert labelled.dims == ("year",)
     assert labelled.values.tolist() == found["logits"]
+
+
+@pytest.mark.parametrize("measure", OF_LOGITS)
+def test_shares_of_logits_are_computed_when_asked(results: Results, measure: Measure) -> None:
+    assert measure not in {one.measure for one in results["attributed"].shares}
+    found = results.study.attribution(measure)
+    moved = float((found.clean - found.floor).mean())
+    assert found.measure == measure
+    assert float(found.share.sum()) == pytest.approx(moved, abs=0.005 * moved)
 
 
 def test_statistics_are_those_beside_the_ranking(results: Results, printed: Callable[..., Any]) -> None:
