@@ -23,8 +23,8 @@ from neurons.attribution.shares import Nodes, gradients_of, shares_of_block
 from neurons.intervention.context import AblationContext
 from neurons.intervention.draws import DRAWS, random_years
 from neurons.intervention.groups import MEASURES
-from neurons.model.forward import Blend, EndTrace, activate, attention_scale, trace
-from neurons.model.model import LayerNorm, Model
+from neurons.model.forward import Blend, EndTrace, trace
+from neurons.model.model import LayerNorm, Model, activate, attention_scale
 from neurons.types import Measure, Progress
 
 STEPS = 5

@@ -22,8 +22,8 @@ from neurons.intervention.draws import noun_centuries, random_years
 from neurons.intervention.groups import ROWS
 from neurons.model.at_end import after_ablation
 from neurons.model.device import is_small
-from neurons.model.forward import EndTrace, attention_at_end, mlp, normalise, post_activation, trace
-from neurons.model.model import Model
+from neurons.model.forward import EndTrace, attention_at_end, trace
+from neurons.model.model import Model, mlp, normalise, post_activation
 from neurons.types import Measure
 
 

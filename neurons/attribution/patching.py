@@ -12,7 +12,8 @@ from neurons.intervention.context import AblationContext
 from neurons.intervention.draws import DRAWS
 from neurons.intervention.readers import scorer
 from neurons.model.at_end import frozen_logits
-from neurons.model.forward import EndTrace, attention_at_end, final_scale, post_activation
+from neurons.model.forward import EndTrace, attention_at_end
+from neurons.model.model import final_scale, post_activation
 from neurons.task.intervention import Intervention
 from neurons.types import Progress, check_is, check_progress
 

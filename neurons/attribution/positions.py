@@ -21,8 +21,8 @@ from neurons.attribution.position_results import Positions
 from neurons.intervention.context import AblationContext
 from neurons.intervention.draws import DRAWS, random_years
 from neurons.model.device import on_threads
-from neurons.model.forward import LayerPass, final_scale, layer_passes, normalise
-from neurons.model.model import LayerNorm, Model
+from neurons.model.forward import LayerPass, layer_passes
+from neurons.model.model import LayerNorm, Model, final_scale, normalise
 from neurons.types import InputError, Measure, Progress, check_choice, check_is, check_progress
 
 

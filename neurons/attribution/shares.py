@@ -30,7 +30,7 @@ from neurons.intervention.context import AblationContext
 from neurons.intervention.draws import DRAWS, MOST_DRAWS, random_years
 from neurons.intervention.groups import MEASURES
 from neurons.model.device import on_threads
-from neurons.model.forward import normalise
+from neurons.model.model import normalise
 from neurons.types import InputError, Measure, Progress, check_choice, check_is, check_progress, check_whole, elements
 
 ATTRIBUTED: tuple[Measure, ...] = ("probability_difference", "cutoff_sharpness")

@@ -26,7 +26,8 @@ from neurons.circuit.graph import Layout
 from neurons.circuit.paths import Patching, depth_first
 from neurons.circuit.search_results import Found, Search
 from neurons.model.device import on_threads
-from neurons.model.forward import attention_pattern, attention_scale, logsumexp, post_activation, year_logits
+from neurons.model.forward import logsumexp, year_logits
+from neurons.model.model import attention_pattern, attention_scale, post_activation
 from neurons.model.rerun import PositionTrace, trace_between
 from neurons.types import InputError, Progress
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from neurons.circuit.paths import Patching
 from neurons.circuit.results import PreActivation
-from neurons.model.forward import normalise
+from neurons.model.model import normalise
 from neurons.model.rerun import head_write, mlp_output
 from neurons.types import InputError, NeuronId
 

@@ -23,8 +23,8 @@ from torch import Tensor
 from neurons.circuit.graph import Edge, Layout, Node, Slot, layout
 from neurons.circuit.results import PROMPTS
 from neurons.intervention.context import AblationContext
-from neurons.model.forward import post_activation, year_logits
-from neurons.model.model import Model
+from neurons.model.forward import year_logits
+from neurons.model.model import Model, post_activation
 from neurons.model.rerun import PositionTrace, head_again, head_write, heads_input, mlp_again, mlp_output, trace_from
 from neurons.task.years import later
 from neurons.types import InputError

@@ -17,7 +17,7 @@ from neurons.circuit.graph import Node
 from neurons.circuit.paths import Patching
 from neurons.circuit.results import Projection, Role
 from neurons.decomposition.shapes import correlations, doubly_centred, shape_of
-from neurons.model.forward import attention_pattern, final_scale
+from neurons.model.model import attention_pattern, final_scale
 from neurons.model.rerun import head_write, mlp_output
 from neurons.rounding import MARGIN
 

@@ -20,7 +20,8 @@ from neurons.intervention.groups import MEASURES, measures_of
 from neurons.intervention.results import ComponentEffects
 from neurons.model.at_end import resume
 from neurons.model.device import on_threads
-from neurons.model.forward import EndTrace, mlp, trace
+from neurons.model.forward import EndTrace, trace
+from neurons.model.model import mlp
 from neurons.types import Ablation, Measure, Progress, check_choice
 
 

@@ -18,7 +18,8 @@ from neurons.intervention.draws import DRAWS, ONE_DRAW
 from neurons.intervention.readers import Reader, scorer, year_reader
 from neurons.model.at_end import FinalResidual, after_ablation, after_write, frozen_logits
 from neurons.model.device import on_threads
-from neurons.model.forward import EndTrace, final_scale, logsumexp
+from neurons.model.forward import EndTrace, logsumexp
+from neurons.model.model import final_scale
 from neurons.task.intervention import Intervention
 from neurons.types import OF_LOGITS, Ablation, Effect, Measure, NeuronId, Progress
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from neurons.intervention.context import AblationContext
 from neurons.model.at_end import FinalResidual, frozen_logits
-from neurons.model.forward import final_scale, logsumexp, year_logits
-from neurons.model.model import Model
+from neurons.model.forward import logsumexp, year_logits
+from neurons.model.model import Model, final_scale
 from neurons.task.years import N_YEARS, contrast_weights, later
 from neurons.types import OF_LOGITS, Measure
 

@@ -20,8 +20,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neurons.model.device import in_double
-from neurons.model.forward import EndTrace, activate, attention_at_end, mlp, normalise, post_activation
-from neurons.model.model import Model
+from neurons.model.forward import EndTrace, attention_at_end
+from neurons.model.model import Model, activate, mlp, normalise, post_activation
 
 TILE = 1 << 19
 """Logits held at once where only their sum is wanted: 2 MB in float32, so that they stay in the processor's cache."""

@@ -12,27 +12,29 @@ positions are counted from the first token: each prompt gives what it gives alon
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from neurons.model.model import Block, LayerNorm, Model
+from neurons.model.model import (
+    Model,
+    affine,
+    attention_pattern,
+    attention_scale,
+    final_scale,
+    normalise,
+    post_activation,
+    query_key_value,
+)
 
 BLOCK = 256
 """Prompts in one pass: big enough for full matrix speed, small enough for a laptop's memory."""
 VOCABULARY_TILE = 512
 """Tokens read at once where a matrix product makes the logits: a larger tile of W_U no longer stays in the cache."""
-_NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
-    **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh"), partial(F.gelu, approximate="tanh")), "gelu": F.gelu,
-    **dict.fromkeys(("silu", "swish"), F.silu), "relu": F.relu, "tanh": torch.tanh,
-    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,57 +97,6 @@ class LayerPass:
     mid: Float[Tensor, "P r d"]
     post: Float[Tensor, "P r N"]
     after: Float[Tensor, "P r d"]
-
-
-def normalise(x: Float[Tensor, "... d"], ln: LayerNorm, eps: float) -> Float[Tensor, "... d"]:
-    return F.layer_norm(x, x.shape[-1:], ln.gain, ln.bias, eps)
-
-
-def activate(model: Model, pre: Float[Tensor, "... N"]) -> Float[Tensor, "... N"]:
-    """The MLP's nonlinearity."""
-    return _NONLINEARITIES[model.config.activation](pre)
-
-
-def post_activation(model: Model, layer: int, mid: Float[Tensor, "... d"]) -> Float[Tensor, "... N"]:
-    """The MLP's neurons, after the nonlinearity, from the residual before it."""
-    block = model.blocks[layer]
-    normed = normalise(mid, block.ln_2, model.config.layer_norm_eps)
-    return activate(model, _affine(normed, block.W_in, block.b_in))
-
-
-def mlp(model: Model, layer: int, mid: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
-    """The residual after the MLP, from the residual before it."""
-    block = model.blocks[layer]
-    return mid + _affine(post_activation(model, layer, mid), block.W_out, block.b_out)
-
-
-def final_scale(model: Model, residual: Float[Tensor, "... d"]) -> Float[Tensor, " ..."]:
-    """sqrt(var + eps) of the final LayerNorm: TransformerLens's `ln_final.hook_scale`."""
-    centred = residual - residual.mean(-1, keepdim=True)  # torch's var takes several times as long
-    return (centred.square().mean(-1) + model.config.layer_norm_eps).sqrt()
-
-
-def softmax(scores: Float[Tensor, "... T"]) -> Float[Tensor, "... T"]:
-    """Over a last dimension as short as a prompt: torch's takes several times as long there."""
-    weights = (scores - scores.detach().amax(-1, keepdim=True)).exp()
-    return weights / weights.sum(-1, keepdim=True)
-
-
-def attention_pattern(
-    model: Model,
-    layer: int,
-    queries: Float[Tensor, "P H R dh"],
-    keys: Float[Tensor, "P H T dh"],
-    *,
-    seen: Bool[Tensor, "P T"] | None = None,
-) -> Float[Tensor, "P H R T"]:
-    """The attention of each of the last R positions over all T; seen: where a token stands, None for everywhere."""
-    R, T = queries.shape[2], keys.shape[2]
-    mask = torch.ones(R, T, dtype=torch.bool, device=keys.device).tril(T - R)
-    if seen is not None:  # a position without a token attends to itself, which nobody reads
-        mask = mask & seen[:, None, None] | torch.eye(T, dtype=torch.bool, device=keys.device)[T - R :]
-    scores = (queries * attention_scale(model, layer)) @ keys.mT
-    return softmax(scores.masked_fill(~mask, -math.inf))
 
 
 def year_logits(
@@ -226,7 +177,7 @@ def trace(model: Model, tokens: Int[np.ndarray, "P T"], *, shared: int, blend: B
 def attention_at_end(model: Model, layer: int, x: Float[Tensor, "n P d"], kept: EndTrace) -> Float[Tensor, "n P d"]:
     """The output of the layer's attention at END when the residual there before the layer is `x`."""
     block = model.blocks[layer]
-    q, k, v = _query_key_value(model, block, x)
+    q, k, v = query_key_value(model, block, x)
     keys, values = kept.keys[layer], kept.values[layer]
     q = q * attention_scale(model, layer)
     earlier, own = torch.einsum("nphd,phtd->npht", q, keys), (q * k).sum(-1, keepdim=True)
@@ -236,23 +187,7 @@ def attention_at_end(model: Model, layer: int, x: Float[Tensor, "n P d"], kept: 
     before, here = (earlier - largest).exp(), (own - largest).exp()
     z = torch.einsum("npht,phtd->nphd", before, values) + here * v
     z = z / (before.sum(-1, keepdim=True) + here)
-    return _affine(z.flatten(-2), block.W_O, block.b_O)
-
-
-def _affine(x: Float[Tensor, "... a"], W: Float[Tensor, "a b"], b: Float[Tensor, " b"]) -> Float[Tensor, "... b"]:
-    return torch.addmm(b, x.reshape(-1, x.shape[-1]), W).view(*x.shape[:-1], W.shape[1])
-
-
-def attention_scale(model: Model, layer: int) -> float:
-    scale = 1 / math.sqrt(model.config.d_head)
-    return scale / (layer + 1) if model.config.scale_attn_by_inverse_layer_idx else scale
-
-
-def _query_key_value(model: Model, block: Block, x: Float[Tensor, "... d"]) -> tuple[Float[Tensor, "... H dh"], ...]:
-    config = model.config
-    normed = normalise(x, block.ln_1, config.layer_norm_eps)
-    joint = _affine(normed, block.qkv, block.b_qkv)
-    return tuple(part.unflatten(-1, (config.n_heads, config.d_head)) for part in joint.split(config.d_model, -1))
+    return affine(z.flatten(-2), block.W_O, block.b_O)
 
 
 def layer_passes(
@@ -281,7 +216,7 @@ def _prefix_layer(
 ) -> tuple[Float[Tensor, "U H S dh"], Float[Tensor, "U H S dh"], Float[Tensor, "U S d"]]:
     """Keys and values of the prefixes, and their residual after the layer (before the last, which nobody reads)."""
     if is_last or x.shape[1] == 0:
-        _, keys, values = (part.transpose(1, 2) for part in _query_key_value(model, model.blocks[layer], x))
+        _, keys, values = (part.transpose(1, 2) for part in query_key_value(model, model.blocks[layer], x))
         return keys, values, x
     empty = x.new_zeros(len(x), model.config.n_heads, 0, model.config.d_head)
     one = layer_pass(model, layer, x, empty, empty, seen=seen)
@@ -299,14 +234,14 @@ def layer_pass(
     only_end: bool = False,
 ) -> LayerPass:
     block = model.blocks[layer]
-    q, k, v = (part.transpose(1, 2) for part in _query_key_value(model, block, x))
+    q, k, v = (part.transpose(1, 2) for part in query_key_value(model, block, x))
     keys, values = torch.cat([earlier_keys, k], 2), torch.cat([earlier_values, v], 2)
     read = slice(-1 if only_end else 0, None)
     pattern = attention_pattern(model, layer, q[:, :, read], keys, seen=seen)
     z = pattern @ values
-    mid = x[:, read] + _affine(z.transpose(1, 2).flatten(2), block.W_O, block.b_O)
+    mid = x[:, read] + affine(z.transpose(1, 2).flatten(2), block.W_O, block.b_O)
     post = post_activation(model, layer, mid)
-    after = mid + _affine(post, block.W_out, block.b_out)
+    after = mid + affine(post, block.W_out, block.b_out)
     return LayerPass(x, q[:, :, read], keys, values, pattern, z, mid, post, after)
 
 

@@ -1,15 +1,18 @@
-"""A GPT-2 in memory: its weights in float32, as the checkpoint has them.
+"""A GPT-2 in memory: its weights in float32, as the checkpoint has them, and what the pieces of a layer compute.
 
 Nothing is folded or centred. The gain, centring and scale of LayerNorm are applied where they are used, so that
 every number can be traced to a tensor of the file.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -22,6 +25,12 @@ from neurons.task.prompt_set import PAD
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
+
+_NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
+    **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh"), partial(F.gelu, approximate="tanh")), "gelu": F.gelu,
+    **dict.fromkeys(("silu", "swish"), F.silu), "relu": F.relu, "tanh": torch.tanh,
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,3 +165,73 @@ class Model(Shown):
             ln_final=norm(self.ln_final),
             W_U=W_E if self.W_U is self.W_E else cast(self.W_U),
         )
+
+
+# --- the pieces of a layer -------------------------------------------------------------------------
+
+
+def normalise(x: Float[Tensor, "... d"], ln: LayerNorm, eps: float) -> Float[Tensor, "... d"]:
+    return F.layer_norm(x, x.shape[-1:], ln.gain, ln.bias, eps)
+
+
+def activate(model: Model, pre: Float[Tensor, "... N"]) -> Float[Tensor, "... N"]:
+    """The MLP's nonlinearity."""
+    return _NONLINEARITIES[model.config.activation](pre)
+
+
+def post_activation(model: Model, layer: int, mid: Float[Tensor, "... d"]) -> Float[Tensor, "... N"]:
+    """The MLP's neurons, after the nonlinearity, from the residual before it."""
+    block = model.blocks[layer]
+    normed = normalise(mid, block.ln_2, model.config.layer_norm_eps)
+    return activate(model, affine(normed, block.W_in, block.b_in))
+
+
+def mlp(model: Model, layer: int, mid: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
+    """The residual after the MLP, from the residual before it."""
+    block = model.blocks[layer]
+    return mid + affine(post_activation(model, layer, mid), block.W_out, block.b_out)
+
+
+def final_scale(model: Model, residual: Float[Tensor, "... d"]) -> Float[Tensor, " ..."]:
+    """sqrt(var + eps) of the final LayerNorm: TransformerLens's `ln_final.hook_scale`."""
+    centred = residual - residual.mean(-1, keepdim=True)  # torch's var takes several times as long
+    return (centred.square().mean(-1) + model.config.layer_norm_eps).sqrt()
+
+
+def softmax(scores: Float[Tensor, "... T"]) -> Float[Tensor, "... T"]:
+    """Over a last dimension as short as a prompt: torch's takes several times as long there."""
+    weights = (scores - scores.detach().amax(-1, keepdim=True)).exp()
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def attention_pattern(
+    model: Model,
+    layer: int,
+    queries: Float[Tensor, "P H R dh"],
+    keys: Float[Tensor, "P H T dh"],
+    *,
+    seen: Bool[Tensor, "P T"] | None = None,
+) -> Float[Tensor, "P H R T"]:
+    """The attention of each of the last R positions over all T; seen: where a token stands, None for everywhere."""
+    R, T = queries.shape[2], keys.shape[2]
+    mask = torch.ones(R, T, dtype=torch.bool, device=keys.device).tril(T - R)
+    if seen is not None:  # a position without a token attends to itself, which nobody reads
+        mask = mask & seen[:, None, None] | torch.eye(T, dtype=torch.bool, device=keys.device)[T - R :]
+    scores = (queries * attention_scale(model, layer)) @ keys.mT
+    return softmax(scores.masked_fill(~mask, -math.inf))
+
+
+def affine(x: Float[Tensor, "... a"], W: Float[Tensor, "a b"], b: Float[Tensor, " b"]) -> Float[Tensor, "... b"]:
+    return torch.addmm(b, x.reshape(-1, x.shape[-1]), W).view(*x.shape[:-1], W.shape[1])
+
+
+def attention_scale(model: Model, layer: int) -> float:
+    scale = 1 / math.sqrt(model.config.d_head)
+    return scale / (layer + 1) if model.config.scale_attn_by_inverse_layer_idx else scale
+
+
+def query_key_value(model: Model, block: Block, x: Float[Tensor, "... d"]) -> tuple[Float[Tensor, "... H dh"], ...]:
+    config = model.config
+    normed = normalise(x, block.ln_1, config.layer_norm_eps)
+    joint = affine(normed, block.qkv, block.b_qkv)
+    return tuple(part.unflatten(-1, (config.n_heads, config.d_head)) for part in joint.split(config.d_model, -1))

@@ -17,16 +17,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurons.model.forward import (
-    LayerPass,
-    attention_scale,
-    layer_pass,
-    layer_passes,
-    normalise,
-    post_activation,
-    softmax,
-)
-from neurons.model.model import Block, Model
+from neurons.model.forward import LayerPass, layer_pass, layer_passes
+from neurons.model.model import Block, Model, attention_scale, normalise, post_activation, softmax
 
 PROMPTS = 64
 """Prompts in one pass of a trace."""

@@ -23,7 +23,8 @@ from neurons.attribution.end import Block, block_of, rows_of
 from neurons.attribution.results import Attributed
 from neurons.intervention.context import AblationContext
 from neurons.intervention.draws import DRAWS, noun_centuries, random_years
-from neurons.model.forward import attention_at_end, mlp, normalise, post_activation
+from neurons.model.forward import attention_at_end
+from neurons.model.model import mlp, normalise, post_activation
 from neurons.ranking.mask_results import SEEDS, STARTS, STEPS, LearnedMasks, Start
 from neurons.ranking.ranking import HELD
 from neurons.ranking.sets import ONE_DRAW, RECOVERED, first_of, halves, kept_measures, recovered, set_sizes

@@ -17,8 +17,8 @@ from neurons.attribution.end import rows_of
 from neurons.intervention.context import AblationContext
 from neurons.intervention.readers import measure_weights
 from neurons.model.at_end import after_ablation
-from neurons.model.forward import EndTrace, normalise, trace
-from neurons.model.model import Model
+from neurons.model.forward import EndTrace, trace
+from neurons.model.model import Model, normalise
 from neurons.types import Measure
 
 NUMBERS = 1 << 24

@@ -27,7 +27,7 @@ from neurons.decomposition.population import Population
 from neurons.intervals import Cells, interval
 from neurons.intervention.context import PER_YEAR, AblationContext
 from neurons.model.at_end import after_writing
-from neurons.model.forward import normalise
+from neurons.model.model import normalise
 from neurons.ranking.sets import ONE_DRAW, RECOVERED, first_of, halves, kept_measures, recovered
 from neurons.regression.described import fitted, given_description, own_curves, standard_descriptions
 from neurons.regression.faithfulness_results import (

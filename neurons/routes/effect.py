@@ -25,7 +25,8 @@ from neurons.intervention.draws import random_years
 from neurons.intervention.exact import check_neurons
 from neurons.intervention.groups import ROWS
 from neurons.model.device import on_threads
-from neurons.model.forward import attention_at_end, normalise, post_activation
+from neurons.model.forward import attention_at_end
+from neurons.model.model import normalise, post_activation
 from neurons.routes.averages import Followed, Means
 from neurons.routes.results import ROUTES, Split
 from neurons.routes.share import at_final_residual

@@ -26,8 +26,8 @@ from neurons.intervention.context import AblationContext
 from neurons.intervention.draws import DRAWS, random_years
 from neurons.intervention.exact import check_neurons
 from neurons.model.device import on_threads
-from neurons.model.forward import activate, attention_at_end, normalise
-from neurons.model.model import LayerNorm
+from neurons.model.forward import attention_at_end
+from neurons.model.model import LayerNorm, activate, normalise
 from neurons.routes.averages import Followed, Means
 from neurons.routes.results import ROUTES, Split
 from neurons.types import Measure, Neurons, Progress, check_whole

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 
 from neurons.cache.format import Cache
-from neurons.model.forward import post_activation, run_in_blocks
-from neurons.model.model import Model
+from neurons.model.forward import run_in_blocks
+from neurons.model.model import Model, post_activation
 from neurons.model.rerun import PROMPTS, trace_from
 from neurons.rounding import ascending, descending
 from neurons.task.controls import Control

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from neurons.cache.format import Cache
 from neurons.decomposition.profiles import active_range
-from neurons.model.forward import layer_passes, logsumexp, normalise
-from neurons.model.model import Model
+from neurons.model.forward import layer_passes, logsumexp
+from neurons.model.model import Model, normalise
 from neurons.rounding import descending, sign_of_largest
 from neurons.task.behaviour import by_start_year
 from neurons.types import CacheError, NeuronId, Progress

@@ -19,8 +19,8 @@ from neurons.cache.format import Cache
 from neurons.decomposition.cells import Activations
 from neurons.decomposition.effects import LogitEffects, complete, logit_effects, plain_logit_lens
 from neurons.model.checkpoint import load_model
-from neurons.model.forward import final_scale, trace, year_logits
-from neurons.model.model import Model
+from neurons.model.forward import trace, year_logits
+from neurons.model.model import Model, final_scale
 from neurons.task.prompt_set import PromptSet
 from neurons.task.prompts import year_spans
 from neurons.task.years import MEASURED

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from neurons.model import at_end
-from neurons.model.forward import attention_at_end, post_activation, trace
-from neurons.model.model import Model
+from neurons.model.forward import attention_at_end, trace
+from neurons.model.model import Model, post_activation
 from neurons.task.prompt_set import PromptSet
 
 PROMPTS = 5

@@ -15,8 +15,8 @@ from random_gpt2 import write_random_gpt2
 from neurons.model.at_end import resume
 from neurons.model.checkpoint import load_model
 from neurons.model.config import ACTIVATIONS
-from neurons.model.forward import EndRun, EndTrace, activate, run, run_in_blocks, trace
-from neurons.model.model import Model
+from neurons.model.forward import EndRun, EndTrace, run, run_in_blocks, trace
+from neurons.model.model import Model, activate
 from neurons.task.prompt_set import PAD, PromptSet
 from neurons.task.prompts import year_spans
 from neurons.types import InputError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from neurons.model.forward import normalise
+from neurons.model.model import normalise
 from neurons.types import NeuronId
 from neurons.weights.neighbours import every_neuron, nearest, weight_features
 

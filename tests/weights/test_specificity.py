@@ -12,8 +12,7 @@ from conftest import PlantedCase
 from sklearn.metrics import roc_auc_score
 
 from neurons.cache.format import Cache
-from neurons.model.forward import normalise
-from neurons.model.model import Model
+from neurons.model.model import Model, normalise
 from neurons.model.rerun import trace_from
 from neurons.study.study import Study
 from neurons.types import InputError, NeuronId
