@@ -25,7 +25,6 @@ from neurons.cache.format import Cache, cache_key, cache_path, open_cache
 from neurons.cache.layout import DTYPE, FORMAT, FORMAT_VERSION, Sizes, check_dtype, rounded
 from neurons.cache.parts import Parts, parts_of
 from neurons.cache.plan import PLAN, Block, Plan, donors, plan_of, reused, save_plan
-from neurons.model.device import on_threads
 from neurons.model.model import Model
 from neurons.parallel import is_spread, run_tasks
 from neurons.task.prompt_set import PromptSet
@@ -124,11 +123,8 @@ class Build:
         return left
 
     def _here(self, missing: list[Block]) -> None:
-        def compute(block: Block) -> Iterator[Block]:
+        for done, block in enumerate(missing, 1):
             self.parts.put(block.name, complete(self.model, self.plan, block, known(self.parts, block)))
-            yield block
-
-        for done, _ in enumerate(on_threads(self.model, compute, missing), 1):
             self._report(missing[done:])
 
     def _spread(self, missing: list[Block], jobs: int | None, scheduler: str | None) -> None:
