@@ -24,7 +24,7 @@ from neurons.intervention.context import AblationContext
 from neurons.intervention.draws import DRAWS, random_years
 from neurons.intervention.groups import MEASURES
 from neurons.model.forward import Blend, EndTrace, trace
-from neurons.model.model import LayerNorm, Model, activate, attention_scale
+from neurons.model.model import LayerNorm, Model, activate, attention_scale, final_scale, softmax
 from neurons.types import Measure, Progress
 
 STEPS = 5
@@ -156,7 +156,7 @@ def _frozen_end(
 
 
 def _frozen_norm(model: Model, x: Float[Tensor, "n P d"], ln: LayerNorm) -> Float[Tensor, "n P d"]:
-    scale = (x.detach().var(-1, unbiased=False, keepdim=True) + model.config.layer_norm_eps).sqrt()
+    scale = final_scale(model, x.detach())[..., None]
     return (x - x.mean(-1, keepdim=True)) / scale * ln.gain + ln.bias
 
 
@@ -165,6 +165,6 @@ def _frozen_attention(model: Model, layer: int, x: Float[Tensor, "n P d"], kept:
     joint = _frozen_norm(model, x, block.ln_1) @ block.qkv + block.b_qkv
     q, k, v = (part.unflatten(-1, (model.config.n_heads, -1)) for part in joint.split(model.config.d_model, -1))
     scores = torch.cat([torch.einsum("nphd,phtd->npht", q, keys), (q * k).sum(-1, keepdim=True)], -1)
-    pattern = (scores * attention_scale(model, layer)).softmax(-1).detach()
+    pattern = softmax(scores * attention_scale(model, layer)).detach()
     z = torch.einsum("npht,phtd->nphd", pattern[..., :-1], values) + pattern[..., -1:] * v
     return z.flatten(2) @ block.W_O + block.b_O

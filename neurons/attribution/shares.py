@@ -123,10 +123,10 @@ def _totals(
     """The sums over all prompts; None where the first block's error is too large and more nodes are left to try."""
     totals = Totals.empty(ctx, measures)
     first, *others = measured_rows(ctx)
-    tried = list(of_rows(first))
-    if not (is_last or tried[0][1].adds_up):
+    (tried,) = of_rows(first)
+    if not (is_last or tried[1].adds_up):
         return None
-    for rows, shares in chain(tried, on_threads(ctx.model, of_rows, others)):
+    for rows, shares in chain([tried], on_threads(ctx.model, of_rows, others)):
         totals.add(ctx, rows, shares)
         if progress:
             progress(int(totals.count.sum()), len(ctx))

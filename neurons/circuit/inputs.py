@@ -15,7 +15,7 @@ from torch import Tensor
 
 from neurons.circuit.paths import Patching
 from neurons.circuit.results import PreActivation
-from neurons.model.model import normalise
+from neurons.model.model import final_scale, normalise
 from neurons.model.rerun import head_write, mlp_output
 from neurons.types import InputError, NeuronId
 
@@ -32,7 +32,7 @@ def parts_of_neurons(paths: Patching, layer: int, indices: Sequence[int]) -> Flo
     reading = block.W_in[:, chosen] * block.ln_2.gain[:, None]
     reading = reading - reading.mean(0)
     mid = paths.base.mid[layer][:, -1]
-    scale = (mid.var(-1, unbiased=False) + model.config.layer_norm_eps).sqrt()
+    scale = final_scale(model, mid)
     parts = [(write @ reading) / scale[:, None] for write in _writes(paths, layer)]
     constant = sum((model.blocks[below].b_O for below in range(layer + 1)), start=torch.zeros_like(mid[0]))
     own = block.ln_2.bias @ block.W_in[:, chosen] + block.b_in[chosen]

@@ -3,8 +3,6 @@
 Only the groups that the command line names are imported: a question to a cache should not wait for the rest.
 """
 
-import atexit
-import gc
 import os
 import sys
 import traceback
@@ -14,12 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
+from neurons.parallel import collect_seldom
 from neurons.types import NeuronsError
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Typer carries a click of its own, whose place is private; this is its class for wrong usage."""
-FEW_COLLECTIONS = 300_000
-"""Objects made until garbage is looked for: importing torch makes 260,000, and none of them is garbage."""
+OBJECTS = 300_000
+"""Made until garbage is looked for."""
 INTERRUPTED = 130
 """Typer catches Ctrl-C and returns this."""
 
@@ -67,8 +66,7 @@ def _root(
 
 def main() -> None:
     """Run the command; a failure is one line on standard error and exit code 1, or 2 for wrong usage."""
-    gc.set_threshold(FEW_COLLECTIONS)
-    atexit.register(gc.freeze)  # else the process ends with a search for garbage in all that torch made, 0.3 s
+    collect_seldom(OBJECTS)
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:

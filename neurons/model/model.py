@@ -193,7 +193,7 @@ def mlp(model: Model, layer: int, mid: Float[Tensor, "... d"]) -> Float[Tensor, 
 
 
 def final_scale(model: Model, residual: Float[Tensor, "... d"]) -> Float[Tensor, " ..."]:
-    """sqrt(var + eps) of the final LayerNorm: TransformerLens's `ln_final.hook_scale`."""
+    """sqrt(var + eps) of a residual, for every LayerNorm: of the final one TransformerLens's `ln_final.hook_scale`."""
     centred = residual - residual.mean(-1, keepdim=True)  # torch's var takes several times as long
     return (centred.square().mean(-1) + model.config.layer_norm_eps).sqrt()
 

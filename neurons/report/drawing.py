@@ -20,8 +20,6 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from neurons.parallel import run_tasks
 from neurons.report.blocks import Gallery, Page, Picture
 from neurons.report.figures.files import figure_data, save
@@ -109,10 +107,8 @@ def draw(task: Drawn) -> None:
 def mark_of(draw: Callable[..., object]) -> str | None:
     """The mark of a figure that this draws.
 
-    None where it cannot be pickled, or is drawn already: a Figure is pickled otherwise each time.
+    None where it cannot be pickled.
     """
-    if any(isinstance(argument, Figure) for argument in getattr(draw, "args", ())):
-        return None
     try:
         return hashlib.sha256(_code() + pickle.dumps(draw)).hexdigest()
     except (TypeError, AttributeError, pickle.PicklingError):

@@ -84,8 +84,8 @@ def _continuum(found: Clustering) -> tuple[Block, ...]:
 def clusters_section(clustering: Clustering, composition: Composition, paged: frozenset[str]) -> Section:
     """For the index: the clusters' maps and a summary of the composition. paged: the neurons that have a page."""
     verdict = clustering.verdict()
-    figures = cluster_plots.cluster_figures(clustering)
-    medoids = _gallery(clustering, {"medoids": figures["medoids"]}) if clustering.clusters else None
+    draw = partial(cluster_plots.cluster_gallery, clustering)
+    medoids = _gallery(clustering, {"medoids": draw}) if clustering.clusters else None
     columns = (Column("cluster"), Column("medoid"), Column("neurons", "count"), Column("contrast (logits)", "number"),
                Column("description"))  # fmt: skip
     rows = tuple(
